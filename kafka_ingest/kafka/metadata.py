@@ -1,0 +1,124 @@
+"""What the cluster says about topics, without reading a message: partitions, topic ids, offsets by end and by time."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicCollection
+from confluent_kafka import TopicPartition as KafkaTopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from kafka_ingest.kafka.errors import kafka_error, kafka_errors
+from kafka_ingest.records import TopicPartition
+from kafka_ingest.settings import Settings
+from kafka_ingest.streams.stream import Stream
+
+REQUEST_TIMEOUT_SECONDS = 20.0
+_CONSUMER_ONLY = frozenset({"group.id", "auto.offset.reset"})
+
+# librdkafka logs connection trouble on stderr unless given a logger; the error itself reaches the caller anyway.
+LOGGER = logging.getLogger("kafka_ingest.kafka")
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """Topics of a stream that exist: their partitions and the ids by which a recreated topic is told from the old."""
+
+    partitions: tuple[TopicPartition, ...]
+    topic_ids: Mapping[str, str]
+    missing: tuple[str, ...]
+    """Declared topics (or the pattern) that nothing matches yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watermarks:
+    """Log start and end of one partition: offsets `[low, high)` can be read. `high` is the last stable offset, so no
+    message of an open transaction lies below it."""
+
+    low: int
+    high: int
+
+
+class KafkaMetadata:
+    """One admin client, reused between calls; every call covers all partitions at once.
+
+    Every method raises KafkaUnavailable, AccessDenied or ConfigError.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        properties = {k: v for k, v in settings.kafka.items() if k not in _CONSUMER_ONLY}
+        with kafka_errors("configuring the Kafka client"):
+            self._admin = AdminClient(properties | {"logger": LOGGER})
+        self._servers = settings.bootstrap_servers
+
+    def topics(self, stream: Stream) -> TopicState:
+        """The stream's topics as they are now."""
+        with kafka_errors(f"listing topics of {self._servers}"):
+            listed = self._admin.list_topics(timeout=REQUEST_TIMEOUT_SECONDS).topics
+        names = sorted(n for n, t in listed.items() if stream.takes_topic(n) and t.error is None)
+        partitions = tuple(TopicPartition(n, p) for n in names for p in sorted(listed[n].partitions))
+        missing = tuple(n for n in stream.topic_names if n not in names) if not stream.is_pattern or not names else ()
+        return TopicState(partitions=partitions, topic_ids=self._topic_ids(names), missing=missing)
+
+    def _topic_ids(self, names: Collection[str]) -> dict[str, str]:
+        if not names:
+            return {}
+        futures = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_SECONDS)
+        ids = {}
+        for name, future in futures.items():
+            with kafka_errors(f"describing topic {name}"):
+                ids[name] = str(future.result().topic_id)
+        return ids
+
+    def watermarks(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Watermarks]:
+        """Log start and last stable offset of each partition."""
+        wanted = list(partitions)
+        low = self._list_offsets(wanted, OffsetSpec.earliest())
+        high = self._list_offsets(wanted, OffsetSpec.latest())
+        return {tp: Watermarks(low[tp][0], max(low[tp][0], high[tp][0])) for tp in wanted}
+
+    def offsets_for_time(self, partitions: Iterable[TopicPartition], instant: dt.datetime) -> dict[TopicPartition, int]:
+        """Per partition the first offset whose message has a timestamp at or after `instant`; -1 where none has."""
+        milliseconds = max(0, int(instant.timestamp() * 1000))
+        found = self._list_offsets(list(partitions), OffsetSpec.for_timestamp(milliseconds))
+        return {tp: offset for tp, (offset, _) in found.items()}
+
+    def _list_offsets(self, wanted: list[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, tuple[int, int]]:
+        if not wanted:
+            return {}
+        doing = f"asking for the offsets of {len(wanted)} partition(s)"
+        with kafka_errors(doing):
+            futures = self._admin.list_offsets(
+                {KafkaTopicPartition(tp.topic, tp.partition): spec for tp in wanted},
+                isolation_level=IsolationLevel.READ_COMMITTED,
+                request_timeout=REQUEST_TIMEOUT_SECONDS,
+            )
+        found = {}
+        for asked, future in futures.items():
+            with kafka_errors(f"{doing}, {asked.topic}[{asked.partition}]"):
+                result = future.result()
+            found[TopicPartition(asked.topic, asked.partition)] = (result.offset, result.timestamp)
+        return found
+
+    def group_offsets(self, group_id: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Offsets the consumer group has committed; partitions without one are left out."""
+        asked = [KafkaTopicPartition(tp.topic, tp.partition) for tp in partitions]
+        if not asked:
+            return {}
+        with kafka_errors(f"reading the offsets of consumer group {group_id}"):
+            future = self._admin.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group_id, asked)], request_timeout=REQUEST_TIMEOUT_SECONDS
+            )[group_id]
+            try:
+                answered = future.result().topic_partitions
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                    return {}
+                raise
+        for each in answered:
+            if each.error is not None:
+                raise kafka_error(each.error, f"reading {each.topic}[{each.partition}] of consumer group {group_id}")
+        return {TopicPartition(a.topic, a.partition): a.offset for a in answered if a.offset >= 0}

@@ -1,0 +1,70 @@
+"""Runs a stream's steps over a parsed slice, then validates: what comes out can be loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kafka_ingest.errors import StepError
+from kafka_ingest.pipelines.step import Step, StepContext
+from kafka_ingest.pipelines.translate_dates import translate_dates
+from kafka_ingest.pipelines.validate import validate
+from kafka_ingest.records import DeadLetter, ParsedSlice, ranges_text
+from kafka_ingest.streams.model import Model
+from kafka_ingest.streams.stream import Stream
+
+
+def run_pipeline(parsed: ParsedSlice, stream: Stream) -> ParsedSlice:
+    """A new slice whose frames fit their tables. `parsed` is not changed.
+
+    Raises StepError where a step raises or breaks its contract: the fault is the step's, not the messages'.
+    """
+    done = ParsedSlice(raw=parsed.raw, deletes=parsed.deletes, dead_letters=list(parsed.dead_letters))
+    ignored = [parsed.ignored]
+    for model, rows in parsed.rows.items():
+        context = StepContext(stream=stream.name, model=model, timezone=stream.timezone)
+        frame = rows
+        for step in stream.steps if stream.steps is not None else (translate_dates,):
+            frame = _run_step(step, frame, context, parsed)
+        refused = {d.number for d in context.dead_letters}
+        dropped = rows.index.difference(frame.index)
+        ignored.append(dropped[~dropped.isin(list(refused))].to_numpy(dtype=np.int64))
+        frame, invalid = validate(frame, model)
+        done.dead_letters += _first_each(context.dead_letters + invalid, stream, model)
+        if len(frame):
+            done.rows[model] = frame
+    done.ignored = np.sort(np.concatenate(ignored))
+    return done
+
+
+def _run_step(step: Step, frame: pd.DataFrame, context: StepContext, parsed: ParsedSlice) -> pd.DataFrame:
+    name = getattr(step, "__name__", type(step).__name__)
+    where = f"step {name} of stream {context.stream}, model {context.model.__name__}"
+    refused_before = len(context.dead_letters)
+    try:
+        result: Any = step(frame, context)
+    except Exception as error:  # noqa: BLE001  the boundary to the user's code: named, not hidden
+        raise StepError(
+            f"{where} raised {type(error).__name__}: {error}; in {ranges_text(parsed.raw.ranges)}. Nothing was loaded."
+        ) from error
+    if not isinstance(result, pd.DataFrame):
+        raise StepError(f"{where} returned {type(result).__name__}, not a DataFrame")
+    if not result.index.is_unique or not result.index.isin(frame.index).all():
+        raise StepError(f"{where} added rows or changed the index; a row is one message, named by its index")
+    refused = [d.number for d in context.dead_letters[refused_before:]]
+    unknown = [n for n in refused if n not in frame.index]
+    if unknown:
+        raise StepError(f"{where} rejected rows it was not given: {unknown[:5]}")
+    return result.drop(index=[n for n in refused if n in result.index]) if refused else result
+
+
+def _first_each(dead_letters: Sequence[DeadLetter], stream: Stream, model: type[Model]) -> list[DeadLetter]:
+    """One dead letter per message, the first error found, with its route."""
+    route = next(name for name, routed in stream.routes.items() if routed is model)
+    first: dict[int, DeadLetter] = {}
+    for letter in dead_letters:
+        first.setdefault(letter.number, DeadLetter(letter.number, letter.stage, letter.error, letter.route or route))
+    return list(first.values())

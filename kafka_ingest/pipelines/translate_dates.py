@@ -1,0 +1,26 @@
+"""The step that turns every date column of a model into UTC `datetime64[us]`."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from kafka_ingest.pipelines.dates import translate
+from kafka_ingest.pipelines.step import StepContext
+from kafka_ingest.streams.model import bound_columns
+
+
+def translate_dates(rows: pd.DataFrame, context: StepContext) -> pd.DataFrame:
+    """Dates as the models' rules say; a row with an unreadable date is refused, or the date is NULL where it may be."""
+    refused: dict[int, str] = {}
+    columns: dict[str, pd.Series] = {}
+    for bound in bound_columns(context.model, context.timezone):
+        if bound.rule.dates is None or pd.api.types.is_datetime64_any_dtype(rows[bound.name].dtype):
+            continue
+        translated = translate(rows[bound.name], bound.rule.dates)
+        columns[bound.name] = translated.instants
+        if bound.rule.on_error == "dead_letter":
+            for number, error in translated.errors.items():
+                refused.setdefault(int(str(number)), f"{bound.name}: {error}")
+    if refused:
+        context.reject(pd.Series(refused, dtype=object), stage="dates")
+    return rows.assign(**columns).drop(index=list(refused))

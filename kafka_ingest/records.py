@@ -1,0 +1,199 @@
+"""What travels between the stages: offset ranges, batches, raw slices, parsed slices, dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kafka_ingest.errors import ConfigError
+
+BatchKind = Literal["live", "backfill", "replay", "lost"]
+"""Why a range stands in the ledger. `lost` records offsets that Kafka deleted before they were loaded."""
+
+Stage = Literal["decode", "route", "validate", "step", "dates", "database"]
+"""Where a message failed."""
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+class TopicPartition(NamedTuple):
+    """One Kafka partition of a topic; sorts by topic, then partition."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class OffsetRange:
+    """Half-open range of offsets `[start, end)` in one Kafka partition; `start == end` is empty."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        if not self.topic or self.partition < 0 or not 0 <= self.start <= self.end:
+            raise ConfigError(f"not an offset range: {self}; it needs a topic, partition >= 0 and 0 <= start <= end")
+
+    @property
+    def topic_partition(self) -> TopicPartition:
+        return TopicPartition(self.topic, self.partition)
+
+    @property
+    def size(self) -> int:
+        """Number of offsets (not of messages: compaction and transaction markers leave offsets empty)."""
+        return self.end - self.start
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]@[{self.start},{self.end})"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Offset ranges of one stream, at most one per topic partition, sorted."""
+
+    stream: str
+    kind: BatchKind
+    ranges: tuple[OffsetRange, ...]
+
+    def __post_init__(self) -> None:
+        partitions = [r.topic_partition for r in self.ranges]
+        if len(set(partitions)) != len(partitions):
+            raise ConfigError(f"stream {self.stream}: a batch holds at most one range per topic partition")
+        object.__setattr__(self, "ranges", tuple(sorted(self.ranges)))
+
+    @property
+    def size(self) -> int:
+        return sum(r.size for r in self.ranges)
+
+    def __str__(self) -> str:
+        return ranges_text(self.ranges)
+
+
+def ranges_text(ranges: Iterable[OffsetRange], *, limit: int = 8) -> str:
+    """`news[0]@[0,10), news[1]@[4,9)`, shortened after `limit` ranges."""
+    shown = list(ranges)
+    text = ", ".join(str(r) for r in shown[:limit])
+    return text + (f" and {len(shown) - limit} more" if len(shown) > limit else "") or "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class RawSlice:
+    """Messages as Kafka delivered them, column by column, with the exact ranges they came from.
+
+    Message number `i` (0 ≤ i < len) stands at `ranges[range_index[i]]`, at `offsets[i]`. Within one Kafka partition
+    messages are in offset order. `absent[k]` counts the offsets of `ranges[k]` that hold no message for a
+    `read_committed` consumer (compacted, aborted, transaction markers).
+    """
+
+    ranges: tuple[OffsetRange, ...]
+    range_index: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+    timestamps_ms: npt.NDArray[np.int64]
+    """Kafka message timestamps, milliseconds since the epoch, UTC; -1 where the message has none."""
+    keys: list[bytes | None]
+    values: list[bytes | None]
+    headers: list[Headers | None]
+    absent: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def position(self, number: int) -> str:
+        """`topic[partition]@offset` of one message."""
+        found = self.ranges[self.range_index[number]]
+        return f"{found.topic}[{found.partition}]@{self.offsets[number]}"
+
+    def starting_at(self, starts: Mapping[TopicPartition, int]) -> tuple[RawSlice, npt.NDArray[np.int64]]:
+        """The part at or above `starts` per partition, and the message numbers kept.
+
+        Message numbers do not change for the caller: the slice keeps all messages and only its ranges shrink, so the
+        second value says which messages are still inside.
+        """
+        ranges = tuple(
+            replace(r, start=min(max(r.start, starts.get(r.topic_partition, r.start)), r.end)) for r in self.ranges
+        )
+        floor = np.array([r.start for r in ranges], dtype=np.int64)
+        kept = np.flatnonzero(self.offsets >= floor[self.range_index]) if len(self) else np.empty(0, dtype=np.int64)
+        delivered = np.bincount(self.range_index[kept], minlength=len(ranges))
+        absent = tuple(
+            old if new.start == before.start else new.size - int(count)
+            for old, before, new, count in zip(self.absent, self.ranges, ranges, delivered, strict=True)
+        )
+        return replace(self, ranges=ranges, absent=absent), kept.astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One message that cannot become a row: its number in the slice, where it failed and why.
+
+    The bytes stay in the `RawSlice`; the sink writes them beside the error.
+    """
+
+    number: int
+    stage: Stage
+    error: str
+    route: str | None = None
+
+
+@dataclass(slots=True)
+class ParsedSlice:
+    """A slice on its way to the tables.
+
+    `rows` and `deletes` are frames per model whose index is the message number; every message of `raw` is in exactly
+    one of rows, deletes, dead_letters and ignored.
+    """
+
+    raw: RawSlice
+    rows: dict[Any, pd.DataFrame] = field(default_factory=dict)
+    deletes: dict[Any, pd.DataFrame] = field(default_factory=dict)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    ignored: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class RangeCounts:
+    """What became of one range: `rows + deletes + dead_letters + ignored + absent == end - start`."""
+
+    range: OffsetRange
+    kind: BatchKind
+    rows: int
+    deletes: int
+    dead_letters: int
+    ignored: int
+    absent: int
+    min_timestamp_ms: int | None
+    max_timestamp_ms: int | None
+
+    @property
+    def accounted(self) -> int:
+        return self.rows + self.deletes + self.dead_letters + self.ignored + self.absent
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """What one load transaction did. Latency percentiles are seconds from Kafka timestamp to database commit."""
+
+    counts: tuple[RangeCounts, ...]
+    rows_by_table: dict[str, int]
+    next_offsets: dict[TopicPartition, int]
+    """The ledger's next offset of each partition touched, after the commit."""
+    load_seconds: float
+    latency_p50_seconds: float | None
+    latency_p95_seconds: float | None
+
+    def total(self, what: Literal["rows", "deletes", "dead_letters", "ignored", "absent"]) -> int:
+        return sum(getattr(c, what) for c in self.counts)
+
+    @property
+    def messages(self) -> int:
+        return sum(c.range.size - c.absent for c in self.counts)

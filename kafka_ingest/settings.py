@@ -1,0 +1,83 @@
+"""Settings from the environment, read when asked for and never at import.
+
+`KAFKA_BOOTSTRAP_SERVERS` and any other librdkafka property as `KAFKA_` + its name in upper case with `_` for `.`
+(`KAFKA_SASL_MECHANISM` is `sasl.mechanism`); `KAFKA_INGEST_DATABASE_URL`, an SQLAlchemy URL.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from kafka_ingest.errors import ConfigError
+
+DEFAULT_BOOTSTRAP_SERVERS = "127.0.0.1:9092"
+DEFAULT_GROUP_ID = "kafka_ingest"
+DEFAULT_DATABASE_URL = "sqlite:///kafka_ingest.db"
+
+# Read by Kafka's own shell scripts, so they may stand in anybody's environment; they are not librdkafka properties.
+_SHELL_VARIABLES = frozenset(
+    f"KAFKA_{name}"
+    for name in ("HOME", "OPTS", "HEAP_OPTS", "JVM_PERFORMANCE_OPTS", "GC_LOG_OPTS", "LOG4J_OPTS", "JMX_OPTS", "DEBUG")
+)
+# Ours: a run commits exactly what it loaded, as what it loaded is known.
+_REFUSED = {
+    "enable.auto.commit": "offsets are committed after the database commit, never before",
+    "enable.auto.offset.store": "offsets come from the ledger",
+    "isolation.level": "only committed messages are loaded (read_committed)",
+}
+_SECRET_WORDS = ("password", "secret", "token", ".pem", "oauthbearer.config", "jaas")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where Kafka and the database are. Secrets never show in `repr`."""
+
+    kafka: Mapping[str, str] = field(repr=False)
+    """librdkafka properties by their dotted names, `bootstrap.servers` and `group.id` included."""
+    database_url: sa.URL
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return self.kafka["bootstrap.servers"]
+
+    @property
+    def group_id(self) -> str:
+        return self.kafka["group.id"]
+
+    def secrets(self) -> tuple[str, ...]:
+        """Values that must never be written anywhere."""
+        kafka = [v for k, v in self.kafka.items() if v and any(word in k for word in _SECRET_WORDS)]
+        password = self.database_url.password
+        return (*kafka, *([str(password)] if password else []))
+
+
+def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings of this process.
+
+    Raises ConfigError for a property this package sets itself and for a database URL that does not parse.
+    """
+    environ = os.environ if environ is None else environ
+    kafka = {"bootstrap.servers": DEFAULT_BOOTSTRAP_SERVERS, "group.id": DEFAULT_GROUP_ID}
+    for name, value in environ.items():
+        if not name.startswith("KAFKA_") or name.startswith("KAFKA_INGEST_") or name in _SHELL_VARIABLES:
+            continue
+        key = name.removeprefix("KAFKA_").lower().replace("_", ".")
+        allowed = {"enable.auto.commit": "false", "isolation.level": "read_committed"}.get(key)
+        if key in _REFUSED:
+            if value.lower() != allowed:
+                raise ConfigError(f"{name}={value} is refused: {_REFUSED[key]}. Unset it.")
+            continue
+        kafka[key] = value
+    text = environ.get("KAFKA_INGEST_DATABASE_URL") or DEFAULT_DATABASE_URL
+    try:
+        url = sa.make_url(text)
+    except sa.exc.ArgumentError:
+        # `from None`: the original text may hold the password.
+        raise ConfigError(
+            "KAFKA_INGEST_DATABASE_URL is not an SQLAlchemy URL; it looks like mysql+pymysql://user:password@host:3306/db"
+        ) from None
+    return Settings(kafka=kafka, database_url=url)

@@ -1,0 +1,95 @@
+"""What a database has to do for us, and which sink serves which database. The extension point for databases."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import ClassVar
+
+import pandas as pd
+import sqlalchemy as sa
+
+from kafka_ingest.errors import ConfigError, KafkaIngestError
+from kafka_ingest.streams.model import Model
+
+
+class RowsRejected(Exception):
+    """The database refuses some of the rows it was given; the savepoint around them has to be rolled back.
+
+    Never leaves `sinks/`: the load finds the rows by bisection and makes dead letters of them.
+    """
+
+
+class Sink(ABC):
+    """One target database. Not thread-safe; `close()` it.
+
+    A writer method runs inside the load's transaction, raises RowsRejected where the database refuses a row's data, and
+    lets every other driver error through, for `translate` to classify. It never commits.
+    """
+
+    backends: ClassVar[tuple[str, ...]]
+    """SQLAlchemy backend names (`mysql` of `mysql+pymysql://`) this sink serves."""
+
+    engine: sa.Engine
+
+    @abstractmethod
+    def __init__(self, url: sa.URL) -> None: ...
+
+    @abstractmethod
+    def begin_load(self, connection: sa.Connection, models: Sequence[type[Model]]) -> None:
+        """Make ready, outside a transaction, what a load into `models` needs (staging tables, session settings)."""
+
+    @abstractmethod
+    def insert(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
+        """Add rows to an append table."""
+
+    @abstractmethod
+    def upsert(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
+        """Insert or replace by business key, except where the table holds a higher position. Keys are distinct."""
+
+    @abstractmethod
+    def delete(self, connection: sa.Connection, model: type[Model], keys: pd.DataFrame) -> None:
+        """Delete by business key, except where the table holds a higher position, and remember the tombstones."""
+
+    @abstractmethod
+    def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
+        """Our error for the driver's, retryable or permanent, by error number; no secret in its text."""
+
+    @contextmanager
+    def errors(self, doing: str) -> Iterator[None]:
+        """Raise ours where SQLAlchemy raises the driver's."""
+        try:
+            yield
+        except sa.exc.SQLAlchemyError as error:
+            raise self.translate(error, doing) from error
+
+    def close(self) -> None:
+        """Close all connections. Idempotent."""
+        self.engine.dispose()
+
+
+SinkFactory = Callable[[sa.URL], Sink]
+
+_SINKS: dict[str, SinkFactory] = {}
+
+
+def register_sink(backends: Sequence[str], factory: SinkFactory) -> None:
+    """Use `factory` for database URLs of these backends, from now on."""
+    for backend in backends:
+        _SINKS[backend] = factory
+
+
+def open_sink(url: sa.URL) -> Sink:
+    """The sink for a database URL; connects only when used. Raises ConfigError for a backend nobody registered."""
+    # Imported here because they import this module; registering is their last line.
+    import kafka_ingest.sinks.mysql
+    import kafka_ingest.sinks.sqlite  # noqa: F401
+
+    backend = url.get_backend_name()
+    if backend not in _SINKS:
+        raise ConfigError(
+            f"KAFKA_INGEST_DATABASE_URL has backend {backend!r}; there is a sink for {', '.join(sorted(_SINKS))}. "
+            "A new one is a module that calls register_sink()."
+        )
+    return _SINKS[backend](url)

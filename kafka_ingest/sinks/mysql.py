@@ -1,0 +1,270 @@
+"""MySQL and MariaDB: LOAD DATA LOCAL INFILE in bulk, multi-row INSERT where the server forbids it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import pandas as pd
+import pymysql
+import sqlalchemy as sa
+
+from kafka_ingest.errors import (
+    AccessDenied,
+    DatabaseUnavailable,
+    KafkaIngestError,
+    PermanentError,
+    SchemaMismatch,
+)
+from kafka_ingest.sinks import csv
+from kafka_ingest.sinks.base import RowsRejected, Sink, register_sink
+from kafka_ingest.sinks.local_infile import FILE, OfferingConnection
+from kafka_ingest.sinks.newest import newer_sql
+from kafka_ingest.sinks.rows import driver_rows
+from kafka_ingest.sinks.tables import column_names, tombstone_table
+from kafka_ingest.streams.model import KAFKA_COLUMNS, Model, business_key, deletes_on_tombstone, is_upsert, table_of
+
+LOGGER = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_SECONDS = 10
+STATEMENT_TIMEOUT_SECONDS = 300
+
+# Ours, whatever the server's default: every value that does not fit is an error, instants are UTC.
+_SESSION = (
+    "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,"
+    "ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'"
+)
+
+# Error numbers: MySQL Error Message Reference; MariaDB shares them below 1900 and has its own from 1900 and 4000 on.
+_ROW_ERRORS = frozenset(
+    {
+        1022,  # duplicate key on write
+        1048,  # column cannot be NULL
+        1062,  # duplicate entry
+        1216,  # foreign key, child row
+        1264,  # out of range
+        1265,  # data truncated
+        1292,  # incorrect datetime value
+        1300,  # invalid character string
+        1364,  # no default value
+        1366,  # incorrect value for column
+        1406,  # data too long
+        1452,  # foreign key, child row
+        1526,  # no partition for the value
+        1644,  # SIGNAL from a trigger
+        1690,  # numeric value out of range
+        3140,  # invalid JSON text
+        3141,
+        3819,  # check constraint
+        4025,  # check constraint (MariaDB)
+        1153,  # packet larger than max_allowed_packet: one row of a statement
+    }
+)
+_RETRYABLE = frozenset(
+    {
+        1021,  # disk full
+        1040,  # too many connections
+        1041,  # out of memory
+        1053,  # server shutdown in progress
+        1077,  # normal shutdown
+        1080,
+        1114,  # table is full (temporary space, usually)
+        1129,  # host is blocked
+        1158, 1159, 1160, 1161,  # network packets
+        1180,  # error during commit
+        1203, 1226,  # too many connections of this user
+        1205,  # lock wait timeout
+        1213,  # deadlock
+        1290,  # read-only (failover in progress)
+        1317,  # query interrupted
+        1412,  # table definition has changed
+        1615,  # prepared statement needs to be re-prepared
+        1792,  # read-only transaction
+        1836,  # read-only mode
+        1927,  # connection was killed (MariaDB)
+        2002, 2003, 2004, 2005, 2006, 2012, 2013, 2014, 2055,  # connection trouble (client errors)
+        3024,  # execution time exceeded
+        3100,  # error on observer while running replication hook
+        4031,  # disconnected for inactivity
+    }
+)  # fmt: skip
+_DENIED = frozenset({1044, 1045, 1142, 1143, 1227, 1370, 1698, 1820, 1862, 2026, 2059, 2061, 3118, 3159, 4151})
+_SCHEMA = frozenset({1049, 1054, 1136, 1146, 1051, 1347, 1356})
+# The server or its configuration forbids LOCAL INFILE.
+_NO_LOCAL_INFILE = frozenset({1148, 2068, 3948, 3950, 4166})
+
+
+class MySQLSink(Sink):
+    """Loads into MySQL 8 or newer and MariaDB 10.6 or newer, InnoDB tables."""
+
+    backends: ClassVar[tuple[str, ...]] = ("mysql", "mariadb")
+
+    def __init__(self, url: sa.URL) -> None:
+        self.uses_load_data: bool | None = None
+        """Whether rows go by LOAD DATA; None until the first connection has asked the server."""
+        self.engine = sa.create_engine(
+            url,
+            creator=lambda: self._connect(url),
+            # No gap locks, so loaders of different Kafka partitions do not wait for each other.
+            isolation_level="READ COMMITTED",
+            pool_pre_ping=True,
+            pool_recycle=1800,
+        )
+
+    def _connect(self, url: sa.URL) -> OfferingConnection:
+        _, options = self.engine.dialect.create_connect_args(url)
+        return OfferingConnection(
+            **{
+                "charset": "utf8mb4",
+                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+                "read_timeout": STATEMENT_TIMEOUT_SECONDS,
+                "write_timeout": STATEMENT_TIMEOUT_SECONDS,
+                **options,
+                "init_command": _SESSION,
+            }
+        )
+
+    def begin_load(self, connection: sa.Connection, models: Sequence[type[Model]]) -> None:
+        """Empty staging tables for upserts. Before the transaction: a server that enforces GTID consistency refuses
+        CREATE TEMPORARY TABLE inside one (MySQL manual, "Restrictions on Replication with GTIDs")."""
+        if self.uses_load_data is None:
+            self.uses_load_data = bool(connection.exec_driver_sql("SELECT @@local_infile").scalar())
+            if not self.uses_load_data:
+                self._say_insert("the server has local_infile=OFF")
+        quote = connection.dialect.identifier_preparer.format_table
+        for model in models:
+            if is_upsert(model):
+                stage = _stage(model)
+                connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {stage}")
+                connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {stage} LIKE {quote(table_of(model))}")
+        connection.commit()
+
+    def insert(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
+        table = connection.dialect.identifier_preparer.format_table(table_of(model))
+        self._bulk(connection, table, column_names(model), rows)
+
+    def upsert(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
+        quote = connection.dialect.identifier_preparer
+        target, stage, names, keys = quote.format_table(table_of(model)), _stage(model), column_names(model), business_key(model)
+        same = _same(quote.quote, keys, "t", "s")
+        self._bulk(connection, stage, names, rows)
+        if deletes_on_tombstone(model):
+            grave = quote.format_table(tombstone_table(model))
+            buried = f"JOIN {grave} AS g ON {_same(quote.quote, keys, 's', 'g')} WHERE {newer_sql('g', 's')}"
+            self._run(connection, f"DELETE s FROM {stage} AS s {buried}")  # noqa: S608
+        changes = ", ".join(f"t.{quote.quote(n)} = s.{quote.quote(n)}" for n in names if n not in keys)
+        # Two statements instead of ON DUPLICATE KEY UPDATE: there the assignments see each other's results, so no
+        # condition over the four position columns holds for all of them; a WHERE is evaluated once, before.
+        self._run(connection, f"UPDATE {target} AS t JOIN {stage} AS s ON {same} SET {changes} WHERE NOT ({newer_sql('t', 's')})")  # noqa: S608
+        columns = ", ".join(map(quote.quote, names))
+        staged = ", ".join(f"s.{quote.quote(n)}" for n in names)
+        self._run(
+            connection,
+            f"INSERT INTO {target} ({columns}) SELECT {staged} FROM {stage} AS s LEFT JOIN {target} AS t ON {same} "  # noqa: S608
+            f"WHERE t.{quote.quote(keys[0])} IS NULL",
+        )
+        self._run(connection, f"DELETE FROM {stage}")  # noqa: S608
+
+    def delete(self, connection: sa.Connection, model: type[Model], keys: pd.DataFrame) -> None:
+        quote = connection.dialect.identifier_preparer
+        target, grave = quote.format_table(table_of(model)), quote.format_table(tombstone_table(model))
+        key_names = business_key(model)
+        names = [*key_names, *KAFKA_COLUMNS]
+        columns, marks = ", ".join(map(quote.quote, names)), ", ".join(["%s"] * len(names))
+        same, mine = _same(quote.quote, key_names, "g", "s"), " AND ".join(f"t.{quote.quote(k)} = %s" for k in key_names)
+        incoming = f"SELECT {', '.join(f'%s AS {quote.quote(n)}' for n in names)}"
+        # Tombstones are few beside rows: statement by statement, the newest of each key kept.
+        for values in driver_rows(keys, names):
+            older = f"DELETE g FROM {grave} AS g JOIN ({incoming}) AS s ON {same} WHERE NOT ({newer_sql('g', 's')})"
+            self._run(connection, older, values)
+            self._run(connection, f"INSERT IGNORE INTO {grave} ({columns}) VALUES ({marks})", values)
+            buried = f"JOIN {grave} AS g ON {_same(quote.quote, key_names, 't', 'g')} WHERE {newer_sql('g', 't')}"
+            self._run(connection, f"DELETE t FROM {target} AS t {buried} AND {mine}", values[: len(key_names)])
+
+    def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
+        original = getattr(error, "orig", None)
+        number = _errno(original)
+        if number is None:
+            kind = DatabaseUnavailable if isinstance(original, pymysql.err.InterfaceError) else PermanentError
+            return kind(f"{doing}: {type(error).__name__}: {original or error}")
+        text = f"{doing}: {_message(original)} (error {number})"
+        if number in _RETRYABLE:
+            return DatabaseUnavailable(f"{text}. It is retried; if it stays, run `kafka-ingest doctor`.")
+        if number in _DENIED:
+            return AccessDenied(f"{text}. Check the user, password and grants of KAFKA_INGEST_DATABASE_URL; `kafka-ingest doctor` names what lacks.")
+        if number in _SCHEMA:
+            return SchemaMismatch(f"{text}. The database or a table is missing or was altered under us.")
+        return PermanentError(text)
+
+    def _bulk(self, connection: sa.Connection, table: str, names: Sequence[str], rows: pd.DataFrame) -> None:
+        quote = connection.dialect.identifier_preparer.quote
+        columns = ", ".join(map(quote, names))
+        if self.uses_load_data:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, OfferingConnection)  # noqa: S101  our creator makes no other
+            statement = f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE {table} {csv.FORMAT} ({columns})"
+            try:
+                loaded, warnings = driver.load_local(statement, csv.encode(rows, names))
+            except pymysql.err.MySQLError as error:
+                if _errno(error) not in _NO_LOCAL_INFILE:
+                    self._raise(error, statement)
+                self.uses_load_data = False
+                self._say_insert(_message(error))
+            else:
+                # LOCAL turns every error into a warning and goes on (MySQL manual, "LOAD DATA Statement", Error
+                # Handling), so a warning or a missing row means that the table is not what was sent.
+                if warnings or loaded != len(rows):
+                    raise RowsRejected(self._warnings(connection, loaded, len(rows)))
+                return
+        marks = ", ".join(["%s"] * len(names))
+        insert = f"INSERT INTO {table} ({columns}) VALUES ({marks})"  # noqa: S608
+        self._run(connection, insert, driver_rows(rows, names))
+
+    @staticmethod
+    def _warnings(connection: sa.Connection, loaded: int, sent: int) -> str:
+        found = connection.exec_driver_sql("SHOW WARNINGS LIMIT 3").all()
+        return "; ".join(f"{row[2]} (error {row[1]})" for row in found) or f"{loaded} of {sent} rows were stored"
+
+    def _run(self, connection: sa.Connection, sql: str, values: Any = None) -> None:
+        if values == []:
+            return
+        try:
+            connection.exec_driver_sql(sql, values)
+        except sa.exc.DBAPIError as error:
+            if _errno(error.orig) in _ROW_ERRORS:
+                raise RowsRejected(f"{_message(error.orig)} (error {_errno(error.orig)})") from error
+            raise
+
+    @staticmethod
+    def _raise(error: pymysql.err.MySQLError, statement: str) -> None:
+        """A driver error met below SQLAlchemy, in SQLAlchemy's clothes, so that it is classified in one place."""
+        if _errno(error) in _ROW_ERRORS:
+            raise RowsRejected(f"{_message(error)} (error {_errno(error)})") from error
+        raise sa.exc.DBAPIError(statement, None, error) from error
+
+    @staticmethod
+    def _say_insert(why: str) -> None:
+        LOGGER.warning("rows go by multi-row INSERT, two to four times slower than LOAD DATA: %s", why)
+
+
+def _same(quote: Any, keys: Sequence[str], one: str, other: str) -> str:
+    return " AND ".join(f"{one}.{quote(k)} = {other}.{quote(k)}" for k in keys)
+
+
+def _stage(model: type[Model]) -> str:
+    """Name of a model's staging table; hashed, as a table's own name may already have all 64 characters."""
+    return f"_kafka_ingest_stage_{hashlib.sha256(table_of(model).fullname.encode()).hexdigest()[:16]}"
+
+
+def _errno(error: BaseException | None) -> int | None:
+    number = error.args[0] if error is not None and error.args else None
+    return number if isinstance(number, int) and number else None
+
+
+def _message(error: BaseException | None) -> str:
+    return str(error.args[1]) if error is not None and len(error.args) > 1 else str(error)
+
+
+register_sink(MySQLSink.backends, MySQLSink)

@@ -1,0 +1,115 @@
+"""SQLite: the embedded default, for trying things out and for tests of everything around the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import pandas as pd
+import sqlalchemy as sa
+
+from kafka_ingest.errors import DatabaseUnavailable, KafkaIngestError, PermanentError, SchemaMismatch
+from kafka_ingest.sinks.base import RowsRejected, Sink, register_sink
+from kafka_ingest.sinks.newest import newer_sql
+from kafka_ingest.sinks.rows import driver_rows
+from kafka_ingest.sinks.tables import column_names, tombstone_table
+from kafka_ingest.streams.model import KAFKA_COLUMNS, Model, business_key, deletes_on_tombstone, table_of
+
+BUSY_TIMEOUT_SECONDS = 30
+
+
+class SQLiteSink(Sink):
+    """Loads into an SQLite file (3.24 or newer, for upserts)."""
+
+    backends: ClassVar[tuple[str, ...]] = ("sqlite",)
+
+    def __init__(self, url: sa.URL) -> None:
+        self.engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+        sa.event.listen(self.engine, "connect", _on_connect)
+        sa.event.listen(self.engine, "begin", _on_begin)
+
+    def begin_load(self, connection: sa.Connection, models: Sequence[type[Model]]) -> None:
+        """Nothing to stage."""
+
+    def insert(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
+        quote = connection.dialect.identifier_preparer.quote
+        names = column_names(model)
+        columns = ", ".join(map(quote, names))
+        table = connection.dialect.identifier_preparer.format_table(table_of(model))
+        self._run(connection, f"INSERT INTO {table} ({columns}) VALUES ({_marks(names)})", driver_rows(rows, names))
+
+    def upsert(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
+        names, keys = column_names(model), business_key(model)
+        self._run(connection, self._upsert_sql(connection, table_of(model), names, keys), driver_rows(rows, names))
+        if deletes_on_tombstone(model):
+            self._delete_buried(connection, model)
+
+    def delete(self, connection: sa.Connection, model: type[Model], keys: pd.DataFrame) -> None:
+        graves, names = tombstone_table(model), [*business_key(model), *KAFKA_COLUMNS]
+        sql = self._upsert_sql(connection, graves, names, business_key(model))
+        self._run(connection, sql, driver_rows(keys, names))
+        self._delete_buried(connection, model)
+
+    @staticmethod
+    def _delete_buried(connection: sa.Connection, model: type[Model]) -> None:
+        """Rows a newer tombstone has deleted go; an older message loaded again does not bring one back."""
+        quote = connection.dialect.identifier_preparer
+        target, grave = quote.format_table(table_of(model)), quote.format_table(tombstone_table(model))
+        same = " AND ".join(f"t.{quote.quote(k)} = g.{quote.quote(k)}" for k in business_key(model))
+        connection.exec_driver_sql(
+            f"DELETE FROM {target} AS t WHERE EXISTS (SELECT 1 FROM {grave} AS g WHERE {same} AND {newer_sql('g', 't')})"  # noqa: S608
+        )
+
+    def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
+        original = getattr(error, "orig", None)
+        name = getattr(original, "sqlite_errorname", "") or ""
+        text = f"{doing}: {original or type(error).__name__} ({name or 'SQLite'})"
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            return DatabaseUnavailable(f"{text}. Another process writes to the file; it is retried.")
+        if "no such column" in str(original) or "no such table" in str(original):
+            return SchemaMismatch(f"{text}. The table was altered or dropped under us; run again to create it.")
+        if name.startswith(("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CANTOPEN")):
+            return DatabaseUnavailable(f"{text}. Check the disk and the file's folder.")
+        return PermanentError(text)
+
+    @staticmethod
+    def _upsert_sql(connection: sa.Connection, table: sa.Table, names: Sequence[str], keys: Sequence[str]) -> str:
+        quote = connection.dialect.identifier_preparer.quote
+        target = connection.dialect.identifier_preparer.format_table(table)
+        # The right-hand sides see the row as it was before the update (SQLite manual, "UPSERT").
+        changes = ", ".join(f"{quote(n)} = excluded.{quote(n)}" for n in names if n not in keys)
+        return (
+            f"INSERT INTO {target} ({', '.join(map(quote, names))}) VALUES ({_marks(names)}) "  # noqa: S608
+            f"ON CONFLICT ({', '.join(map(quote, keys))}) DO UPDATE SET {changes} "
+            f"WHERE NOT ({newer_sql(target, 'excluded')})"
+        )
+
+    @staticmethod
+    def _run(connection: sa.Connection, sql: str, rows: list[tuple[Any, ...]]) -> None:
+        if not rows:
+            return
+        try:
+            connection.exec_driver_sql(sql, rows)
+        except (sa.exc.IntegrityError, sa.exc.DataError, sa.exc.InterfaceError) as error:
+            raise RowsRejected(str(error.orig)) from error
+
+
+def _marks(names: Sequence[str]) -> str:
+    return ", ".join("?" * len(names))
+
+
+def _on_connect(connection: Any, _record: Any) -> None:
+    # BEGIN is ours (below): the driver's own would come too late for the ledger's lock.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.close()
+
+
+def _on_begin(connection: sa.Connection) -> None:
+    # SQLite has no row locks; the one write lock stands for FOR UPDATE (manual, "BEGIN IMMEDIATE").
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+register_sink(SQLiteSink.backends, SQLiteSink)

@@ -1,0 +1,78 @@
+"""Target tables: created where missing; a missing column is an error that names the ALTER, or is added."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.schema import CreateColumn
+
+from kafka_ingest.errors import SchemaMismatch
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.ledger import create_ledger
+from kafka_ingest.streams.model import MICROSECONDS, TOPIC_TYPE, Model, deletes_on_tombstone, table_of
+from kafka_ingest.streams.stream import Stream
+
+
+def prepare_tables(sink: Sink, stream: Stream) -> None:
+    """Make the ledger and the stream's tables fit. Idempotent; DDL, so outside any transaction.
+
+    Raises SchemaMismatch with the statements to run where an existing table lacks columns and the stream does not `evolve`.
+    """
+    with sink.errors(f"preparing the tables of stream {stream.name}"), sink.engine.connect() as connection:
+        create_ledger(connection)
+        connection.commit()
+        for model in stream.models:
+            table = table_of(model)
+            table.create(connection, checkfirst=True)
+            if deletes_on_tombstone(model):
+                tombstone_table(model).create(connection, checkfirst=True)
+            connection.commit()
+            statements = _missing_columns(connection, table)
+            if statements and not stream.evolve:
+                raise SchemaMismatch(
+                    f"table {table.name} lacks {len(statements)} column(s) of model {model.__name__}. Run\n  "
+                    + ";\n  ".join(statements)
+                    + ";\nor declare the stream with evolve=True."
+                )
+            for statement in statements:
+                connection.execute(sa.text(statement))
+            connection.commit()
+
+
+def _missing_columns(connection: sa.Connection, table: sa.Table) -> list[str]:
+    """ALTER statements for the columns the existing table does not have."""
+    existing = {c["name"].lower() for c in sa.inspect(connection).get_columns(table.name, schema=table.schema)}
+    quote = connection.dialect.identifier_preparer.format_table
+    return [
+        f"ALTER TABLE {quote(table)} ADD COLUMN {CreateColumn(column).compile(dialect=connection.dialect)}"
+        for column in table.columns
+        if column.name.lower() not in existing
+    ]
+
+
+def tombstone_table(model: type[Model]) -> sa.Table:
+    """Where deletes of a model are remembered: business key and position, so that an older message, loaded again by a
+    backfill, does not bring a deleted row back."""
+    table = table_of(model)
+    name = f"{table.name}_tombstones"
+    if name in table.metadata.tables:
+        return table.metadata.tables[name]
+    keys = [
+        sa.Column(c.name, c.type, primary_key=True, autoincrement=False) for c in table.columns if c.primary_key
+    ]
+    return sa.Table(
+        name,
+        table.metadata,
+        *keys,
+        sa.Column("_kafka_topic", TOPIC_TYPE, nullable=False),
+        sa.Column("_kafka_partition", sa.Integer, nullable=False),
+        sa.Column("_kafka_offset", sa.BigInteger, nullable=False),
+        sa.Column("_kafka_timestamp", MICROSECONDS),
+        **{k: v for k, v in table.dialect_kwargs.items()},
+    )
+
+
+def column_names(model: type[Model]) -> Sequence[str]:
+    """Columns of the target table in the model's order."""
+    return [c.name for c in table_of(model).columns]

@@ -1,0 +1,220 @@
+"""Models: one SQLAlchemy declarative class per message type says fields, columns, keys and date rules, and nothing else does.
+
+    class Quote(AppendModel):                      # or UpsertModel, which needs primary_key=True somewhere
+        __tablename__ = "quotes"
+        symbol: Mapped[str] = field(String(16))
+        price: Mapped[float] = field(Float, path="last.price")
+        at: Mapped[datetime] = date_field(timezone="Asia/Shanghai")
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, declared_attr, mapped_column
+
+from kafka_ingest.errors import ConfigError
+from kafka_ingest.pipelines.dates import DateRule
+
+KAFKA_COLUMNS = ("_kafka_topic", "_kafka_partition", "_kafka_offset", "_kafka_timestamp")
+
+# Topic names are at most 249 ASCII characters (Kafka: org.apache.kafka.common.internals.Topic).
+TOPIC_TYPE = sa.String(249).with_variant(mysql.VARCHAR(249, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
+MICROSECONDS = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+UNSIGNED_OFFSET = sa.BigInteger()
+
+_INFO = "kafka_ingest"
+
+
+class ExactText(sa.types.TypeDecorator[str]):
+    """Text compared byte for byte, trailing spaces included: what a business key needs.
+
+    The default collations of MySQL and MariaDB take 'A' for 'a' and 'é' for 'e', so two keys would become one row
+    (MySQL manual, "Collation Naming Conventions": `_bin`; "NO PAD" attribute).
+    """
+
+    impl = sa.String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        if dialect.name in ("mysql", "mariadb"):
+            is_mariadb = bool(getattr(dialect, "is_mariadb", False))
+            collation = "utf8mb4_nopad_bin" if is_mariadb else "utf8mb4_0900_bin"
+            return mysql.VARCHAR(self.impl_instance.length, charset="utf8mb4", collation=collation)  # type: ignore[attr-defined]
+        return self.impl_instance
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRule:
+    """Where a column's value comes from in the message."""
+
+    path: tuple[str, ...]
+    dates: DateRule | None = None
+    on_error: Literal["dead_letter", "null"] = "dead_letter"
+
+
+class Model(DeclarativeBase):
+    """Base of all models. Every table carries the Kafka position of the message each row came from."""
+
+    type_annotation_map: ClassVar[dict[Any, Any]] = {dt.datetime: MICROSECONDS}
+
+
+class _Columns:
+    _kafka_timestamp: Mapped[dt.datetime | None] = mapped_column(
+        "_kafka_timestamp", MICROSECONDS, sort_order=103, comment="Kafka message timestamp, UTC"
+    )
+
+
+class AppendModel(_Columns, Model):
+    """One row per message, keyed by Kafka position. Loading a range again replaces that range's rows."""
+
+    __abstract__ = True
+
+    _kafka_topic: Mapped[str] = mapped_column("_kafka_topic", TOPIC_TYPE, primary_key=True, sort_order=100)
+    _kafka_partition: Mapped[int] = mapped_column(
+        "_kafka_partition", sa.Integer, primary_key=True, sort_order=101, autoincrement=False
+    )
+    _kafka_offset: Mapped[int] = mapped_column(
+        "_kafka_offset", UNSIGNED_OFFSET, primary_key=True, sort_order=102, autoincrement=False
+    )
+
+    @declared_attr.directive
+    @classmethod
+    def __table_args__(cls) -> dict[str, str]:
+        return _TABLE_OPTIONS
+
+
+class UpsertModel(_Columns, Model):
+    """One row per business key (the columns with `primary_key=True`): the message with the highest position wins.
+
+    Within a Kafka partition the higher offset wins. A key seen in two partitions (the topic grew, or two topics feed
+    the table) goes to the later Kafka timestamp.
+    """
+
+    __abstract__ = True
+
+    delete_on_tombstone: ClassVar[bool] = False
+    """A message with a null value deletes the row its key names: the key is the business key itself, as a JSON object
+    of the key columns' fields, or, for a single key column, a JSON string or number or plain text."""
+
+    _kafka_topic: Mapped[str] = mapped_column("_kafka_topic", TOPIC_TYPE, sort_order=100)
+    _kafka_partition: Mapped[int] = mapped_column("_kafka_partition", sa.Integer, sort_order=101)
+    _kafka_offset: Mapped[int] = mapped_column("_kafka_offset", UNSIGNED_OFFSET, sort_order=102)
+
+    @declared_attr.directive
+    @classmethod
+    def __table_args__(cls) -> dict[str, str]:
+        return _TABLE_OPTIONS
+
+
+_TABLE_OPTIONS = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mariadb_engine": "InnoDB", "mariadb_charset": "utf8mb4"}
+
+
+def _path(path: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    if path is None:
+        return None
+    return tuple(path.split(".")) if isinstance(path, str) else tuple(path)
+
+
+def field(
+    type_: sa.types.TypeEngine[Any] | type[sa.types.TypeEngine[Any]],
+    *,
+    path: str | Sequence[str] | None = None,
+    primary_key: bool = False,
+    **column: Any,
+) -> MappedColumn[Any]:
+    """A column read from a JSON field.
+
+    path: dotted path of the field in the message ("source.url"), or its parts where a name itself has a dot;
+          the attribute's name where left out.
+    primary_key: part of the business key (UpsertModel only).
+    column: anything `sqlalchemy.orm.mapped_column` takes.
+    """
+    instance = type_() if isinstance(type_, type) else type_
+    if primary_key and isinstance(instance, sa.String) and not isinstance(instance, sa.Text):
+        instance = ExactText(instance.length)
+    if primary_key:
+        column.setdefault("autoincrement", False)
+    return mapped_column(instance, primary_key=primary_key, info={_INFO: FieldRule(_path(path) or ())}, **column)
+
+
+def date_field(
+    *,
+    path: str | Sequence[str] | None = None,
+    formats: Sequence[str] = (),
+    timezone: str | None = None,
+    day_first: bool = False,
+    on_error: Literal["dead_letter", "null"] = "dead_letter",
+    **column: Any,
+) -> MappedColumn[Any]:
+    """A date column, stored as UTC `DATETIME(6)`.
+
+    formats: strptime formats tried before the built-in ones.
+    timezone: IANA zone of values without one; the stream's zone where left out.
+    on_error: what an unreadable date does: makes the message a dead letter, or the column NULL.
+    """
+    rule = DateRule(formats=tuple(formats), timezone=timezone or "UTC", day_first=day_first)
+    info = {_INFO: FieldRule(_path(path) or (), dates=rule, on_error=on_error), f"{_INFO}_zone": timezone}
+    return mapped_column(MICROSECONDS, info=info, **column)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundColumn:
+    """A model's column with its rule, resolved."""
+
+    name: str
+    rule: FieldRule
+    column: sa.Column[Any]
+
+
+def bound_columns(model: type[Model], timezone: str = "UTC") -> tuple[BoundColumn, ...]:
+    """The columns `model` reads from messages, in declaration order, naive dates taken to be in `timezone`.
+
+    Raises ConfigError where the model cannot be loaded: a column without `field`, a missing business key.
+    """
+    table = table_of(model)
+    if not is_upsert(model) and any(c.name not in KAFKA_COLUMNS for c in table.primary_key):
+        raise ConfigError(
+            f"model {model.__name__}: an AppendModel is keyed by Kafka position; for primary_key=True use UpsertModel"
+        )
+    found = []
+    for column in table.columns:
+        if column.name in KAFKA_COLUMNS:
+            continue
+        rule = column.info.get(_INFO)
+        if rule is None:
+            raise ConfigError(
+                f"model {model.__name__}: column {column.name!r} is not declared with field() or date_field(), "
+                "so nothing says where its value comes from"
+            )
+        if rule.dates is not None and column.info[f"{_INFO}_zone"] is None:
+            rule = FieldRule(
+                rule.path, DateRule(rule.dates.formats, timezone, rule.dates.day_first), rule.on_error
+            )
+        found.append(BoundColumn(column.name, FieldRule(rule.path or (column.name,), rule.dates, rule.on_error), column))
+    return tuple(found)
+
+
+def table_of(model: type[Model]) -> sa.Table:
+    """The table behind a model."""
+    table = model.__table__
+    assert isinstance(table, sa.Table)  # noqa: S101  narrowing for mypy: declarative classes have no other kind here
+    return table
+
+
+def is_upsert(model: type[Model]) -> bool:
+    return issubclass(model, UpsertModel)
+
+
+def business_key(model: type[Model]) -> tuple[str, ...]:
+    """Column names of the business key; empty for append tables."""
+    return tuple(c.name for c in table_of(model).primary_key) if is_upsert(model) else ()
+
+
+def deletes_on_tombstone(model: type[Model]) -> bool:
+    return issubclass(model, UpsertModel) and model.delete_on_tombstone

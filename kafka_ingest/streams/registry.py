@@ -1,0 +1,60 @@
+"""The declared streams: every `STREAM` in the modules of `kafka_ingest.streams` and of the packages named by the user."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+from collections.abc import Iterable, Mapping
+
+import kafka_ingest.streams
+from kafka_ingest.errors import ConfigError
+from kafka_ingest.streams.stream import Stream
+
+
+def declared_streams(modules: Iterable[str] | None = None) -> dict[str, Stream]:
+    """Streams by name.
+
+    modules: names of modules or packages to look in. Where None: those of `KAFKA_INGEST_STREAMS` (comma-separated),
+    else `kafka_ingest.streams`. In a package every direct module with a `STREAM` counts.
+
+    Raises ConfigError for two streams of one name, two tables of one name, and a module that declares nothing.
+    """
+    if modules is None:
+        modules = os.environ.get("KAFKA_INGEST_STREAMS", "").split(",")
+    names = [m.strip() for m in modules if m.strip()] or [kafka_ingest.streams.__name__]
+    streams: dict[str, Stream] = {}
+    for name in names:
+        try:
+            found = list(_streams_in(name))
+        except ModuleNotFoundError as error:
+            raise ConfigError(f"KAFKA_INGEST_STREAMS names {name!r}, which cannot be imported: {error}") from error
+        if not found:
+            raise ConfigError(f"module {name!r} declares no STREAM")
+        for stream in found:
+            if streams.setdefault(stream.name, stream) is not stream:
+                raise ConfigError(f"two streams are named {stream.name!r}")
+    check_groups(streams)
+    return streams
+
+
+def _streams_in(name: str) -> Iterable[Stream]:
+    module = importlib.import_module(name)
+    children = pkgutil.iter_modules(module.__path__, f"{name}.") if hasattr(module, "__path__") else []
+    for each in (module, *(importlib.import_module(child.name) for child in children)):
+        stream = getattr(each, "STREAM", None)
+        if isinstance(stream, Stream):
+            yield stream
+
+
+def check_groups(streams: Mapping[str, Stream]) -> None:
+    """Streams that read one topic must not share a consumer group: they would overwrite each other's offsets."""
+    seen: dict[tuple[str | None, str], str] = {}
+    for stream in streams.values():
+        for topic in stream.topic_names:
+            other = seen.setdefault((stream.group_id, topic), stream.name)
+            if other != stream.name:
+                raise ConfigError(
+                    f"streams {other} and {stream.name} both read {topic!r} with one consumer group; "
+                    "give one of them a group_id of its own"
+                )

@@ -1,0 +1,167 @@
+"""Stream: topics read together, with their routes, batch policy and pipeline steps."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from kafka_ingest.errors import ConfigError
+from kafka_ingest.pipelines.dates import DateRule
+from kafka_ingest.streams.model import Model, bound_columns, deletes_on_tombstone
+
+if TYPE_CHECKING:
+    from kafka_ingest.pipelines.step import Step
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class RouteByField:
+    """The message type stands in a field of the message, at a dotted path."""
+
+    path: str = "type"
+
+
+@dataclass(frozen=True, slots=True)
+class RouteByHeader:
+    """The message type is the UTF-8 value of a Kafka header (the last one of that name)."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouteByTopic:
+    """The message type is the topic's name."""
+
+
+RouteBy = RouteByField | RouteByHeader | RouteByTopic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchPolicy:
+    """When a batch is due and how large a slice may get.
+
+    A batch is due at `min_messages` waiting messages or when the oldest has waited `max_wait_seconds`, whichever is
+    first. A slice (one transaction) holds at most `max_rows` messages and `max_bytes` of message values; a single
+    larger message is a slice of its own.
+    """
+
+    min_messages: int = 10
+    max_wait_seconds: float = 10.0
+    max_rows: int = 50_000
+    max_bytes: int = 64 * 1024 * 1024
+    linger_seconds: float | None = None
+    """How long a run that has caught up waits for more before it ends; `max_wait_seconds` where None, 0 ends at once."""
+    max_run_seconds: float = 600.0
+    """A run starts no further slice after this long, so that history has entries and code changes arrive."""
+
+    def __post_init__(self) -> None:
+        bounds: dict[str, tuple[float, float, float]] = {
+            "min_messages": (self.min_messages, 1, 10_000_000),
+            "max_wait_seconds": (self.max_wait_seconds, 0, 86_400),
+            "max_rows": (self.max_rows, 1, 1_000_000),
+            "max_bytes": (self.max_bytes, 1_024, 1 << 30),
+            "linger_seconds": (self.linger, 0, 86_400),
+            "max_run_seconds": (self.max_run_seconds, 0, 86_400),
+        }
+        for name, (value, low, high) in bounds.items():
+            if not low <= value <= high:
+                raise ConfigError(f"BatchPolicy.{name} is {value}; it must be from {low} to {high}")
+
+    @property
+    def linger(self) -> float:
+        return self.max_wait_seconds if self.linger_seconds is None else self.linger_seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """One stream: what `streams/` modules declare.
+
+    topics: a name, a tuple of names, or a pattern: a string starting with `^` (as in librdkafka's subscribe), matched
+            against whole topic names.
+    routes: message type → model.
+    start: where a partition without a ledger entry begins: "earliest", "latest" (pinned by the first run), "group"
+           (the consumer group's committed offset, else earliest: takes over from another consumer) or an aware datetime.
+    unrouted: what becomes of a message no route takes.
+    timezone: IANA zone of dates without one.
+    max_dead_letter_ratio: over this part of a slice's messages (0 to 1; slices under 100 messages are not judged) the
+           slice fails instead, so that a bad deploy does not drain a topic into dead letters.
+    evolve: add missing columns to existing tables instead of failing.
+    window: time partition of the assets, by Kafka timestamp; `window_start` is the first one.
+    """
+
+    name: str
+    topics: str | tuple[str, ...]
+    routes: Mapping[str, type[Model]]
+    route_by: RouteBy = RouteByField()
+    batch: BatchPolicy = field(default_factory=BatchPolicy)
+    steps: tuple[Step, ...] | None = None
+    """Pipeline steps in order; `(translate_dates,)` where None."""
+    timezone: str = "UTC"
+    start: Literal["earliest", "latest", "group"] | dt.datetime = "earliest"
+    unrouted: Literal["dead_letter", "ignore"] = "dead_letter"
+    on_data_loss: Literal["fail", "skip"] = "fail"
+    max_dead_letter_ratio: float = 0.5
+    evolve: bool = False
+    window: Literal["hourly", "daily"] = "hourly"
+    window_start: dt.datetime = dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)
+    group_id: str | None = None
+    """Consumer group of this stream; `KAFKA_GROUP_ID` where None. Streams that share a topic need groups of their own."""
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError(f"stream name {self.name!r}: letters, digits and _ only, at most 64, no digit first")
+        if not self.topics or any(not t for t in self._topic_tuple):
+            raise ConfigError(f"stream {self.name}: topics is empty")
+        if self.is_pattern:
+            try:
+                re.compile(self.topic_text)
+            except re.error as error:
+                raise ConfigError(f"stream {self.name}: topic pattern {self.topic_text!r}: {error}") from error
+        if not self.routes:
+            raise ConfigError(f"stream {self.name}: routes is empty; map a message type to a model")
+        if not 0 <= self.max_dead_letter_ratio <= 1:
+            raise ConfigError(f"stream {self.name}: max_dead_letter_ratio is {self.max_dead_letter_ratio}, not 0 to 1")
+        for name in ("start", "window_start"):
+            value = getattr(self, name)
+            if isinstance(value, dt.datetime) and value.tzinfo is None:
+                raise ConfigError(f"stream {self.name}: {name}={value} needs a time zone")
+        DateRule(timezone=self.timezone)  # refuses an unknown zone
+        for model in self.models:
+            bound_columns(model)
+        if sum(deletes_on_tombstone(m) for m in self.models) > 1 and isinstance(self.route_by, RouteByField):
+            raise ConfigError(
+                f"stream {self.name}: a tombstone has no field to route by, so only one model may delete on tombstones; "
+                "route by topic or header, or split the stream"
+            )
+
+    @property
+    def _topic_tuple(self) -> tuple[str, ...]:
+        return (self.topics,) if isinstance(self.topics, str) else tuple(self.topics)
+
+    @property
+    def is_pattern(self) -> bool:
+        return isinstance(self.topics, str) and self.topics.startswith("^")
+
+    @property
+    def topic_text(self) -> str:
+        """The topics as a person reads them."""
+        return ", ".join(self._topic_tuple)
+
+    @property
+    def topic_names(self) -> tuple[str, ...]:
+        """Declared names; the pattern itself where it is one."""
+        return self._topic_tuple
+
+    def takes_topic(self, topic: str) -> bool:
+        if self.is_pattern:
+            return re.fullmatch(self.topic_text, topic) is not None
+        return topic in self._topic_tuple
+
+    @property
+    def models(self) -> tuple[type[Model], ...]:
+        """The distinct models, in the order of the routes."""
+        return tuple(dict.fromkeys(self.routes.values()))
