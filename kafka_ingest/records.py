@@ -187,6 +187,8 @@ class LoadResult:
     rows_by_table: dict[str, int]
     next_offsets: dict[TopicPartition, int]
     """The ledger's next offset of each partition touched, after the commit."""
+    messages_by_window: Mapping[str, int]
+    """Messages loaded per time window (partition key), in order of time."""
     load_seconds: float
     latency_p50_seconds: float | None
     latency_p95_seconds: float | None

@@ -21,7 +21,7 @@ _DENIED = frozenset(
 )
 _PERMANENT = frozenset(
     {
-        KafkaError.INVALID_TOPIC_EXCEPTION,
+        KafkaError.TOPIC_EXCEPTION,
         KafkaError.UNSUPPORTED_VERSION,
         KafkaError._UNSUPPORTED_FEATURE,
         KafkaError._NOT_IMPLEMENTED,

@@ -80,6 +80,10 @@ class KafkaMetadata:
         high = self._list_offsets(wanted, OffsetSpec.latest())
         return {tp: Watermarks(low[tp][0], max(low[tp][0], high[tp][0])) for tp in wanted}
 
+    def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Last stable offset of each partition."""
+        return {tp: offset for tp, (offset, _) in self._list_offsets(list(partitions), OffsetSpec.latest()).items()}
+
     def offsets_for_time(self, partitions: Iterable[TopicPartition], instant: dt.datetime) -> dict[TopicPartition, int]:
         """Per partition the first offset whose message has a timestamp at or after `instant`; -1 where none has."""
         milliseconds = max(0, int(instant.timestamp() * 1000))

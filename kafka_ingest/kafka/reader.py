@@ -91,6 +91,20 @@ class RangeReader:
                     [KafkaTopicPartition(wanted.topic, wanted.partition, wanted.start)]
                 )
 
+    def restart(self, ranges: Iterable[OffsetRange]) -> None:
+        """Forget everything and read these ranges. Where the reader already stands at a range's start, it keeps what it
+        has fetched."""
+        wanted = {r.topic_partition: r for r in ranges}
+        for tp in [tp for tp in self._partitions if tp not in wanted]:
+            del self._partitions[tp]
+            with kafka_errors(f"leaving {tp}"):
+                self._consumer.incremental_unassign([KafkaTopicPartition(*tp)])
+        self.read_to(wanted.values())
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """Next offset to deliver of each partition being read."""
+        return {tp: state.position for tp, state in sorted(self._partitions.items())}
+
     def remaining(self) -> tuple[OffsetRange, ...]:
         """What the next slices will cover."""
         return tuple(

@@ -80,7 +80,7 @@ def readiness(
     else:
         age = "" if oldest_wait_seconds is None else f", oldest {oldest_wait_seconds:.0f} s of {policy.max_wait_seconds:g} s"
         return NotDue(f"{total} of {policy.min_messages} messages waiting{age}")
-    return Due(_share(free, policy.max_rows), reason)
+    return Due(share_rows(free, policy.max_rows), reason)
 
 
 def _waiting(state: PartitionState) -> int:
@@ -89,7 +89,7 @@ def _waiting(state: PartitionState) -> int:
     return max(0, state.high - max(state.position, state.low))
 
 
-def _share(partitions: Mapping[TopicPartition, PartitionState], max_rows: int) -> tuple[OffsetRange, ...]:
+def share_rows(partitions: Mapping[TopicPartition, PartitionState], max_rows: int) -> tuple[OffsetRange, ...]:
     """At most `max_rows` offsets, shared fairly: a partition with little to say leaves its share to the others."""
     left = max_rows
     ranges = []

@@ -31,6 +31,7 @@ from kafka_ingest.sinks.isolate import write_isolating
 from kafka_ingest.sinks.newest import newest_per_key
 from kafka_ingest.streams.model import Model, is_upsert, table_of
 from kafka_ingest.streams.stream import Stream
+from kafka_ingest.streams.windows import count_by_window
 
 # Slices smaller than this are not judged by their dead-letter ratio: one bad message of one is not a bad deploy.
 JUDGED_MESSAGES = 100
@@ -115,10 +116,12 @@ def load(sink: Sink, parsed: ParsedSlice, kind: BatchKind, context: LoadContext)
             context.at_step("10")
         context.at_step("11")
     p50, p95 = inside.latency_seconds(context.now())
+    stamps = inside.timestamps_ms()
     return LoadResult(
         counts=tuple(counts),
         rows_by_table=rows_by_table,
         next_offsets={tp: p.next_offset for tp, p in locked.items()} | advanced,
+        messages_by_window=count_by_window(stream, stamps, now=now),
         load_seconds=time.perf_counter() - started,
         latency_p50_seconds=p50,
         latency_p95_seconds=p95,
@@ -208,6 +211,9 @@ class _Inside:
         """The reader's own count where the whole range is loaded, so that accounting compares two sources."""
         raw = self._parsed.raw
         return raw.absent[raw.ranges.index(each)] if each in raw.ranges else each.size - delivered
+
+    def timestamps_ms(self) -> npt.NDArray[np.int64]:
+        return self._parsed.raw.timestamps_ms[self._part >= 0]
 
     def latency_seconds(self, now: dt.datetime) -> tuple[float | None, float | None]:
         """p50 and p95 from Kafka timestamp to now, of the live messages that have one."""

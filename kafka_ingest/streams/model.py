@@ -23,8 +23,9 @@ from kafka_ingest.pipelines.dates import DateRule
 
 KAFKA_COLUMNS = ("_kafka_topic", "_kafka_partition", "_kafka_offset", "_kafka_timestamp")
 
-# Topic names are at most 249 ASCII characters (Kafka: org.apache.kafka.common.internals.Topic).
-TOPIC_TYPE = sa.String(249).with_variant(mysql.VARCHAR(249, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
+# Topic names are at most 249 ASCII characters (Kafka: org.apache.kafka.common.internals.Topic); the rest is for "@" and
+# the id of a topic that was recreated since (engine/loss.py).
+TOPIC_TYPE = sa.String(280).with_variant(mysql.VARCHAR(280, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
 MICROSECONDS = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 UNSIGNED_OFFSET = sa.BigInteger()
 

@@ -1,0 +1,56 @@
+"""`kafka-ingest local`: real Kafka and MySQL on this machine, for a demo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from kafka_ingest.local.errors import LocalServerError
+from kafka_ingest.local.stack import DATABASE_KINDS, KAFKA_KINDS, LocalStack
+
+ROOT_OPTION = click.option(
+    "--root",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".local"),
+    show_default=True,
+    help="Folder for the servers' data, logs and passwords.",
+)
+
+
+@click.group()
+def local() -> None:
+    """Start and stop Kafka and MySQL on this machine, without Docker."""
+
+
+@local.command()
+@ROOT_OPTION
+@click.option("--kafka", type=click.Choice(["auto", *KAFKA_KINDS]), default="auto", show_default=True)
+@click.option("--database", type=click.Choice(["auto", *DATABASE_KINDS]), default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def up(root: Path, kafka: str, database: str, as_json: bool) -> None:
+    """Start a broker and a database, or find them running, and print how to reach them."""
+    try:
+        stack = LocalStack.up(root, kafka=kafka, database=database, progress=lambda line: click.echo(line, err=True))
+    except LocalServerError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        keys = ("kafka_bootstrap_servers", "database_url", "lines")
+        click.echo(json.dumps({key: getattr(stack, key) for key in keys}))
+        return
+    for line in stack.lines:
+        click.echo(line)
+    click.echo(f"export KAFKA_BOOTSTRAP_SERVERS='{stack.kafka_bootstrap_servers}'")
+    click.echo(f"export KAFKA_INGEST_DATABASE_URL='{stack.database_url}'")
+
+
+@local.command()
+@ROOT_OPTION
+def down(root: Path) -> None:
+    """Stop the servers under ROOT; their data stay."""
+    try:
+        stopped = LocalStack.down(root)
+    except LocalServerError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"Stopped {', '.join(stopped)}" if stopped else "Nothing was running")

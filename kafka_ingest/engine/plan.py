@@ -1,0 +1,96 @@
+"""Which ranges a run ingests first."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import replace
+
+from kafka_ingest.engine.loss import handle_loss
+from kafka_ingest.engine.observe import StreamState, observe
+from kafka_ingest.errors import ConfigError, OffsetGap
+from kafka_ingest.kafka.metadata import KafkaMetadata
+from kafka_ingest.kafka.readiness import PartitionState, share_rows
+from kafka_ingest.records import Batch, BatchKind, OffsetRange, TopicPartition
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks import ledger
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.tables import prepare_tables
+from kafka_ingest.streams.stream import Stream
+
+
+def plan(
+    stream: Stream,
+    requested: Sequence[OffsetRange],
+    kind: BatchKind,
+    *,
+    metadata: KafkaMetadata,
+    sink: Sink,
+    settings: Settings,
+    run_id: str,
+    now: dt.datetime,
+) -> Batch:
+    """The batch to load now.
+
+    1. make the ledger and the tables fit
+    2. look at the log and the ledger; find lost offsets
+    3. pin the start of new partitions in the ledger
+    4. a live batch: what was requested and is not loaded yet, or everything waiting where nothing was requested, up to one
+       slice; a backfill: exactly what was requested
+
+    Raises ConfigError where a topic is missing or a backfill asks for offsets the log does not hold, OffsetGap where a live
+    request starts above the ledger, DataLoss, SchemaMismatch.
+    """
+    prepare_tables(sink, stream)
+    state = observe(stream, metadata, sink, settings)
+    moved = handle_loss(stream, state, sink, run_id=run_id, now=now)
+    starts = {tp: state.watermarks[tp].high if s is None else s for tp, s in state.starts.items()}
+    with sink.errors(f"pinning the start of stream {stream.name}"), sink.engine.begin() as connection:
+        ledger.pin_positions(connection, stream.name, starts, state.topics.topic_ids, run_id=run_id, now=now)
+    positions = starts | {tp: p.next_offset for tp, p in state.ledger.items()} | moved
+    _check_exist(stream, requested, state)
+    if kind != "live":
+        _check_held(stream, requested, state)
+        return Batch(stream.name, kind, tuple(requested))
+    if requested:
+        return Batch(stream.name, kind, tuple(_not_loaded(stream, requested, positions)))
+    waiting = {
+        tp: PartitionState(positions[tp], marks.low, marks.high, marks.high) for tp, marks in state.watermarks.items()
+    }
+    return Batch(stream.name, kind, share_rows(waiting, stream.batch.max_rows))
+
+
+def _check_exist(stream: Stream, requested: Sequence[OffsetRange], state: StreamState) -> None:
+    if not state.topics.partitions:
+        raise ConfigError(
+            f"stream {stream.name}: no topic matches {stream.topic_text!r} yet; create it, or correct the stream's topics"
+        )
+    unknown = [str(r) for r in requested if r.topic_partition not in state.watermarks]
+    if unknown:
+        raise ConfigError(f"stream {stream.name} has no partition for {', '.join(unknown)}")
+
+
+def _check_held(stream: Stream, requested: Sequence[OffsetRange], state: StreamState) -> None:
+    for each in requested:
+        marks = state.watermarks[each.topic_partition]
+        if each.size and not (marks.low <= each.start and each.end <= marks.high):
+            raise ConfigError(
+                f"stream {stream.name}: {each} cannot be loaded again: the log holds "
+                f"{each.topic}[{each.partition}]@[{marks.low},{marks.high}) (retention has deleted what lies before)"
+            )
+
+
+def _not_loaded(
+    stream: Stream, requested: Sequence[OffsetRange], positions: dict[TopicPartition, int]
+) -> list[OffsetRange]:
+    ranges = []
+    for each in requested:
+        position = positions[each.topic_partition]
+        if position < each.start:
+            raise OffsetGap(
+                f"stream {stream.name}: {each} starts above the ledger's next offset {position}; "
+                f"loading it would leave out {each.start - position} offsets. Launch a new run: it plans from the ledger."
+            )
+        if position < each.end:
+            ranges.append(replace(each, start=position))
+    return ranges

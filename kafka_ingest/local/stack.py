@@ -1,0 +1,128 @@
+"""One broker and one database for a demo or a test run, under one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from kafka_ingest.local.database import LocalDatabase
+from kafka_ingest.local.embedded import EmbeddedKafka
+from kafka_ingest.local.errors import LocalServerError
+from kafka_ingest.local.files import Progress, locked, read_json, silent, write_private_json
+from kafka_ingest.local.kafka import LocalKafka
+from kafka_ingest.local.server import is_running, stop_data_dir
+
+KAFKA_KINDS = ("apache", "embedded")
+DATABASE_KINDS = ("mysql", "mariadb", "sqlite")
+SERVER_KINDS = ("apache", "embedded", "mysql", "mariadb")
+"""Also the names of their folders under the root."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One half of the stack: what runs, where, and why it and not another."""
+
+    kind: str
+    address: str
+    """Bootstrap servers or database URL (with its password)."""
+    line: str
+
+
+@dataclass(frozen=True)
+class LocalStack:
+    """What `up` brought up; also kept in `ROOT/stack.json` (0600: the URL holds a password)."""
+
+    kafka_bootstrap_servers: str
+    database_url: str
+    lines: tuple[str, ...]
+    """For people: what runs and why, one line each."""
+    kafka: str
+    """`apache` or `embedded`."""
+    database: str
+    """`mysql`, `mariadb` or `sqlite`."""
+
+    @classmethod
+    def up(cls, root: Path, *, kafka: str = "auto", database: str = "auto", progress: Progress = silent) -> LocalStack:
+        """Start what is not running yet and reuse what is; calling it again changes nothing.
+
+        `auto` keeps to what already runs under `root`; else it takes the real server and falls back, saying why: apache
+        to embedded; mysql to mariadb to sqlite. Naming another kind than the running one stops that one.
+        LocalServerError when nothing of what was asked for can be had.
+        """
+        root = root.resolve()
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with locked(root / "stack.lock"):
+            broker = _first(root, kafka, KAFKA_KINDS, lambda kind: _start_kafka(root, kind, progress), progress)
+            store = _first(root, database, DATABASE_KINDS, lambda kind: _start_database(root, kind, progress), progress)
+            lines = (broker.line, store.line)
+            stack = cls(broker.address, store.address, lines, broker.kind, store.kind)
+            write_private_json(root / "stack.json", asdict(stack))
+        return stack
+
+    @staticmethod
+    def down(root: Path) -> list[str]:
+        """Stop every server under `root`, keeping all data; returns the kinds that ran."""
+        root = root.resolve()
+        if not root.is_dir():
+            return []
+        with locked(root / "stack.lock"):
+            stopped = [kind for kind in SERVER_KINDS if stop_data_dir(root / kind)]
+            (root / "stack.json").unlink(missing_ok=True)
+        return stopped
+
+    @classmethod
+    def status(cls, root: Path) -> LocalStack | None:
+        """What was brought up under `root` and still runs; None when nothing was, or a server of it ended since."""
+        root = root.resolve()
+        state = read_json(root / "stack.json")
+        if not state:
+            return None
+        stack = cls(**{**state, "lines": tuple(state["lines"])})
+        needed = [kind for kind in (stack.kafka, stack.database) if kind in SERVER_KINDS]
+        return stack if all(is_running(root / kind) for kind in needed) else None
+
+
+def _first(root: Path, wanted: str, kinds: tuple[str, ...], start: Callable[[str], Part], progress: Progress) -> Part:
+    """Start the wanted kind, or for `auto` the first that can be had; its line tells why the others failed."""
+    if wanted != "auto" and wanted not in kinds:
+        raise LocalServerError(f"{wanted!r} is none of: auto, {', '.join(kinds)}")
+    running = [kind for kind in kinds if is_running(root / kind)]
+    choices = (wanted,) if wanted != "auto" else (running[0],) if running else kinds
+    reasons: list[str] = []
+    for kind in choices:
+        for other in running:
+            if other != kind:
+                progress(f"Stopping {other}: {kind} was asked for")
+                stop_data_dir(root / other)
+        try:
+            part = start(kind)
+        except LocalServerError as error:
+            if len(choices) == 1:
+                raise
+            reasons.append(f"no {kind}: {str(error).splitlines()[0]}")
+            progress(f"Falling back, {reasons[-1]}")
+            continue
+        return Part(part.kind, part.address, "; ".join([part.line, *reasons]))
+    raise LocalServerError("nothing could be started: " + "; ".join(reasons))
+
+
+def _start_kafka(root: Path, kind: str, progress: Progress) -> Part:
+    if kind == "embedded":
+        stand_in = EmbeddedKafka.start(root / kind, progress=progress)
+        line = (
+            f"{stand_in.title} {stand_in.version} on {stand_in.bootstrap_servers} (not Kafka: for a look around only)"
+        )
+        return Part(kind, stand_in.bootstrap_servers, line)
+    broker = LocalKafka.start(root / kind, progress=progress)
+    line = f"Apache Kafka {broker.version} on {broker.bootstrap_servers} (Java {broker.java_major} found)"
+    return Part(kind, broker.bootstrap_servers, line)
+
+
+def _start_database(root: Path, kind: str, progress: Progress) -> Part:
+    if kind == "sqlite":
+        path = root / "kafka_ingest.db"
+        return Part(kind, f"sqlite:///{path}", f"SQLite in {path} (not MySQL: for a look around only)")
+    server = LocalDatabase.start(kind, root / kind, progress=progress)
+    line = f"{server.title} {server.version} on 127.0.0.1:{server.port} ({server.origin})"
+    return Part(kind, server.url(), line)

@@ -1,0 +1,117 @@
+"""A stream's assets: its topics (external), one asset per table and one for its dead letters."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import dagster as dg
+
+from kafka_ingest.orchestration.names import DEAD_LETTERS, dead_letters_key, table_key, topic_key
+from kafka_ingest.orchestration.ops import make_ops, output_names
+from kafka_ingest.sinks.ledger import DEAD_LETTERS as DEAD_LETTERS_TABLE
+from kafka_ingest.streams.model import Model, bound_columns, business_key, is_upsert, table_of
+from kafka_ingest.streams.stream import Stream
+from kafka_ingest.streams.windows import window_format
+
+FRESH_WARN = dt.timedelta(hours=6)
+FRESH_FAIL = dt.timedelta(hours=24)
+
+
+def partitions_of(stream: Stream) -> dg.TimeWindowPartitionsDefinition:
+    """Windows by Kafka timestamp, the present one included: live runs load into it."""
+    return dg.TimeWindowPartitionsDefinition(
+        start=stream.window_start.astimezone(dt.timezone.utc).strftime(window_format(stream)),
+        fmt=window_format(stream),
+        cron_schedule="0 * * * *" if stream.window == "hourly" else "0 0 * * *",
+        timezone="UTC",
+        end_offset=1,
+    )
+
+
+def topic_specs(stream: Stream) -> list[dg.AssetSpec]:
+    """External assets of the stream's topics."""
+    return [
+        dg.AssetSpec(
+            topic_key(topic),
+            description=f"Kafka topic{'s matching' if stream.is_pattern else ''} `{topic}`.",
+            group_name="kafka",
+            kinds={"kafka"},
+        )
+        for topic in stream.topic_names
+    ]
+
+
+def stream_assets(stream: Stream) -> dg.AssetsDefinition:
+    """The graph of ops as one multi-asset."""
+    ops = make_ops(stream)
+    topics = {f"topic_{i}": topic for i, topic in enumerate(stream.topic_names)}
+    graph = dg.GraphDefinition(
+        name=stream.name,
+        description=f"Kafka {stream.topic_text} → {', '.join(table_of(m).name for m in stream.models)}",
+        node_defs=list(ops.values()),
+        dependencies={
+            _invocation(ops, "read"): {"batch": dg.DependencyDefinition("plan")},
+            _invocation(ops, "translate_dates"): {"parsed": dg.DependencyDefinition("read")},
+            _invocation(ops, "load"): {"batch": dg.DependencyDefinition("plan"), "parsed": dg.DependencyDefinition("translate_dates")},
+            _invocation(ops, "commit_offsets"): {"result": dg.DependencyDefinition("load")},
+            _invocation(ops, "drain"): {"batch": dg.DependencyDefinition("plan"), "first": dg.DependencyDefinition("commit_offsets")},
+            _invocation(ops, "plan"): {},
+        },
+        input_mappings=[dg.InputMapping(name, "plan", name) for name in topics],
+        output_mappings=[dg.OutputMapping(name, "drain", name) for name in output_names(stream)],
+    )
+    keys = {table_of(m).name: table_key(stream, m) for m in stream.models} | {DEAD_LETTERS: dead_letters_key(stream)}
+    definition = dg.AssetsDefinition.from_graph(
+        graph,
+        keys_by_input_name={name: topic_key(topic) for name, topic in topics.items()},
+        keys_by_output_name=keys,
+        partitions_def=partitions_of(stream),
+        group_name=stream.name,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    details = {table_key(stream, m): _table_details(m) for m in stream.models}
+    return definition.map_asset_specs(
+        lambda spec: spec.replace_attributes(**(details.get(spec.key) or _dead_letter_details()))
+    )
+
+
+def _invocation(ops: dict[str, dg.OpDefinition], name: str) -> dg.NodeInvocation:
+    return dg.NodeInvocation(ops[name].name, alias=name)
+
+
+def _table_details(model: type[Model]) -> dict[str, object]:
+    table = table_of(model)
+    how = f"one row per {', '.join(business_key(model))}" if is_upsert(model) else "one row per message"
+    return {
+        "description": (model.__doc__ or "").strip() or f"Table `{table.name}`: {how}.",
+        "kinds": {"mysql", "pandas"},
+        "freshness_policy": dg.FreshnessPolicy.time_window(fail_window=FRESH_FAIL, warn_window=FRESH_WARN),
+        "metadata": {
+            "dagster/table_name": table.fullname,
+            "dagster/column_schema": dg.TableSchema([_column(c.name, str(c.type), bool(c.nullable), c.comment) for c in table.columns]),
+            "fields": dg.MetadataValue.md(_field_table(model)),
+            "loads": how,
+        },
+    }
+
+
+def _column(name: str, type_: str, nullable: bool, comment: str | None) -> dg.TableColumn:
+    return dg.TableColumn(name, type_, description=comment, constraints=dg.TableColumnConstraints(nullable=nullable))
+
+
+def _field_table(model: type[Model]) -> str:
+    """Which JSON field feeds which column: the lineage the open-source UI has no view for."""
+    lines = ["| column | JSON field | dates |", "|---|---|---|"]
+    for bound in bound_columns(model):
+        dates = bound.rule.dates
+        zone = "" if dates is None else f"naive in {dates.timezone}; unreadable: {bound.rule.on_error.replace('_', ' ')}"
+        lines.append(f"| `{bound.name}` | `{'.'.join(bound.rule.path)}` | {zone} |")
+    return "\n".join(lines)
+
+
+def _dead_letter_details() -> dict[str, object]:
+    return {
+        "description": "Messages that could not become rows, with their original bytes and the reason.",
+        "kinds": {"mysql"},
+        "metadata": {"dagster/table_name": DEAD_LETTERS_TABLE.name},
+    }

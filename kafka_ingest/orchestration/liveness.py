@@ -1,0 +1,37 @@
+"""Is the process of a run still there? Dagster's default launcher does not say after a crash of the whole machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+
+def this_process() -> str:
+    """`host:boot:pid:start` of this process: never the same for two processes, nor across restarts of the machine."""
+    return ":".join((socket.gethostname(), _boot_id(), str(os.getpid()), _start_ticks(os.getpid()) or "0"))
+
+
+def is_alive(process: str) -> bool | None:
+    """Whether the process named by `this_process` runs; None where it belongs to another host and cannot be seen."""
+    host, boot, pid, start = process.rsplit(":", 3)
+    if host != socket.gethostname():
+        return None
+    return boot == _boot_id() and _start_ticks(int(pid)) == start
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except FileNotFoundError:
+        return "no-proc"  # not Linux: the pid and the host's name have to do
+
+
+def _start_ticks(pid: int) -> str | None:
+    """Start time of a process in clock ticks since boot (proc(5), field 22 of /proc/pid/stat); None where it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return None
+    fields = stat.rsplit(")", 1)[1].split()
+    return None if fields[0] == "Z" else fields[19]

@@ -1,0 +1,38 @@
+"""Asset keys, tags and job names: what people search for in the UI."""
+
+from __future__ import annotations
+
+import re
+
+import dagster as dg
+
+from kafka_ingest.streams.model import Model, table_of
+from kafka_ingest.streams.stream import Stream
+
+STREAM_TAG = "kafka_ingest/stream"
+KIND_TAG = "kafka_ingest/kind"
+RANGES_TAG = "kafka_ingest/ranges"
+PROCESS_TAG = "kafka_ingest/process"
+
+DEAD_LETTERS = "dead_letters"
+
+
+def job_name(stream: Stream) -> str:
+    return f"ingest_{stream.name}"
+
+
+def sensor_name(stream: Stream) -> str:
+    return f"{stream.name}_sensor"
+
+
+def topic_key(topic: str) -> dg.AssetKey:
+    """Asset of a topic, or of a topic pattern."""
+    return dg.AssetKey(["kafka", re.sub(r"[^A-Za-z0-9_.-]", "_", topic).replace(".", "_")])
+
+
+def table_key(stream: Stream, model: type[Model]) -> dg.AssetKey:
+    return dg.AssetKey([stream.name, table_of(model).name])
+
+
+def dead_letters_key(stream: Stream) -> dg.AssetKey:
+    return dg.AssetKey([stream.name, DEAD_LETTERS])

@@ -1,0 +1,242 @@
+"""The ops of a run: plan → read → translate_dates → load → commit_offsets → drain. Thin: the stages are `engine.Ingestion`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import dagster as dg
+from pydantic import Field
+
+from kafka_ingest.engine.ingestion import Ingestion
+from kafka_ingest.engine.window_ranges import ranges_of_windows
+from kafka_ingest.errors import PermanentError, RetryableError
+from kafka_ingest.orchestration.handover import handover_of
+from kafka_ingest.orchestration.liveness import this_process
+from kafka_ingest.orchestration.names import (
+    DEAD_LETTERS,
+    KIND_TAG,
+    PROCESS_TAG,
+    RANGES_TAG,
+    STREAM_TAG,
+    dead_letters_key,
+    table_key,
+)
+from kafka_ingest.orchestration.progress import Progress
+from kafka_ingest.orchestration.resources import HANDOVER, INGESTION, IngestionResource, run_window
+from kafka_ingest.records import Batch, BatchKind, LoadResult, OffsetRange, ParsedSlice, ranges_text
+from kafka_ingest.streams.model import table_of
+from kafka_ingest.streams.stream import Stream
+from kafka_ingest.streams.windows import window_of
+
+MAX_RETRIES = 4
+# A drain says what it did at most this often: every event costs Dagster milliseconds and kilobytes.
+EVENT_SECONDS = 10.0
+
+
+class RangeConfig(dg.Config):
+    """Offsets `[start, end)` of one Kafka partition."""
+
+    topic: str = Field(description="Topic name.", min_length=1)
+    partition: int = Field(description="Kafka partition.", ge=0)
+    start: int = Field(description="First offset.", ge=0)
+    end: int = Field(description="Offset after the last one (exclusive).", ge=0)
+
+
+class PlanConfig(dg.Config):
+    """What the run ingests. Left empty, the run loads what the selected window holds, or, on the present window, what waits."""
+
+    ranges: list[RangeConfig] = Field(
+        default=[], description="Exact offset ranges, at most one per Kafka partition. Empty: decided by the window."
+    )
+    kind: Literal["auto", "live", "backfill"] = Field(
+        default="auto",
+        description="live: the ranges must continue from the ledger's next offsets. backfill: load ranges again, in place. "
+        "auto: live on the present window, backfill on others and where ranges are given.",
+    )
+
+
+@contextmanager
+def op_errors(context: dg.OpExecutionContext) -> Iterator[None]:
+    """Our errors as Dagster's: retryable ones are tried again, then fail the run; permanent ones fail it at once."""
+    try:
+        yield
+    except RetryableError as error:
+        wait = min(2.0**context.retry_number, 30.0)
+        context.log.warning(f"{error} Next try in {wait:.0f} s.")
+        raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=wait) from error
+    except PermanentError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+
+
+def make_ops(stream: Stream) -> dict[str, dg.OpDefinition]:
+    """The six ops of one stream, by their name in its graph."""
+    resources = {INGESTION}
+
+    def ingestion_of(context: dg.OpExecutionContext) -> Ingestion:
+        resource: IngestionResource = getattr(context.resources, INGESTION)
+        return resource.of(stream, context.run_id, run_window(context))
+
+    @dg.op(
+        name=f"{stream.name}_plan",
+        description="Decides which offset ranges this run loads; makes tables, finds lost offsets.",
+        required_resource_keys=resources,
+        ins={f"topic_{i}": dg.In(dg.Nothing) for i in range(len(stream.topic_names))},
+        out=dg.Out(io_manager_key=HANDOVER),
+    )
+    def plan(context: dg.OpExecutionContext, config: PlanConfig) -> Batch:
+        context.instance.add_run_tags(context.run_id, {STREAM_TAG: stream.name, PROCESS_TAG: this_process()})
+        with op_errors(context):
+            ingestion = ingestion_of(context)
+            ranges, kind = _requested(context, config, stream, ingestion)
+            batch = ingestion.plan(ranges, kind)
+            context.instance.add_run_tags(
+                context.run_id, {KIND_TAG: batch.kind, RANGES_TAG: ranges_text(batch.ranges, limit=4)}
+            )
+        context.log.info(f"{batch.kind}: {batch.size} offsets, {batch}")
+        return batch
+
+    @dg.op(
+        name=f"{stream.name}_read",
+        description="Reads the first slice from Kafka, decodes and routes it.",
+        required_resource_keys=resources,
+        out=dg.Out(io_manager_key=HANDOVER),
+    )
+    def read(context: dg.OpExecutionContext, batch: Batch) -> ParsedSlice:
+        with op_errors(context):
+            parsed = ingestion_of(context).read(batch)
+        context.add_output_metadata(
+            {"messages": len(parsed.raw), "dead_letters": len(parsed.dead_letters)}
+            | {f"rows_{table_of(m).name}": len(rows) for m, rows in parsed.rows.items()}
+        )
+        return parsed
+
+    @dg.op(
+        name=f"{stream.name}_translate_dates",
+        description="Runs the stream's pipeline steps (dates to UTC among them) and validates every value.",
+        required_resource_keys=resources,
+        out=dg.Out(io_manager_key=HANDOVER),
+    )
+    def translate_dates(context: dg.OpExecutionContext, parsed: ParsedSlice) -> ParsedSlice:
+        with op_errors(context):
+            done = ingestion_of(context).translate(parsed)
+        by_stage: dict[str, int] = {}
+        for letter in done.dead_letters:
+            by_stage[letter.stage] = by_stage.get(letter.stage, 0) + 1
+        context.add_output_metadata(
+            {"rows": sum(len(rows) for rows in done.rows.values()), "dead_letters": len(done.dead_letters)}
+            | {f"dead_letters_{stage}": count for stage, count in by_stage.items()}
+        )
+        return done
+
+    @dg.op(
+        name=f"{stream.name}_load",
+        description="Rows, dead letters and ledger into the database, in one transaction.",
+        required_resource_keys=resources,
+        out=dg.Out(io_manager_key=HANDOVER),
+    )
+    def load(context: dg.OpExecutionContext, batch: Batch, parsed: ParsedSlice) -> LoadResult:
+        with op_errors(context):
+            result = ingestion_of(context).load(parsed, batch.kind)
+        context.add_output_metadata(
+            {"rows": result.total("rows"), "dead_letters": result.total("dead_letters"), "seconds": result.load_seconds}
+        )
+        if not result.counts and batch.size:
+            context.log.info("The ledger already has these ranges: nothing was loaded twice.")
+        return result
+
+    @dg.op(
+        name=f"{stream.name}_commit_offsets",
+        description="Commits the ledger's offsets to the consumer group, after the database commit.",
+        required_resource_keys=resources,
+        out=dg.Out(io_manager_key=HANDOVER),
+    )
+    def commit_offsets(context: dg.OpExecutionContext, result: LoadResult) -> LoadResult:
+        with op_errors(context):
+            ingestion_of(context).commit(result.next_offsets)
+        return result
+
+    @dg.op(
+        name=f"{stream.name}_drain",
+        description="Goes on, slice by slice, while more messages wait; reports the tables.",
+        required_resource_keys=resources,
+        out={name: dg.Out(dg.Nothing) for name in output_names(stream)},
+    )
+    def drain(context: dg.OpExecutionContext, batch: Batch, first: LoadResult) -> Iterator[Any]:
+        ingestion = ingestion_of(context)
+        total, recent = Progress(), Progress()
+        recent.add(first)
+        total.add(first)
+        with op_errors(context):
+            for result in ingestion.drain(batch):
+                total.add(result)
+                recent.add(result)
+                if time.monotonic() - recent.started >= EVENT_SECONDS:
+                    yield from _events(context, stream, ingestion, recent)
+                    recent = Progress()
+            lag = ingestion.lag()
+        own_window = run_window(context)
+        context.log.info(
+            f"{total.totals['messages']} messages in {total.slices} slices: {total.totals['rows']} rows, "
+            f"{total.totals['dead_letters']} dead letters; lag {lag}"
+        )
+        yield from _materializations(stream, recent, lag, leave_out=own_window)
+        for model in stream.models:
+            yield dg.Output(None, table_of(model).name, metadata=total.table_metadata(model, lag))
+        yield dg.Output(None, DEAD_LETTERS, metadata=total.dead_letter_metadata(stream, lag))
+        handover_of(context.instance).forget([context.run_id, *_ancestors(context)])
+
+    return {op.name.removeprefix(f"{stream.name}_"): op for op in (plan, read, translate_dates, load, commit_offsets, drain)}
+
+
+def output_names(stream: Stream) -> tuple[str, ...]:
+    """Outputs of the drain op, one per asset."""
+    return (*(table_of(m).name for m in stream.models), DEAD_LETTERS)
+
+
+def _requested(
+    context: dg.OpExecutionContext, config: PlanConfig, stream: Stream, ingestion: Ingestion
+) -> tuple[tuple[OffsetRange, ...], BatchKind]:
+    ranges = tuple(OffsetRange(r.topic, r.partition, r.start, r.end) for r in config.ranges)
+    if ranges:
+        return ranges, "live" if config.kind == "live" else "backfill"
+    now = dt.datetime.now(dt.timezone.utc)
+    windows = list(context.partition_keys) if run_window(context) else []
+    present = window_of(stream, now, now=now)
+    if config.kind == "live" or not windows or (config.kind == "auto" and windows == [present]):
+        return (), "live"
+    return ranges_of_windows(stream, windows, ingestion.metadata, now=now), "backfill"
+
+
+def _events(
+    context: dg.OpExecutionContext, stream: Stream, ingestion: Ingestion, recent: Progress
+) -> Iterator[dg.AssetMaterialization]:
+    lag = ingestion.lag()
+    context.log.info(
+        f"{recent.totals['rows']} rows, {recent.totals['dead_letters']} dead letters in {recent.slices} slices; lag {lag}"
+    )
+    yield from _materializations(stream, recent, lag, leave_out=None)
+
+
+def _materializations(
+    stream: Stream, progress: Progress, lag: int, *, leave_out: str | None
+) -> Iterator[dg.AssetMaterialization]:
+    """One per asset and window that got messages. The numbers are the run's since the last report, not the window's."""
+    for window in progress.windows:
+        if window == leave_out:
+            continue
+        extra = {"messages_of_window": progress.windows[window]}
+        for model in stream.models:
+            metadata = progress.table_metadata(model, lag) | extra
+            yield dg.AssetMaterialization(table_key(stream, model), partition=window, metadata=metadata)
+        metadata = progress.dead_letter_metadata(stream, lag) | extra
+        yield dg.AssetMaterialization(dead_letters_key(stream), partition=window, metadata=metadata)
+
+
+def _ancestors(context: dg.OpExecutionContext) -> list[str]:
+    """The runs this one re-executes: their files were kept for it."""
+    run = context.run
+    return [run_id for run_id in (run.parent_run_id, run.root_run_id) if run_id]

@@ -1,0 +1,172 @@
+"""The sensor of a stream: looks at metadata, decides by `readiness`, says why. It never consumes and never commits."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from functools import cache
+
+import dagster as dg
+
+from kafka_ingest.engine.observe import observe, oldest_wait_seconds, oldest_window, partition_states
+from kafka_ingest.errors import KafkaIngestError
+from kafka_ingest.kafka.metadata import KafkaMetadata
+from kafka_ingest.kafka.readiness import Due, NotDue, readiness
+from kafka_ingest.orchestration.liveness import is_alive
+from kafka_ingest.orchestration.names import KIND_TAG, PROCESS_TAG, RANGES_TAG, STREAM_TAG, job_name, sensor_name
+from kafka_ingest.records import OffsetRange, ranges_text
+from kafka_ingest.settings import Settings, from_environment
+from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.streams.stream import Stream
+
+# Dagster's sensor loop looks every five seconds, whatever a sensor asks for.
+TICK_SECONDS = 5
+FIRST_BACKOFF_SECONDS = 5.0
+MAX_BACKOFF_SECONDS = 300.0
+# A launched run whose process has not said who it is by then never started.
+START_SECONDS = 180.0
+# A run on another host is given up when it has outlived its own limit by this much.
+OVERTIME_SECONDS = 900.0
+
+_IN_FLIGHT = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Connections:
+    settings: Settings
+    metadata: KafkaMetadata
+    sink: Sink
+
+
+@cache
+def _connections() -> _Connections:
+    """Clients of this process, kept between ticks: opening them costs more than a tick does."""
+    settings = from_environment()
+    return _Connections(settings, KafkaMetadata(settings), open_sink(settings.database_url))
+
+
+def stream_sensor(stream: Stream, job: dg.job) -> dg.SensorDefinition:  # type: ignore[valid-type]
+    """Launches a run when a batch is due."""
+
+    @dg.sensor(
+        name=sensor_name(stream),
+        job=job,
+        minimum_interval_seconds=TICK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Launches {job_name(stream)} at {stream.batch.min_messages} messages or "
+        f"{stream.batch.max_wait_seconds:g} s, whichever is first. Turn it off to pause the stream.",
+    )
+    def sense(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        now = dt.datetime.now(dt.timezone.utc)
+        in_flight = _in_flight(context.instance, stream, now)
+        if in_flight:
+            return dg.SkipReason(f"run {', '.join(r[:8] for r in in_flight)} is loading this stream")
+        try:
+            return _decide(context.instance, stream, _connections(), now)
+        except KafkaIngestError as error:
+            # The tick's reason is where a person looks; the error page of a failed tick says no more than this.
+            return dg.SkipReason(f"{type(error).__name__}: {error}")
+
+    return sense
+
+
+def _decide(
+    instance: dg.DagsterInstance, stream: Stream, connections: _Connections, now: dt.datetime
+) -> dg.RunRequest | dg.SkipReason:
+    metadata = connections.metadata
+    state = observe(stream, metadata, connections.sink, connections.settings)
+    if not state.topics.partitions:
+        return dg.SkipReason(f"topic {', '.join(state.topics.missing)} does not exist yet")
+    states = partition_states(state, stream, metadata, now=now, next_tick_seconds=TICK_SECONDS)
+    backoff = backoff_seconds(instance, stream, now)
+    decision = readiness(states, stream.batch, backoff_seconds=backoff)
+    if isinstance(decision, NotDue):
+        limit = stream.batch.max_wait_seconds
+        oldest = oldest_wait_seconds(states, metadata, now=now, limit_seconds=limit)
+        explained = readiness(states, stream.batch, backoff_seconds=backoff, oldest_wait_seconds=oldest)
+        assert isinstance(explained, NotDue)  # noqa: S101  the age only changes the text
+        return dg.SkipReason(explained.reason)
+    window = oldest_window(states, stream, metadata, now=now)
+    return _run_request(stream, decision, window, now)
+
+
+def _run_request(stream: Stream, due: Due, window: str, now: dt.datetime) -> dg.RunRequest:
+    return dg.RunRequest(
+        # A key that was used is never launched again, also when its run failed, so no two attempts share one.
+        run_key=f"{stream.name}:{now.timestamp():.3f}",
+        run_config=run_config(stream, due.ranges, "live"),
+        partition_key=window,
+        tags={
+            STREAM_TAG: stream.name,
+            KIND_TAG: "live",
+            RANGES_TAG: ranges_text(due.ranges, limit=4),
+            "kafka_ingest/reason": due.reason,
+            "dagster/max_runtime": str(int(stream.batch.max_run_seconds + OVERTIME_SECONDS)),
+        },
+    )
+
+
+def run_config(stream: Stream, ranges: tuple[OffsetRange, ...], kind: str) -> dict[str, object]:
+    """Run config of the stream's job for exact ranges."""
+    config = {
+        "kind": kind,
+        "ranges": [{"topic": r.topic, "partition": r.partition, "start": r.start, "end": r.end} for r in ranges],
+    }
+    return {"ops": {stream.name: {"ops": {"plan": {"config": config}}}}}
+
+
+def _in_flight(instance: dg.DagsterInstance, stream: Stream, now: dt.datetime) -> list[str]:
+    """Runs of the stream that are alive. One that is not, yet stands as started, is reported as failed: otherwise it would
+    keep its place in the queue's limit for ever."""
+    records = instance.get_run_records(dg.RunsFilter(tags={STREAM_TAG: stream.name}, statuses=_IN_FLIGHT))
+    alive = []
+    for record in records:
+        reason = _why_dead(record, stream, now)
+        if reason is None:
+            alive.append(record.dagster_run.run_id)
+        else:
+            instance.report_run_failed(record.dagster_run, f"{reason}; the stream's sensor has given it up.")
+    return alive
+
+
+def _why_dead(record: dg.RunRecord, stream: Stream, now: dt.datetime) -> str | None:
+    run = record.dagster_run
+    if run.status in (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED):
+        return None
+    process = run.tags.get(PROCESS_TAG)
+    age = now.timestamp() - record.create_timestamp.replace(tzinfo=dt.timezone.utc).timestamp()
+    if process is None:
+        started_age = age if record.start_time is None else now.timestamp() - record.start_time
+        return f"Its process did not start within {START_SECONDS:.0f} s" if started_age > START_SECONDS else None
+    alive = is_alive(process)
+    if alive is False:
+        return "Its process is gone"
+    limit = stream.batch.max_run_seconds + OVERTIME_SECONDS
+    if alive is None and run.tags.get(KIND_TAG) == "live" and age > limit:
+        return f"It runs on another host and has not ended within {limit:.0f} s"
+    return None
+
+
+def backoff_seconds(instance: dg.DagsterInstance, stream: Stream, now: dt.datetime) -> float:
+    """Seconds still to wait: 5, 10, 20 … 300 after the last of that many failed live runs in a row, less the time since."""
+    records = instance.get_run_records(
+        dg.RunsFilter(tags={STREAM_TAG: stream.name, KIND_TAG: "live"}), limit=10
+    )
+    failures = 0
+    last_end: float | None = None
+    for record in records:
+        if record.dagster_run.status != dg.DagsterRunStatus.FAILURE:
+            break
+        failures += 1
+        if last_end is None:
+            last_end = record.end_time or record.update_timestamp.replace(tzinfo=dt.timezone.utc).timestamp()
+    if not failures or last_end is None:
+        return 0.0
+    wait = min(FIRST_BACKOFF_SECONDS * 2.0 ** (failures - 1), MAX_BACKOFF_SECONDS)
+    return max(0.0, wait - (now.timestamp() - last_end))

@@ -1,0 +1,148 @@
+"""The stack's choices, fallbacks and state file, with the servers' starts replaced."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from kafka_ingest.cli.local import local
+from kafka_ingest.local import stack as stack_module
+from kafka_ingest.local.errors import LocalServerError
+from kafka_ingest.local.files import Progress
+from kafka_ingest.local.stack import LocalStack, Part
+
+
+class Machine:
+    """Which servers this pretended machine can start, and which were started."""
+
+    def __init__(self, **missing: str) -> None:
+        self.missing = missing
+        self.started: list[str] = []
+        self.running: set[str] = set()
+
+    def start(self, root: Path, kind: str, progress: Progress) -> Part:
+        if kind in self.missing:
+            raise LocalServerError(self.missing[kind])
+        if kind not in self.running:
+            self.started.append(kind)
+            self.running.add(kind)
+        progress(f"Starting {kind}")
+        return Part(kind, f"address-of-{kind}", f"{kind} runs")
+
+    def is_running(self, folder: Path) -> bool:
+        return folder.name in self.running
+
+    def stop(self, folder: Path) -> bool:
+        ran = folder.name in self.running
+        self.running.discard(folder.name)
+        return ran
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    fake = Machine()
+    monkeypatch.setattr(stack_module, "_start_kafka", fake.start)
+    monkeypatch.setattr(stack_module, "_start_database", fake.start)
+    monkeypatch.setattr(stack_module, "is_running", fake.is_running)
+    monkeypatch.setattr(stack_module, "stop_data_dir", fake.stop)
+    return fake
+
+
+def test_auto_takes_the_real_servers_and_a_second_up_starts_nothing(machine: Machine, tmp_path: Path) -> None:
+    first = LocalStack.up(tmp_path)
+    assert LocalStack.up(tmp_path) == first
+    assert machine.started == ["apache", "mysql"]
+    assert (first.kafka_bootstrap_servers, first.database_url) == ("address-of-apache", "address-of-mysql")
+    assert first.lines == ("apache runs", "mysql runs")
+
+
+def test_the_state_file_is_private_and_read_back_by_status(machine: Machine, tmp_path: Path) -> None:
+    assert LocalStack.status(tmp_path) is None
+    up = LocalStack.up(tmp_path)
+    assert (tmp_path / "stack.json").stat().st_mode & 0o777 == 0o600
+    assert LocalStack.status(tmp_path) == up
+    machine.running.discard("mysql")
+    assert LocalStack.status(tmp_path) is None
+
+
+def test_auto_falls_back_and_says_why(machine: Machine, tmp_path: Path) -> None:
+    machine.missing = {"apache": "no `java` on PATH\nmore", "mysql": "no apt", "mariadb": "no apt either"}
+    said: list[str] = []
+    up = LocalStack.up(tmp_path, progress=said.append)
+    assert up.lines == (
+        "embedded runs; no apache: no `java` on PATH",
+        "sqlite runs; no mysql: no apt; no mariadb: no apt either",
+    )
+    assert "Falling back, no apache: no `java` on PATH" in said
+
+
+def test_auto_keeps_to_what_already_runs(machine: Machine, tmp_path: Path) -> None:
+    LocalStack.up(tmp_path, kafka="embedded", database="mariadb")
+    assert (LocalStack.up(tmp_path).kafka, LocalStack.up(tmp_path).database) == ("embedded", "mariadb")
+
+
+def test_naming_another_kind_stops_the_one_that_runs(machine: Machine, tmp_path: Path) -> None:
+    LocalStack.up(tmp_path, database="mariadb")
+    LocalStack.up(tmp_path, database="mysql")
+    assert machine.running == {"apache", "mysql"}
+
+
+def test_a_named_kind_that_cannot_be_had_is_an_error_and_not_replaced(machine: Machine, tmp_path: Path) -> None:
+    machine.missing = {"apache": "no `java` on PATH"}
+    with pytest.raises(LocalServerError, match="no `java` on PATH"):
+        LocalStack.up(tmp_path, kafka="apache")
+    with pytest.raises(LocalServerError, match="'postgres' is none of: auto, mysql, mariadb, sqlite"):
+        LocalStack.up(tmp_path, kafka="embedded", database="postgres")
+
+
+def test_when_no_broker_can_be_had_every_reason_is_told(machine: Machine, tmp_path: Path) -> None:
+    machine.missing = {"apache": "no java", "embedded": "not installed"}
+    with pytest.raises(LocalServerError, match="no apache: no java; no embedded: not installed"):
+        LocalStack.up(tmp_path)
+
+
+def test_down_stops_what_runs_and_forgets_the_state(machine: Machine, tmp_path: Path) -> None:
+    LocalStack.up(tmp_path)
+    assert LocalStack.down(tmp_path) == ["apache", "mysql"]
+    assert LocalStack.down(tmp_path) == []
+    assert LocalStack.down(tmp_path / "never") == []
+    assert not (tmp_path / "stack.json").exists()
+
+
+def test_sqlite_needs_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack_module, "_start_kafka", lambda root, kind, progress: Part(kind, "address", "line"))
+    up = LocalStack.up(tmp_path, database="sqlite")
+    assert up.database_url == f"sqlite:///{tmp_path}/kafka_ingest.db"
+
+
+def test_json_output_is_one_object_on_stdout_and_progress_is_on_stderr(machine: Machine, tmp_path: Path) -> None:
+    answer = CliRunner().invoke(local, ["up", "--root", str(tmp_path), "--json"])
+    assert answer.exit_code == 0
+    assert json.loads(answer.stdout) == {
+        "kafka_bootstrap_servers": "address-of-apache",
+        "database_url": "address-of-mysql",
+        "lines": ["apache runs", "mysql runs"],
+    }
+    assert "Starting apache" in answer.stderr
+
+
+def test_human_output_can_be_pasted_into_a_shell(machine: Machine, tmp_path: Path) -> None:
+    answer = CliRunner().invoke(local, ["up", "--root", str(tmp_path)])
+    assert answer.stdout.splitlines() == [
+        "apache runs",
+        "mysql runs",
+        "export KAFKA_BOOTSTRAP_SERVERS='address-of-apache'",
+        "export KAFKA_INGEST_DATABASE_URL='address-of-mysql'",
+    ]
+    assert CliRunner().invoke(local, ["down", "--root", str(tmp_path)]).stdout == "Stopped apache, mysql\n"
+
+
+def test_an_error_is_a_message_and_not_a_traceback(machine: Machine, tmp_path: Path) -> None:
+    machine.missing = {"apache": "no `java` on PATH"}
+    answer = CliRunner().invoke(local, ["up", "--root", str(tmp_path), "--kafka", "apache"])
+    assert answer.exit_code == 1
+    assert answer.stderr == "Error: no `java` on PATH\n"
+    assert answer.stdout == ""

@@ -1,0 +1,299 @@
+"""What holds for any date, any zone and any junk, against slow readers from the standard library."""
+
+from __future__ import annotations
+
+import email.utils
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from kafka_ingest.pipelines.dates import DateRule, Translated, translate
+
+ZONES = ["UTC", "Asia/Shanghai", "America/New_York", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe"]
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+
+MICROSECOND, SECOND = timedelta(microseconds=1), timedelta(seconds=1)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+Write = Callable[[datetime], object]
+
+
+def chinese_half(at: datetime) -> str:
+    return f"{at.year}年{at.month}月{at.day}日 {'上下'[at.hour // 12]}午{(at.hour - 1) % 12 + 1}:{at.minute:02d}"
+
+
+def full_width(text: str) -> str:
+    return "".join(chr(ord(letter) + 0xFEE0) if letter != " " else "\u3000" for letter in text)
+
+
+# How a wall clock is written, and how much of it that keeps.
+WALLS: list[tuple[Write, timedelta]] = [
+    (lambda at: at.isoformat(), MICROSECOND),
+    (lambda at: at.isoformat(" ") + "999" * bool(at.microsecond), MICROSECOND),
+    (lambda at: at.isoformat(timespec="microseconds").replace(".", ","), MICROSECOND),
+    (lambda at: at.isoformat(" ", timespec="seconds"), SECOND),
+    (lambda at: at.isoformat(timespec="minutes"), MINUTE),
+    (lambda at: at.date().isoformat(), DAY),
+    (lambda at: f"{at.year:04d}-{at.month}-{at.day} {at.hour}:{at:%M:%S}", SECOND),
+    (lambda at: f"{at.year:04d}/{at.month}/{at.day} {at:%H:%M}", MINUTE),
+    (
+        lambda at: f"{at.month}/{at.day}/{at.year:04d} {(at.hour - 1) % 12 + 1}:{at:%M:%S} {'ap'[at.hour // 12]}m",
+        SECOND,
+    ),
+    (lambda at: f"{at.year:04d}.{at:%m.%d %H:%M:%S.%f}", MICROSECOND),
+    (lambda at: f"{at.day}.{at.month}.{at.year:04d}", DAY),
+    (lambda at: f"{at.year:04d}{at:%m%dT%H%M%S.%f}", MICROSECOND),
+    (lambda at: f"{at.year:04d}年{at.month}月{at.day}日", DAY),
+    (lambda at: f"{at.year:04d}年{at:%m月%d日 %H时%M分%S秒}", SECOND),
+    (lambda at: f"{at.year:04d}年{at:%m月%d日%H:%M}", MINUTE),
+    (chinese_half, MINUTE),
+    (lambda at: full_width(at.isoformat(" ")), MICROSECOND),
+    (lambda at: f"{MONTHS[at.month - 1]} {at.day}, {at.year:04d} {at:%H:%M}", MINUTE),
+    (lambda at: f"{DAYS[at.weekday()]}, {at.day} {MONTHS[at.month - 1].upper()} {at.year:04d}", DAY),
+    (lambda at: f" {at.day:02d}-{MONTHS[at.month - 1]}-{at.year:04d} {at:%H:%M:%S}\t", SECOND),
+]
+# Compact dates are told from epochs by their year.
+COMPACT: list[tuple[Write, timedelta]] = [
+    (lambda at: at.strftime("%Y%m%d"), DAY),
+    (lambda at: at.strftime("%Y%m%d%H%M"), MINUTE),
+    (lambda at: at.strftime("%Y%m%d%H%M%S"), SECOND),
+    (lambda at: at.strftime("%Y%m%d%H%M%S.%f"), MICROSECOND),
+    (lambda at: int(at.strftime("%Y%m%d")), DAY),
+    (lambda at: int(at.strftime("%Y%m%d%H%M")), MINUTE),
+    (lambda at: int(at.strftime("%Y%m%d%H%M%S")), SECOND),
+    (lambda at: float(at.strftime("%Y%m%d")), DAY),
+]
+# How an instant with its offset is written.
+ZONED: list[tuple[Write, timedelta]] = [
+    (lambda at: at.isoformat(), MICROSECOND),
+    (lambda at: f"{at.isoformat(timespec='seconds')[:-6]} {at.isoformat()[-6:].replace(':', '')}", SECOND),
+    (lambda at: email.utils.format_datetime(at), SECOND),
+    (lambda at: email.utils.format_datetime(at)[5:], SECOND),
+    (lambda at: f"{at.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%S.%fZ}".zfill(27), MICROSECOND),
+    (lambda at: email.utils.format_datetime(at.astimezone(timezone.utc), usegmt=True), SECOND),
+]
+# Epochs, of instants after March 1973 and outside the weeks whose epochs look like compact dates.
+EPOCHS: list[tuple[Write, timedelta]] = [
+    (lambda at: (at - EPOCH) // SECOND, SECOND),
+    (lambda at: str((at - EPOCH) // SECOND), SECOND),
+    (lambda at: f"{(at - EPOCH) // SECOND}.{at.microsecond:06d}", MICROSECOND),
+    (lambda at: (at - EPOCH) // timedelta(milliseconds=1), timedelta(milliseconds=1)),
+    (lambda at: str((at - EPOCH) // timedelta(milliseconds=1)), timedelta(milliseconds=1)),
+    (lambda at: (at - EPOCH) // MICROSECOND, MICROSECOND),
+    (lambda at: str((at - EPOCH) // MICROSECOND), MICROSECOND),
+    (lambda at: (at - EPOCH) // MICROSECOND * 1_000 + 999, MICROSECOND),
+    (lambda at: f"{(at - EPOCH) // MICROSECOND}999", MICROSECOND),
+]
+FORMATS: list[tuple[str, timedelta]] = [
+    ("%d-%m-%Y %H:%M:%S.%f", MICROSECOND),
+    ("%m|%d|%Y %I.%M %p", MINUTE),
+    ("%Y%m%d%H%M%S%f", MICROSECOND),
+    ("%Y %j", DAY),
+    ("%b %d %Y at %H:%M", MINUTE),
+    ("%A, %d. %B %Y", DAY),
+    ("%Y-%m-%dT%H:%M:%SZ", SECOND),
+]
+
+walls = st.datetimes(datetime(1001, 1, 1), datetime(9998, 12, 31))  # noqa: DTZ001 (wall clocks)
+recent_walls = st.datetimes(datetime(1900, 1, 2), datetime(2100, 12, 30))  # noqa: DTZ001
+zones = st.sampled_from(ZONES)
+
+
+def utc(wall: datetime, zone: str) -> datetime:
+    """Python's own reading of a wall clock, naive in UTC."""
+    return wall.replace(tzinfo=ZoneInfo(zone), fold=0).astimezone(timezone.utc).replace(tzinfo=None)
+
+
+def cut(wall: datetime, unit: timedelta) -> datetime:
+    return wall - (wall - wall.replace(hour=0, minute=0, second=0, microsecond=0)) % unit
+
+
+def read_all(values: list[Any], rule: DateRule) -> list[Any]:
+    translated = translate(pd.Series(values, dtype=object), rule)
+    assert translated.errors.to_dict() == {}
+    return [instant.to_pydatetime() for instant in translated.instants]
+
+
+@given(wall=walls, zone=zones)
+@example(wall=datetime(2024, 3, 10, 2, 30), zone="America/New_York")  # noqa: DTZ001
+@example(wall=datetime(2024, 11, 3, 1, 30), zone="America/New_York")  # noqa: DTZ001
+@example(wall=datetime(2024, 10, 6, 2, 15, 1, 1), zone="Australia/Lord_Howe")  # noqa: DTZ001
+def test_every_written_wall_clock_is_read_back_in_every_zone(wall: datetime, zone: str) -> None:
+    got = read_all([write(wall) for write, _ in WALLS], DateRule(timezone=zone))
+    assert got == [utc(cut(wall, unit), zone) for _, unit in WALLS]
+
+
+@given(wall=walls, zone=zones)
+def test_day_first_only_turns_slashes_round(wall: datetime, zone: str) -> None:
+    values = [f"{wall.day}/{wall.month}/{wall.year:04d}", f"{wall.day}.{wall.month}.{wall.year:04d}", wall.isoformat()]
+    day = utc(cut(wall, DAY), zone)
+    assert read_all(values, DateRule(timezone=zone, day_first=True)) == [day, day, utc(wall, zone)]
+
+
+@given(wall=recent_walls, zone=zones)
+def test_every_compact_date_is_read_back_in_every_zone(wall: datetime, zone: str) -> None:
+    got = read_all([write(wall) for write, _ in COMPACT], DateRule(timezone=zone))
+    assert got == [utc(cut(wall, unit), zone) for _, unit in COMPACT]
+
+
+@given(wall=walls, zone=zones, minutes=st.integers(-1439, 1439))
+def test_an_instant_with_offset_is_read_the_same_whatever_the_rules_zone(
+    wall: datetime, zone: str, minutes: int
+) -> None:
+    at = wall.replace(tzinfo=timezone(timedelta(minutes=minutes)))
+    got = read_all([write(at) for write, _ in ZONED], DateRule(timezone=zone))
+    assert got == [(cut(wall, unit) - timedelta(minutes=minutes)) for _, unit in ZONED]
+
+
+@given(wall=st.datetimes(datetime(1976, 8, 29), datetime(2261, 12, 31)), zone=zones)  # noqa: DTZ001
+def test_every_epoch_is_read_back_whatever_the_rules_zone(wall: datetime, zone: str) -> None:
+    at = wall.replace(tzinfo=timezone.utc)
+    got = read_all([write(at) for write, _ in EPOCHS], DateRule(timezone=zone))
+    assert got == [cut(wall, unit) for _, unit in EPOCHS]
+
+
+@given(wall=st.datetimes(datetime(1700, 1, 1), datetime(2241, 12, 31)), zone=zones)  # noqa: DTZ001
+def test_an_epoch_as_a_float_is_read_back_as_long_as_a_float_holds_microseconds(wall: datetime, zone: str) -> None:
+    seconds = wall.replace(tzinfo=timezone.utc).timestamp()
+    if not 19_000_000 <= seconds < 21_010_000:
+        assert read_all([seconds], DateRule(timezone=zone)) == [wall]
+
+
+@given(wall=walls, zone=zones)
+def test_every_format_is_read_back_and_as_strptime_reads_it(wall: datetime, zone: str) -> None:
+    for text_format, unit in FORMATS:
+        written = wall.strftime(text_format.replace("%Y", f"{wall.year:04d}"))
+        assert cut(wall, unit) == datetime.strptime(written, text_format)  # noqa: DTZ007
+        assert read_all([written], DateRule(formats=(text_format,), timezone=zone)) == [utc(cut(wall, unit), zone)]
+
+
+def slow_iso(
+    year: int, month: int, day: int, hour: int, minute: int, second: int, offset: int | None, zone: str
+) -> Any:
+    """What the fields mean, by Python's datetime alone; None when they mean nothing."""
+    try:
+        start = datetime(year, month, day, minute=minute, second=min(second, 59))  # noqa: DTZ001
+        if hour > 24 or second > 60 or (hour == 24 and (minute or second)):
+            return None
+        wall = start + timedelta(hours=hour, seconds=second == 60)
+        instant = utc(wall, zone) if offset is None else wall - timedelta(minutes=offset)
+    except (ValueError, OverflowError):
+        return None
+    return instant if instant.year >= 1000 else None
+
+
+@given(
+    year=st.integers(0, 9999) | st.sampled_from([999, 1000, 1900, 2000, 2023, 2024, 9999]),
+    month=st.integers(0, 14),
+    day=st.integers(0, 32),
+    hour=st.integers(0, 26),
+    minute=st.integers(0, 61),
+    second=st.integers(0, 62),
+    offset=st.none() | st.integers(-1439, 1439),
+    zone=zones,
+)
+@settings(max_examples=400)
+def test_fields_that_may_not_exist_are_judged_as_pythons_datetime_judges_them(
+    year: int, month: int, day: int, hour: int, minute: int, second: int, offset: int | None, zone: str
+) -> None:
+    suffix = "" if offset is None else f"{'-' if offset < 0 else '+'}{abs(offset) // 60:02d}:{abs(offset) % 60:02d}"
+    clock = f"{hour:02d}:{minute:02d}:{second:02d}"
+    values = [f"{year:04d}-{month:02d}-{day:02d}T{clock}{suffix}", f"{year:04d}/{month}/{day} {clock}{suffix}"]
+    expected = slow_iso(year, month, day, hour, minute, second, offset, zone)
+    translated = translate(pd.Series(values, dtype=object), DateRule(timezone=zone))
+    got = [None if pd.isna(instant) else instant.to_pydatetime() for instant in translated.instants]
+    assert got == [expected] * 2
+    assert len(translated.errors) == (2 if expected is None else 0)
+
+
+@given(number=st.integers(10**7, 10**8 - 1) | st.integers(19_000_000, 21_009_999))
+def test_eight_digits_with_the_year_of_a_date_are_that_date_or_an_error(number: int) -> None:
+    translated = translate(pd.Series([number, str(number), float(number)], dtype=object))
+    if 1900 <= number // 10**4 <= 2100:
+        try:
+            expected: Any = datetime.strptime(str(number), "%Y%m%d")  # noqa: DTZ007
+        except ValueError:
+            expected = None
+    else:
+        expected = datetime(1970, 1, 1) + number * SECOND  # noqa: DTZ001
+    assert [None if pd.isna(instant) else instant for instant in translated.instants] == [expected] * 3
+
+
+junk = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(-(2**65), 2**65),
+    st.floats(),
+    st.text(),
+    st.text(st.characters(), max_size=20),  # surrogates too
+    st.text("0123456789-/.:, TZ+年月日时分秒上下午APMaygut()\u3000１", max_size=30),
+    st.from_regex(
+        r"\A\s?[0-9]{1,4}[-/.年][0-9]{1,2}[-/.月][0-9]{1,4}日?[T ]?[0-9]{0,2}(:[0-9]{2}){0,2}[Z+]?[0-9]{0,4}\Z"
+    ),
+    walls.map(lambda wall: WALLS[wall.second % len(WALLS)][0](wall)),
+    recent_walls.map(lambda wall: COMPACT[wall.second % len(COMPACT)][0](wall)),
+    st.binary(max_size=5),
+    st.lists(st.integers(), max_size=3),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+    st.decimals(),
+    st.complex_numbers(),
+    st.dates(),
+    st.datetimes(),
+)
+rules = st.sampled_from(
+    [
+        DateRule(),
+        DateRule(timezone="America/New_York", day_first=True),
+        DateRule(formats=("%Y%d%m", "%d/%m/%Y %H:%M%z", "%H:%M:%S%f %y"), timezone="Australia/Lord_Howe"),
+    ]
+)
+
+
+def column(values: list[Any]) -> pd.Series:
+    holder = pd.Series([None] * len(values), dtype=object)
+    for at, value in enumerate(values):
+        holder.iat[at] = value
+    return holder
+
+
+def outcome(translated: Translated) -> list[tuple[Any, Any]]:
+    errors = translated.errors.to_dict()
+    return [(None if pd.isna(at) else at, errors.get(label)) for label, at in translated.instants.items()]
+
+
+@given(values=st.lists(junk, max_size=12), rule=rules)
+@settings(max_examples=400)
+def test_junk_never_raises_and_is_an_instant_a_gap_or_an_error(values: list[Any], rule: DateRule) -> None:
+    given_column = column(values)
+    translated = translate(given_column, rule)
+    assert translated.instants.dtype == "datetime64[us]"
+    assert translated.instants.index.equals(given_column.index)
+    for value, (instant, error) in zip(values, outcome(translated), strict=True):
+        if value is None or (type(value) is float and value != value) or (type(value) is str and not value.strip()):
+            assert (instant, error) == (None, None)
+        elif instant is None:
+            assert isinstance(error, str)
+            assert len(error) > 20
+        else:
+            assert error is None
+            assert 1000 <= instant.year <= 9999
+
+
+@given(first=st.lists(junk, max_size=8), second=st.lists(junk, max_size=8), rule=rules)
+def test_a_values_result_does_not_depend_on_its_neighbours(first: list[Any], second: list[Any], rule: DateRule) -> None:
+    together = outcome(translate(column(first + second), rule))
+    assert together == outcome(translate(column(first), rule)) + outcome(translate(column(second), rule))
+    assert together == [outcome(translate(column([value]), rule))[0] for value in first + second]
+
+
+@given(values=st.lists(st.none() | st.text("0123456789-/.: TZ年月日", max_size=20), max_size=8), rule=rules)
+def test_a_string_column_reads_as_an_object_column_does(values: list[Any], rule: DateRule) -> None:
+    expected = outcome(translate(column(values), rule))
+    assert outcome(translate(pd.Series(values, dtype="string"), rule)) == expected
