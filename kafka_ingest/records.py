@@ -64,6 +64,8 @@ class Batch:
     stream: str
     kind: BatchKind
     ranges: tuple[OffsetRange, ...]
+    until_caught_up: bool = False
+    """A live run that loads whatever waits, however little, and ends as soon as nothing does."""
 
     def __post_init__(self) -> None:
         partitions = [r.topic_partition for r in self.ranges]

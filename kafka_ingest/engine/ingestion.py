@@ -118,7 +118,7 @@ class Ingestion:
         positions = {tp: p.next_offset for tp, p in read_positions(self.sink, self.stream).items()}
         wanted = self._rest(batch, reader, positions)
         reader.restart(wanted)
-        source = _LiveSource(self, reader) if is_live else _RangeSource(reader)
+        source = _LiveSource(self, reader, batch.until_caught_up) if is_live else _RangeSource(reader)
         group_id = group_of(self.stream, self.settings)
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as pool:
             upcoming = pool.submit(self._prepare_next, source, reader)
@@ -193,12 +193,15 @@ class _RangeSource:
 class _LiveSource:
     """Follows the ends of the log, and says when a slice is due: `take(min_messages, within=max_wait_seconds)`."""
 
-    def __init__(self, ingestion: Ingestion, reader: RangeReader) -> None:
+    def __init__(self, ingestion: Ingestion, reader: RangeReader, until_caught_up: bool) -> None:
         self._ingestion = ingestion
         self._reader = reader
         self._partitions = tuple(reader.positions())
         now = time.monotonic()
-        self._time_up = ingestion.started + ingestion.stream.batch.max_run_seconds
+        policy = ingestion.stream.batch
+        self._time_up = float("inf") if until_caught_up else ingestion.started + policy.max_run_seconds
+        self._linger = 0.0 if until_caught_up else policy.linger
+        self._enough = 1 if until_caught_up else policy.min_messages
         self._last_slice = now - SLICE_SECONDS
         self._topics_seen = now
 
@@ -216,10 +219,10 @@ class _LiveSource:
             if waiting:
                 waiting_since = now if waiting_since is None else waiting_since
                 is_paced = now - self._last_slice >= SLICE_SECONDS or waiting >= policy.max_rows
-                if is_paced and (waiting >= policy.min_messages or now - waiting_since >= policy.max_wait_seconds):
+                if is_paced and (waiting >= self._enough or now - waiting_since >= policy.max_wait_seconds):
                     self._last_slice = now
                     return True
-            elif now - idle_since >= policy.linger:
+            elif now - idle_since >= self._linger:
                 return False
             stopping.wait(POLL_SECONDS)
         return False

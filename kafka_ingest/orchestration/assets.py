@@ -57,8 +57,9 @@ def stream_assets(stream: Stream) -> dg.AssetsDefinition:
             _invocation(ops, "drain"): {"batch": dg.DependencyDefinition("plan"), "first": dg.DependencyDefinition("commit_offsets")},
             _invocation(ops, "plan"): {},
         },
-        input_mappings=[dg.InputMapping(name, "plan", name) for name in topics],
-        output_mappings=[dg.OutputMapping(name, "drain", name) for name in output_names(stream)],
+        input_mappings=[
+            dg.InputMapping(graph_input_name=name, mapped_node_name="plan", mapped_node_input_name=name) for name in topics],
+        output_mappings=[dg.OutputMapping(graph_output_name=name, mapped_node_name="drain", mapped_node_output_name=name) for name in output_names(stream)],
     )
     keys = {table_of(m).name: table_key(stream, m) for m in stream.models} | {DEAD_LETTERS: dead_letters_key(stream)}
     definition = dg.AssetsDefinition.from_graph(

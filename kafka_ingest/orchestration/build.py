@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from kafka_ingest.orchestration.assets import partitions_of, stream_assets, topic_specs
+from kafka_ingest.orchestration.assets import stream_assets, topic_specs
 from kafka_ingest.orchestration.handover import handover_io_manager
 from kafka_ingest.orchestration.names import STREAM_TAG, job_name
 from kafka_ingest.orchestration.resources import HANDOVER, INGESTION, IngestionResource
@@ -26,7 +26,6 @@ def build_definitions(streams: Iterable[Stream]) -> dg.Definitions:
         job = dg.define_asset_job(
             job_name(stream),
             selection=dg.AssetSelection.assets(*definition.keys),
-            partitions_def=partitions_of(stream),
             tags={STREAM_TAG: stream.name},
             description=f"Loads stream {stream.name}: Kafka {stream.topic_text} into its tables.",
         )

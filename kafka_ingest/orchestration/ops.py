@@ -1,12 +1,13 @@
 """The ops of a run: plan → read → translate_dates → load → commit_offsets → drain. Thin: the stages are `engine.Ingestion`."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations` here: Dagster reads the ops' annotations as they stand.
 import datetime as dt
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from dataclasses import replace
+from enum import Enum
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -46,16 +47,28 @@ class RangeConfig(dg.Config):
     end: int = Field(description="Offset after the last one (exclusive).", ge=0)
 
 
+class RunKind(Enum):
+    """How given ranges are meant; Dagster shows the names."""
+
+    auto = "auto"
+    live = "live"
+    backfill = "backfill"
+
+
 class PlanConfig(dg.Config):
     """What the run ingests. Left empty, the run loads what the selected window holds, or, on the present window, what waits."""
 
     ranges: list[RangeConfig] = Field(
         default=[], description="Exact offset ranges, at most one per Kafka partition. Empty: decided by the window."
     )
-    kind: Literal["auto", "live", "backfill"] = Field(
-        default="auto",
+    kind: RunKind = Field(
+        default=RunKind.auto,
         description="live: the ranges must continue from the ledger's next offsets. backfill: load ranges again, in place. "
         "auto: live on the present window, backfill on others and where ranges are given.",
+    )
+    until_caught_up: bool = Field(
+        default=False,
+        description="A live run ends as soon as nothing waits, instead of lingering for more; it has no time limit.",
     )
 
 
@@ -92,7 +105,7 @@ def make_ops(stream: Stream) -> dict[str, dg.OpDefinition]:
         with op_errors(context):
             ingestion = ingestion_of(context)
             ranges, kind = _requested(context, config, stream, ingestion)
-            batch = ingestion.plan(ranges, kind)
+            batch = replace(ingestion.plan(ranges, kind), until_caught_up=config.until_caught_up)
             context.instance.add_run_tags(
                 context.run_id, {KIND_TAG: batch.kind, RANGES_TAG: ranges_text(batch.ranges, limit=4)}
             )
@@ -202,11 +215,11 @@ def _requested(
 ) -> tuple[tuple[OffsetRange, ...], BatchKind]:
     ranges = tuple(OffsetRange(r.topic, r.partition, r.start, r.end) for r in config.ranges)
     if ranges:
-        return ranges, "live" if config.kind == "live" else "backfill"
+        return ranges, "live" if config.kind is RunKind.live else "backfill"
     now = dt.datetime.now(dt.timezone.utc)
     windows = list(context.partition_keys) if run_window(context) else []
     present = window_of(stream, now, now=now)
-    if config.kind == "live" or not windows or (config.kind == "auto" and windows == [present]):
+    if config.kind is RunKind.live or not windows or (config.kind is RunKind.auto and windows == [present]):
         return (), "live"
     return ranges_of_windows(stream, windows, ingestion.metadata, now=now), "backfill"
 
