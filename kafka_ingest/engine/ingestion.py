@@ -96,7 +96,9 @@ class Ingestion:
         The ledger's word counts, so a commit that an earlier run did not get to is repaired here.
         """
         group_id = group_of(self.stream, self.settings)
-        positions = {tp: p.next_offset for tp, p in read_positions(self.sink, self.stream).items() if "@" not in tp.topic}
+        positions = {
+            tp: p.next_offset for tp, p in read_positions(self.sink, self.stream).items() if "@" not in tp.topic
+        }
         committed = self.metadata.group_offsets(group_id, positions)
         behind = {tp: offset for tp, offset in positions.items() if committed.get(tp) != offset}
         self._at_step("commit")
@@ -155,7 +157,9 @@ class Ingestion:
         ends = self.metadata.ends(state.partitions)
         missing = [tp for tp in state.partitions if tp not in positions]
         if missing:
-            raise OffsetGap(f"stream {self.stream.name}: the ledger has no position for {missing[0]}; plan pins it first")
+            raise OffsetGap(
+                f"stream {self.stream.name}: the ledger has no position for {missing[0]}; plan pins it first"
+            )
         return tuple(OffsetRange(*tp, positions[tp], max(positions[tp], ends[tp])) for tp in state.partitions)
 
     def _prepare_next(self, source: _LiveSource | _RangeSource, reader: RangeReader) -> ParsedSlice | None:
@@ -231,9 +235,7 @@ class _LiveSource:
         """Move the ranges' ends to the log's; how many offsets wait."""
         ends = self._ingestion.metadata.ends(self._partitions)
         positions = self._reader.positions()
-        self._reader.read_to(
-            OffsetRange(*tp, position, max(position, ends[tp])) for tp, position in positions.items()
-        )
+        self._reader.read_to(OffsetRange(*tp, position, max(position, ends[tp])) for tp, position in positions.items())
         return sum(r.size for r in self._reader.remaining())
 
     def _partitions_changed(self, now: float) -> bool:

@@ -91,8 +91,8 @@ def _explain(
         for topic, old in recreated.items()
     ]
     parts += [
-        f"{tp} ends at {state.watermarks[tp].high}, below the ledger's next offset {offset}: {offset - state.watermarks[tp].high} "
-        "loaded offsets are gone from the log (an unclean leader election, or another cluster)"
+        f"{tp} ends at {state.watermarks[tp].high}, below the ledger's next offset {offset}: "
+        f"{offset - state.watermarks[tp].high} loaded offsets are gone from the log (an unclean leader election, or another cluster)"
         for tp, offset in cut.items()
     ]
     advice = (

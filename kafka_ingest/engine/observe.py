@@ -96,9 +96,7 @@ def partition_states(
     aged at once.
     """
     wait = stream.batch.max_wait_seconds
-    aged = metadata.offsets_for_time(
-        state.watermarks, now - dt.timedelta(seconds=max(0.0, wait - next_tick_seconds))
-    )
+    aged = metadata.offsets_for_time(state.watermarks, now - dt.timedelta(seconds=max(0.0, wait - next_tick_seconds)))
     skewed = metadata.offsets_for_time(state.watermarks, now + dt.timedelta(seconds=wait))
     states = {}
     for tp, marks in state.watermarks.items():
@@ -156,7 +154,9 @@ def oldest_window(
 
 def _waiting_positions(states: Mapping[TopicPartition, PartitionState]) -> dict[TopicPartition, int]:
     return {
-        tp: max(s.position, s.low) for tp, s in states.items() if s.position is not None and s.high > max(s.position, s.low)
+        tp: max(s.position, s.low)
+        for tp, s in states.items()
+        if s.position is not None and s.high > max(s.position, s.low)
     }
 
 

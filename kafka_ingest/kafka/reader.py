@@ -87,9 +87,7 @@ class RangeReader:
                     self._consumer.incremental_unassign([KafkaTopicPartition(wanted.topic, wanted.partition)])
             self._partitions[wanted.topic_partition] = _Partition(wanted.start, wanted.end)
             with kafka_errors(f"reading {wanted}"):
-                self._consumer.incremental_assign(
-                    [KafkaTopicPartition(wanted.topic, wanted.partition, wanted.start)]
-                )
+                self._consumer.incremental_assign([KafkaTopicPartition(wanted.topic, wanted.partition, wanted.start)])
 
     def restart(self, ranges: Iterable[OffsetRange]) -> None:
         """Forget everything and read these ranges. Where the reader already stands at a range's start, it keeps what it

@@ -78,7 +78,11 @@ def readiness(
     elif aged:
         reason = f"{total} of {policy.min_messages} messages waiting, oldest about {policy.max_wait_seconds:g} s"
     else:
-        age = "" if oldest_wait_seconds is None else f", oldest {oldest_wait_seconds:.0f} s of {policy.max_wait_seconds:g} s"
+        age = (
+            ""
+            if oldest_wait_seconds is None
+            else f", oldest {oldest_wait_seconds:.0f} s of {policy.max_wait_seconds:g} s"
+        )
         return NotDue(f"{total} of {policy.min_messages} messages waiting{age}")
     return Due(share_rows(free, policy.max_rows), reason)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import dagster as dg
 
@@ -52,14 +53,25 @@ def stream_assets(stream: Stream) -> dg.AssetsDefinition:
         dependencies={
             _invocation(ops, "read"): {"batch": dg.DependencyDefinition("plan")},
             _invocation(ops, "translate_dates"): {"parsed": dg.DependencyDefinition("read")},
-            _invocation(ops, "load"): {"batch": dg.DependencyDefinition("plan"), "parsed": dg.DependencyDefinition("translate_dates")},
+            _invocation(ops, "load"): {
+                "batch": dg.DependencyDefinition("plan"),
+                "parsed": dg.DependencyDefinition("translate_dates"),
+            },
             _invocation(ops, "commit_offsets"): {"result": dg.DependencyDefinition("load")},
-            _invocation(ops, "drain"): {"batch": dg.DependencyDefinition("plan"), "first": dg.DependencyDefinition("commit_offsets")},
+            _invocation(ops, "drain"): {
+                "batch": dg.DependencyDefinition("plan"),
+                "first": dg.DependencyDefinition("commit_offsets"),
+            },
             _invocation(ops, "plan"): {},
         },
         input_mappings=[
-            dg.InputMapping(graph_input_name=name, mapped_node_name="plan", mapped_node_input_name=name) for name in topics],
-        output_mappings=[dg.OutputMapping(graph_output_name=name, mapped_node_name="drain", mapped_node_output_name=name) for name in output_names(stream)],
+            dg.InputMapping(graph_input_name=name, mapped_node_name="plan", mapped_node_input_name=name)
+            for name in topics
+        ],
+        output_mappings=[
+            dg.OutputMapping(graph_output_name=name, mapped_node_name="drain", mapped_node_output_name=name)
+            for name in output_names(stream)
+        ],
     )
     keys = {table_of(m).name: table_key(stream, m) for m in stream.models} | {DEAD_LETTERS: dead_letters_key(stream)}
     definition = dg.AssetsDefinition.from_graph(
@@ -80,7 +92,7 @@ def _invocation(ops: dict[str, dg.OpDefinition], name: str) -> dg.NodeInvocation
     return dg.NodeInvocation(ops[name].name, alias=name)
 
 
-def _table_details(model: type[Model]) -> dict[str, object]:
+def _table_details(model: type[Model]) -> dict[str, Any]:
     table = table_of(model)
     how = f"one row per {', '.join(business_key(model))}" if is_upsert(model) else "one row per message"
     return {
@@ -89,7 +101,9 @@ def _table_details(model: type[Model]) -> dict[str, object]:
         "freshness_policy": dg.FreshnessPolicy.time_window(fail_window=FRESH_FAIL, warn_window=FRESH_WARN),
         "metadata": {
             "dagster/table_name": table.fullname,
-            "dagster/column_schema": dg.TableSchema([_column(c.name, str(c.type), bool(c.nullable), c.comment) for c in table.columns]),
+            "dagster/column_schema": dg.TableSchema(
+                [_column(c.name, str(c.type), bool(c.nullable), c.comment) for c in table.columns]
+            ),
             "fields": dg.MetadataValue.md(_field_table(model)),
             "loads": how,
         },
@@ -105,12 +119,14 @@ def _field_table(model: type[Model]) -> str:
     lines = ["| column | JSON field | dates |", "|---|---|---|"]
     for bound in bound_columns(model):
         dates = bound.rule.dates
-        zone = "" if dates is None else f"naive in {dates.timezone}; unreadable: {bound.rule.on_error.replace('_', ' ')}"
+        zone = (
+            "" if dates is None else f"naive in {dates.timezone}; unreadable: {bound.rule.on_error.replace('_', ' ')}"
+        )
         lines.append(f"| `{bound.name}` | `{'.'.join(bound.rule.path)}` | {zone} |")
     return "\n".join(lines)
 
 
-def _dead_letter_details() -> dict[str, object]:
+def _dead_letter_details() -> dict[str, Any]:
     return {
         "description": "Messages that could not become rows, with their original bytes and the reason.",
         "kinds": {"mysql"},

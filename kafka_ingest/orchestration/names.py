@@ -11,6 +11,8 @@ from kafka_ingest.streams.stream import Stream
 
 STREAM_TAG = "kafka_ingest/stream"
 KIND_TAG = "kafka_ingest/kind"
+LIVE_TAG = "kafka_ingest/live"
+"""The stream's name on live runs only: what `dagster.yaml` limits to one at a time."""
 RANGES_TAG = "kafka_ingest/ranges"
 PROCESS_TAG = "kafka_ingest/process"
 

@@ -20,6 +20,7 @@ from kafka_ingest.orchestration.liveness import this_process
 from kafka_ingest.orchestration.names import (
     DEAD_LETTERS,
     KIND_TAG,
+    LIVE_TAG,
     PROCESS_TAG,
     RANGES_TAG,
     STREAM_TAG,
@@ -106,8 +107,9 @@ def make_ops(stream: Stream) -> dict[str, dg.OpDefinition]:
             ingestion = ingestion_of(context)
             ranges, kind = _requested(context, config, stream, ingestion)
             batch = replace(ingestion.plan(ranges, kind), until_caught_up=config.until_caught_up)
+            live = {LIVE_TAG: stream.name} if batch.kind == "live" else {}
             context.instance.add_run_tags(
-                context.run_id, {KIND_TAG: batch.kind, RANGES_TAG: ranges_text(batch.ranges, limit=4)}
+                context.run_id, live | {KIND_TAG: batch.kind, RANGES_TAG: ranges_text(batch.ranges, limit=4)}
             )
         context.log.info(f"{batch.kind}: {batch.size} offsets, {batch}")
         return batch
@@ -202,7 +204,9 @@ def make_ops(stream: Stream) -> dict[str, dg.OpDefinition]:
         yield dg.Output(None, DEAD_LETTERS, metadata=total.dead_letter_metadata(stream, lag))
         handover_of(context.instance).forget([context.run_id, *_ancestors(context)])
 
-    return {op.name.removeprefix(f"{stream.name}_"): op for op in (plan, read, translate_dates, load, commit_offsets, drain)}
+    return {
+        op.name.removeprefix(f"{stream.name}_"): op for op in (plan, read, translate_dates, load, commit_offsets, drain)
+    }
 
 
 def output_names(stream: Stream) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ class Progress:
         self.windows.update(result.messages_by_window)
         self.totals["messages"] += result.messages
         for what in ("rows", "deletes", "dead_letters", "ignored", "absent"):
-            self.totals[what] += result.total(what)  # type: ignore[arg-type]
+            self.totals[what] += result.total(what)
         for counts in result.counts:
             self._widen(counts.range)
             self._stamps += [t for t in (counts.min_timestamp_ms, counts.max_timestamp_ms) if t is not None]
@@ -47,7 +47,9 @@ class Progress:
     def _widen(self, new: OffsetRange) -> None:
         old = self._ranges.get(new.topic_partition)
         self._ranges[new.topic_partition] = (
-            new if old is None else OffsetRange(new.topic, new.partition, min(old.start, new.start), max(old.end, new.end))
+            new
+            if old is None
+            else OffsetRange(new.topic, new.partition, min(old.start, new.start), max(old.end, new.end))
         )
 
     def metadata(self, lag: int | None) -> dict[str, Any]:

@@ -13,7 +13,15 @@ from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.kafka.readiness import Due, NotDue, readiness
 from kafka_ingest.orchestration.liveness import is_alive
-from kafka_ingest.orchestration.names import KIND_TAG, PROCESS_TAG, RANGES_TAG, STREAM_TAG, job_name, sensor_name
+from kafka_ingest.orchestration.names import (
+    KIND_TAG,
+    LIVE_TAG,
+    PROCESS_TAG,
+    RANGES_TAG,
+    STREAM_TAG,
+    job_name,
+    sensor_name,
+)
 from kafka_ingest.records import OffsetRange, ranges_text
 from kafka_ingest.settings import Settings, from_environment
 from kafka_ingest.sinks.base import Sink, open_sink
@@ -105,6 +113,7 @@ def _run_request(stream: Stream, due: Due, window: str, now: dt.datetime) -> dg.
         tags={
             STREAM_TAG: stream.name,
             KIND_TAG: "live",
+            LIVE_TAG: stream.name,
             RANGES_TAG: ranges_text(due.ranges, limit=4),
             "kafka_ingest/reason": due.reason,
             "dagster/max_runtime": str(int(stream.batch.max_run_seconds + OVERTIME_SECONDS)),
@@ -122,9 +131,9 @@ def run_config(stream: Stream, ranges: tuple[OffsetRange, ...], kind: str) -> di
 
 
 def _in_flight(instance: dg.DagsterInstance, stream: Stream, now: dt.datetime) -> list[str]:
-    """Runs of the stream that are alive. One that is not, yet stands as started, is reported as failed: otherwise it would
-    keep its place in the queue's limit for ever."""
-    records = instance.get_run_records(dg.RunsFilter(tags={STREAM_TAG: stream.name}, statuses=_IN_FLIGHT))
+    """Live runs of the stream whose process is there. A run that stands as started without one is reported as failed:
+    otherwise it would keep its place in the queue's limit for ever."""
+    records = instance.get_run_records(dg.RunsFilter(tags={LIVE_TAG: stream.name}, statuses=_IN_FLIGHT))
     alive = []
     for record in records:
         reason = _why_dead(record, stream, now)
@@ -148,16 +157,14 @@ def _why_dead(record: dg.RunRecord, stream: Stream, now: dt.datetime) -> str | N
     if alive is False:
         return "Its process is gone"
     limit = stream.batch.max_run_seconds + OVERTIME_SECONDS
-    if alive is None and run.tags.get(KIND_TAG) == "live" and age > limit:
+    if alive is None and age > limit:
         return f"It runs on another host and has not ended within {limit:.0f} s"
     return None
 
 
 def backoff_seconds(instance: dg.DagsterInstance, stream: Stream, now: dt.datetime) -> float:
     """Seconds still to wait: 5, 10, 20 … 300 after the last of that many failed live runs in a row, less the time since."""
-    records = instance.get_run_records(
-        dg.RunsFilter(tags={STREAM_TAG: stream.name, KIND_TAG: "live"}), limit=10
-    )
+    records = instance.get_run_records(dg.RunsFilter(tags={LIVE_TAG: stream.name}), limit=10)
     failures = 0
     last_end: float | None = None
     for record in records:

@@ -83,7 +83,7 @@ class StreamDecoder:
         if isinstance(by, RouteByHeader):
             found = [value for name, value in raw.headers[number] or () if name == by.name and value is not None]
             return found[-1].decode("utf-8", "replace") if found else None
-        return raw.ranges[raw.range_index[number]].topic
+        return raw.ranges[int(raw.range_index[number])].topic
 
     def _no_route(self, name: object) -> str:
         by = self._stream.route_by
@@ -104,7 +104,9 @@ class StreamDecoder:
 
     def _decode_rows(self, parsed: ParsedSlice, model: type[Model], members: Numbers, route: str) -> None:
         schema, columns = self._schemas[model]
-        structs, good = decode_each(schema.decode, parsed.raw, members, parsed.dead_letters, stage="decode", route=route)
+        structs, good = decode_each(
+            schema.decode, parsed.raw, members, parsed.dead_letters, stage="decode", route=route
+        )
         if not len(good):
             return
         data: dict[str, Any] = {

@@ -46,7 +46,7 @@ def _run_step(step: Step, frame: pd.DataFrame, context: StepContext, parsed: Par
     refused_before = len(context.dead_letters)
     try:
         result: Any = step(frame, context)
-    except Exception as error:  # noqa: BLE001  the boundary to the user's code: named, not hidden
+    except Exception as error:
         raise StepError(
             f"{where} raised {type(error).__name__}: {error}; in {ranges_text(parsed.raw.ranges)}. Nothing was loaded."
         ) from error

@@ -212,7 +212,7 @@ def _to_decimal(precision: int, scale: int) -> Callable[[Any], str]:
         number = decimal.Decimal(value if isinstance(value, int | decimal.Decimal) else str(value))
         if not number.is_finite():
             raise ValueError(f"{number} is not finite")
-        sign, digits, exponent = number.normalize().as_tuple()
+        _, digits, exponent = number.normalize().as_tuple()
         assert isinstance(exponent, int)  # noqa: S101  finite, so it is
         if max(0, -exponent) > scale or len(digits) + exponent > precision - scale:
             raise ValueError(f"{str(number)[:40]} does not fit DECIMAL({precision},{scale}) without rounding")

@@ -1,8 +1,8 @@
 """The ledger: three tables in the target database, written in the same transaction as the rows.
 
-    kafka_ingest_offsets        where each Kafka partition stands; locked FOR UPDATE by a loader
-    kafka_ingest_batches        every range ever loaded, append-only
-    kafka_ingest_dead_letters   messages that could not become rows, with their original bytes
+kafka_ingest_offsets        where each Kafka partition stands; locked FOR UPDATE by a loader
+kafka_ingest_batches        every range ever loaded, append-only
+kafka_ingest_dead_letters   messages that could not become rows, with their original bytes
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ DEAD_LETTERS = sa.Table(
     sa.Column("message_headers", _TEXT, comment="JSON: [[name, value in base64 or null], …]"),
     sa.Column("run_id", sa.String(64), nullable=False),
     sa.Column("created_at", MICROSECONDS, nullable=False, comment="UTC"),
-    sa.UniqueConstraint("stream", "topic", "kafka_partition", "kafka_offset", name="kafka_ingest_dead_letters_position"),
+    sa.UniqueConstraint(
+        "stream", "topic", "kafka_partition", "kafka_offset", name="kafka_ingest_dead_letters_position"
+    ),
     **_OPTIONS,
 )
 

@@ -136,7 +136,9 @@ def _admit(
     for each in parsed.raw.ranges:
         position = next_offsets.get(each.topic_partition)
         if position is None:
-            raise OffsetGap(f"stream {stream}: the ledger has no position for {each.topic_partition}; plan pins it first")
+            raise OffsetGap(
+                f"stream {stream}: the ledger has no position for {each.topic_partition}; plan pins it first"
+            )
         if kind == "live":
             if position < each.start:
                 raise OffsetGap(
@@ -276,9 +278,7 @@ def _judge(counts: list[RangeCounts], letters: list[DeadLetter], stream: Stream,
     for each in counts:
         if each.accounted != each.range.size:
             raise AccountingError(
-                f"stream {stream.name}: {each.range} has {each.range.size} offsets, but {each.rows} rows + {each.deletes} deletes "
-                f"+ {each.dead_letters} dead letters + {each.ignored} ignored + {each.absent} absent = {each.accounted}. "
+                f"stream {stream.name}: {each.range} has {each.range.size} offsets, but {each.rows} rows + "
+                f"{each.deletes} deletes + {each.dead_letters} dead letters + {each.ignored} ignored + {each.absent} absent = {each.accounted}. "
                 "Nothing was committed. This is a bug in kafka_ingest or in a pipeline step; please report it."
             )
-
-

@@ -10,7 +10,8 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from pymysql.connections import Connection, LoadLocalPacketWrapper, MySQLResult
+# The stubs leave out what is PyMySQL's own; test_local_infile.py notices when it changes.
+from pymysql.connections import Connection, LoadLocalPacketWrapper, MySQLResult  # type: ignore[attr-defined]
 from pymysql.protocol import MysqlPacket
 
 from kafka_ingest.errors import HostileServer
@@ -29,16 +30,16 @@ class _Result(MySQLResult):
         for start in range(0, len(payload), _PACKET_BYTES):
             connection.write_packet(payload[start : start + _PACKET_BYTES])
         connection.write_packet(b"")  # the end of the data, also where nothing was offered
-        answer = connection._read_packet()
+        answer = connection._read_packet()  # type: ignore[no-untyped-call]
         if connection.refused is not None:
             raise HostileServer(
                 f"the database server asked for the file {connection.refused!r}, which was not offered; it got nothing. "
                 "Check KAFKA_INGEST_DATABASE_URL and who answers there."
             )
-        self._read_ok_packet(answer)
+        self._read_ok_packet(answer)  # type: ignore[attr-defined]
 
 
-class OfferingConnection(Connection):  # type: ignore[type-arg]  # generic in the stubs only
+class OfferingConnection(Connection):
     """A PyMySQL connection whose LOCAL INFILE serves one buffer from memory."""
 
     def __init__(self, **options: Any) -> None:
@@ -78,4 +79,4 @@ class OfferingConnection(Connection):  # type: ignore[type-arg]  # generic in th
         self._result = result
         if result.server_status is not None:
             self.server_status = result.server_status
-        return int(result.affected_rows)
+        return result.affected_rows or 0

@@ -147,25 +147,33 @@ class MySQLSink(Sink):
 
     def upsert(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
         quote = connection.dialect.identifier_preparer
-        target, stage, names, keys = quote.format_table(table_of(model)), _stage(model), column_names(model), business_key(model)
+        target, stage, names, keys = (
+            quote.format_table(table_of(model)),
+            _stage(model),
+            column_names(model),
+            business_key(model),
+        )
         same = _same(quote.quote, keys, "t", "s")
         self._bulk(connection, stage, names, rows)
         if deletes_on_tombstone(model):
             grave = quote.format_table(tombstone_table(model))
             buried = f"JOIN {grave} AS g ON {_same(quote.quote, keys, 's', 'g')} WHERE {newer_sql('g', 's')}"
-            self._run(connection, f"DELETE s FROM {stage} AS s {buried}")  # noqa: S608
+            self._run(connection, f"DELETE s FROM {stage} AS s {buried}")
         changes = ", ".join(f"t.{quote.quote(n)} = s.{quote.quote(n)}" for n in names if n not in keys)
         # Two statements instead of ON DUPLICATE KEY UPDATE: there the assignments see each other's results, so no
         # condition over the four position columns holds for all of them; a WHERE is evaluated once, before.
-        self._run(connection, f"UPDATE {target} AS t JOIN {stage} AS s ON {same} SET {changes} WHERE NOT ({newer_sql('t', 's')})")  # noqa: S608
+        self._run(
+            connection,
+            f"UPDATE {target} AS t JOIN {stage} AS s ON {same} SET {changes} WHERE NOT ({newer_sql('t', 's')})",
+        )
         columns = ", ".join(map(quote.quote, names))
         staged = ", ".join(f"s.{quote.quote(n)}" for n in names)
         self._run(
             connection,
-            f"INSERT INTO {target} ({columns}) SELECT {staged} FROM {stage} AS s LEFT JOIN {target} AS t ON {same} "  # noqa: S608
+            f"INSERT INTO {target} ({columns}) SELECT {staged} FROM {stage} AS s LEFT JOIN {target} AS t ON {same} "
             f"WHERE t.{quote.quote(keys[0])} IS NULL",
         )
-        self._run(connection, f"DELETE FROM {stage}")  # noqa: S608
+        self._run(connection, f"DELETE FROM {stage}")
 
     def delete(self, connection: sa.Connection, model: type[Model], keys: pd.DataFrame) -> None:
         quote = connection.dialect.identifier_preparer
@@ -173,7 +181,10 @@ class MySQLSink(Sink):
         key_names = business_key(model)
         names = [*key_names, *KAFKA_COLUMNS]
         columns, marks = ", ".join(map(quote.quote, names)), ", ".join(["%s"] * len(names))
-        same, mine = _same(quote.quote, key_names, "g", "s"), " AND ".join(f"t.{quote.quote(k)} = %s" for k in key_names)
+        same, mine = (
+            _same(quote.quote, key_names, "g", "s"),
+            " AND ".join(f"t.{quote.quote(k)} = %s" for k in key_names),
+        )
         incoming = f"SELECT {', '.join(f'%s AS {quote.quote(n)}' for n in names)}"
         # Tombstones are few beside rows: statement by statement, the newest of each key kept.
         for values in driver_rows(keys, names):
@@ -193,7 +204,9 @@ class MySQLSink(Sink):
         if number in _RETRYABLE:
             return DatabaseUnavailable(f"{text}. It is retried; if it stays, run `kafka-ingest doctor`.")
         if number in _DENIED:
-            return AccessDenied(f"{text}. Check the user, password and grants of KAFKA_INGEST_DATABASE_URL; `kafka-ingest doctor` names what lacks.")
+            return AccessDenied(
+                f"{text}. Check the user, password and grants of KAFKA_INGEST_DATABASE_URL; see `kafka-ingest doctor`."
+            )
         if number in _SCHEMA:
             return SchemaMismatch(f"{text}. The database or a table is missing or was altered under us.")
         return PermanentError(text)
@@ -219,7 +232,7 @@ class MySQLSink(Sink):
                     raise RowsRejected(self._warnings(connection, loaded, len(rows)))
                 return
         marks = ", ".join(["%s"] * len(names))
-        insert = f"INSERT INTO {table} ({columns}) VALUES ({marks})"  # noqa: S608
+        insert = f"INSERT INTO {table} ({columns}) VALUES ({marks})"
         self._run(connection, insert, driver_rows(rows, names))
 
     @staticmethod

@@ -22,7 +22,7 @@ def newest_per_key(
     columns = [*keys, *KAFKA_COLUMNS]
     parts = [f[columns].assign(_is_delete=d) for f, d in ((rows, False), (deletes, True)) if f is not None]
     # Message numbers rise with the offset within a partition, and a message is in one frame only.
-    positions = pd.concat([p.astype({c: object for c in columns}) for p in parts]).sort_index()
+    positions = pd.concat([p.astype(dict.fromkeys(columns, object)) for p in parts]).sort_index()
     last = positions[~positions.duplicated(keys, keep="last")]
     moved = positions.groupby(keys, sort=False)[["_kafka_topic", "_kafka_partition"]].nunique().max(axis=1)
     if len(moved) and moved.max() > 1:

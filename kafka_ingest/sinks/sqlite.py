@@ -57,7 +57,7 @@ class SQLiteSink(Sink):
         target, grave = quote.format_table(table_of(model)), quote.format_table(tombstone_table(model))
         same = " AND ".join(f"t.{quote.quote(k)} = g.{quote.quote(k)}" for k in business_key(model))
         connection.exec_driver_sql(
-            f"DELETE FROM {target} AS t WHERE EXISTS (SELECT 1 FROM {grave} AS g WHERE {same} AND {newer_sql('g', 't')})"  # noqa: S608
+            f"DELETE FROM {target} AS t WHERE EXISTS (SELECT 1 FROM {grave} AS g WHERE {same} AND {newer_sql('g', 't')})"
         )
 
     def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
@@ -79,7 +79,7 @@ class SQLiteSink(Sink):
         # The right-hand sides see the row as it was before the update (SQLite manual, "UPSERT").
         changes = ", ".join(f"{quote(n)} = excluded.{quote(n)}" for n in names if n not in keys)
         return (
-            f"INSERT INTO {target} ({', '.join(map(quote, names))}) VALUES ({_marks(names)}) "  # noqa: S608
+            f"INSERT INTO {target} ({', '.join(map(quote, names))}) VALUES ({_marks(names)}) "
             f"ON CONFLICT ({', '.join(map(quote, keys))}) DO UPDATE SET {changes} "
             f"WHERE NOT ({newer_sql(target, 'excluded')})"
         )

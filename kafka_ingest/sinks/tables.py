@@ -58,9 +58,7 @@ def tombstone_table(model: type[Model]) -> sa.Table:
     name = f"{table.name}_tombstones"
     if name in table.metadata.tables:
         return table.metadata.tables[name]
-    keys = [
-        sa.Column(c.name, c.type, primary_key=True, autoincrement=False) for c in table.columns if c.primary_key
-    ]
+    keys = [sa.Column(c.name, c.type, primary_key=True, autoincrement=False) for c in table.columns if c.primary_key]
     return sa.Table(
         name,
         table.metadata,
@@ -69,7 +67,7 @@ def tombstone_table(model: type[Model]) -> sa.Table:
         sa.Column("_kafka_partition", sa.Integer, nullable=False),
         sa.Column("_kafka_offset", sa.BigInteger, nullable=False),
         sa.Column("_kafka_timestamp", MICROSECONDS),
-        **{k: v for k, v in table.dialect_kwargs.items()},
+        **dict(table.dialect_kwargs),
     )
 
 

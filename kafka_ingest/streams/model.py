@@ -1,10 +1,10 @@
 """Models: one SQLAlchemy declarative class per message type says fields, columns, keys and date rules, and nothing else does.
 
-    class Quote(AppendModel):                      # or UpsertModel, which needs primary_key=True somewhere
-        __tablename__ = "quotes"
-        symbol: Mapped[str] = field(String(16))
-        price: Mapped[float] = field(Float, path="last.price")
-        at: Mapped[datetime] = date_field(timezone="Asia/Shanghai")
+class Quote(AppendModel):                      # or UpsertModel, which needs primary_key=True somewhere
+    __tablename__ = "quotes"
+    symbol: Mapped[str] = field(String(16))
+    price: Mapped[float] = field(Float, path="last.price")
+    at: Mapped[datetime] = date_field(timezone="Asia/Shanghai")
 """
 
 from __future__ import annotations
@@ -113,7 +113,12 @@ class UpsertModel(_Columns, Model):
         return _TABLE_OPTIONS
 
 
-_TABLE_OPTIONS = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mariadb_engine": "InnoDB", "mariadb_charset": "utf8mb4"}
+_TABLE_OPTIONS = {
+    "mysql_engine": "InnoDB",
+    "mysql_charset": "utf8mb4",
+    "mariadb_engine": "InnoDB",
+    "mariadb_charset": "utf8mb4",
+}
 
 
 def _path(path: str | Sequence[str] | None) -> tuple[str, ...] | None:
@@ -194,10 +199,10 @@ def bound_columns(model: type[Model], timezone: str = "UTC") -> tuple[BoundColum
                 "so nothing says where its value comes from"
             )
         if rule.dates is not None and column.info[f"{_INFO}_zone"] is None:
-            rule = FieldRule(
-                rule.path, DateRule(rule.dates.formats, timezone, rule.dates.day_first), rule.on_error
-            )
-        found.append(BoundColumn(column.name, FieldRule(rule.path or (column.name,), rule.dates, rule.on_error), column))
+            rule = FieldRule(rule.path, DateRule(rule.dates.formats, timezone, rule.dates.day_first), rule.on_error)
+        found.append(
+            BoundColumn(column.name, FieldRule(rule.path or (column.name,), rule.dates, rule.on_error), column)
+        )
     return tuple(found)
 
 

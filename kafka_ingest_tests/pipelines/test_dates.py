@@ -433,6 +433,7 @@ def test_a_format_is_strict_and_named_in_the_error() -> None:
     rule = DateRule(formats=("%d|%m|%Y",))
     assert "accepted: %d|%m|%Y, ISO 8601" in read("31|02|2024", rule)
     assert read("x01|02|2024", rule).startswith("error")
+    assert read("152024 x", DateRule(formats=("%d%m%Y x",))).startswith("error")
     assert read("2024-366", DateRule(formats=("%Y-%j",))) == "2024-12-31T00:00:00"
     assert read("2023-366", DateRule(formats=("%Y-%j",))).startswith("error")
     assert read("9999-366", DateRule(formats=("%Y-%j",))).startswith("error")
@@ -544,6 +545,12 @@ def test_a_column_of_another_dtype_reads_as_its_values_do(dtype: Any, values: li
     translated, expected = translate(column), translate(pd.Series(column.to_numpy(dtype=object), dtype=object))
     pd.testing.assert_series_equal(translated.instants, expected.instants)
     pd.testing.assert_series_equal(translated.errors, expected.errors)
+
+
+def test_text_that_differs_in_a_nul_only_is_told_apart() -> None:
+    translated = translate(pd.Series(["", "\0", "2024-05-01", "2024-05-01\0", "2024-05-01\0\0"], dtype=object))
+    assert translated.instants.notna().tolist() == [False, False, True, False, False]
+    assert translated.errors.index.tolist() == [1, 3, 4]
 
 
 def test_a_column_longer_than_a_round_is_read_in_order() -> None:

@@ -41,6 +41,7 @@ _FOLD_FROM, _FOLD_TO = (
 )
 
 _CLASSES = np.arange(256, dtype=np.uint8)
+_CLASSES[0] = 0xC0  # 0 pads shapes, so a NUL in a text needs another class, one that valid UTF-8 never contains
 _CLASSES[ord("0") : ord("9") + 1] = ord("0")
 _CLASSES[ord("A") : ord("Z") + 1] = ord("a")
 _CLASSES[ord("a") : ord("z") + 1] = ord("a")
@@ -102,8 +103,8 @@ def _buffers(texts: pa.LargeStringArray) -> tuple[Array, Array]:
 def _grids(data: Array, starts: Array, lengths: Array, width: int) -> Iterator[tuple[Array, Array, str]]:
     windows: Array = np.ndarray((len(data) - width + 1,), dtype=f"V{width}", buffer=data, strides=(1,))
     grid = windows[starts].view(np.uint8).reshape(len(starts), width)
-    grid *= np.arange(width, dtype=np.uint8) < lengths.astype(np.uint8)[:, None]
-    shapes = _CLASSES[grid]
+    shapes = _CLASSES[grid]  # beyond a text's end the grid has its neighbour's bytes; no layout reads them
+    shapes *= np.arange(width, dtype=np.uint8) < lengths.astype(np.uint8)[:, None]
     group = np.zeros(len(grid), dtype=np.int64)
     for word in shapes.view(np.uint64).T:
         codes, distinct = pd.factorize(np.ascontiguousarray(word))
