@@ -92,7 +92,7 @@ def _explain(
     ]
     parts += [
         f"{tp} ends at {state.watermarks[tp].high}, below the ledger's next offset {offset}: "
-        f"{offset - state.watermarks[tp].high} loaded offsets are gone from the log (an unclean leader election, or another cluster)"
+        f"{offset - state.watermarks[tp].high} offsets are gone from the log (an unclean leader election, or another cluster)"
         for tp, offset in cut.items()
     ]
     advice = (

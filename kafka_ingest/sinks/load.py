@@ -279,6 +279,7 @@ def _judge(counts: list[RangeCounts], letters: list[DeadLetter], stream: Stream,
         if each.accounted != each.range.size:
             raise AccountingError(
                 f"stream {stream.name}: {each.range} has {each.range.size} offsets, but {each.rows} rows + "
-                f"{each.deletes} deletes + {each.dead_letters} dead letters + {each.ignored} ignored + {each.absent} absent = {each.accounted}. "
+                f"{each.deletes} deletes + {each.dead_letters} dead letters + {each.ignored} ignored + "
+                f"{each.absent} absent = {each.accounted}. "
                 "Nothing was committed. This is a bug in kafka_ingest or in a pipeline step; please report it."
             )

@@ -1,0 +1,34 @@
+"""`kafka-ingest`: what an operator does beside Dagster's UI. Every command's module is imported when it runs."""
+
+from __future__ import annotations
+
+import click
+
+from kafka_ingest.cli.lazy import LazyCommand, LazyGroup
+
+COMMANDS = {
+    "demo": LazyCommand("kafka_ingest.cli.demo", "demo", "Show everything at work: servers, Dagster, a producer."),
+    "local": LazyCommand(
+        "kafka_ingest.cli.local", "local", "Start and stop Kafka and MySQL on this machine, without Docker."
+    ),
+    "produce": LazyCommand("kafka_ingest.cli.produce", "produce", "Send sample messages to a stream's topic."),
+    "status": LazyCommand(
+        "kafka_ingest.cli.status", "status", "Show where streams stand: log, ledger, consumer group, lag."
+    ),
+    "ingest": LazyCommand(
+        "kafka_ingest.cli.ingest", "ingest", "Run one ingestion of a stream now, without the daemon."
+    ),
+    "doctor": LazyCommand("kafka_ingest.cli.doctor", "doctor", "Check settings, Kafka, the database and Dagster."),
+}
+
+
+@click.group(
+    cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}
+)
+@click.version_option(package_name="kafka-ingest")
+def cli() -> None:
+    """Kafka topics in, MySQL tables out.
+
+    Kafka is found by KAFKA_BOOTSTRAP_SERVERS and any other librdkafka property as KAFKA_..., the database by
+    KAFKA_INGEST_DATABASE_URL.
+    """

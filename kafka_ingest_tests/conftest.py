@@ -1,0 +1,77 @@
+"""Real servers for the tests that need them, started by the project's own code. A server that does not start is a failure."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from kafka_ingest.local.database import LocalDatabase
+from kafka_ingest.local.kafka import LocalKafka
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
+    """One Apache Kafka broker; tests use topics of their own."""
+    broker = LocalKafka.start(tmp_path_factory.mktemp("kafka"))
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture(scope="session")
+def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalDatabase]:
+    yield from _database("mysql", tmp_path_factory.mktemp("mysql"))
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalDatabase]:
+    yield from _database("mariadb", tmp_path_factory.mktemp("mariadb"))
+
+
+def _database(kind: str, folder: Path) -> Iterator[LocalDatabase]:
+    server = LocalDatabase.start(kind, folder)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["mysql", "mariadb"])
+def database(request: pytest.FixtureRequest) -> LocalDatabase:
+    """Both servers in turn."""
+    server: LocalDatabase = request.getfixturevalue(request.param)
+    return server
+
+
+@pytest.fixture
+def mariadb_url(mariadb: LocalDatabase) -> str:
+    """An empty database for what does not depend on the server."""
+    return fresh_database(mariadb)
+
+
+@pytest.fixture
+def database_url(database: LocalDatabase) -> str:
+    """An empty database of the test's own."""
+    return fresh_database(database)
+
+
+def fresh_database(server: LocalDatabase) -> str:
+    name = f"t_{uuid.uuid4().hex[:12]}"
+    server.create_database(name)
+    return server.url(name)
+
+
+@pytest.fixture
+def topic(kafka: LocalKafka) -> str:
+    """A topic of the test's own with four partitions."""
+    return make_topic(kafka, partitions=4)
+
+
+def make_topic(kafka: LocalKafka, *, partitions: int, **config: str) -> str:
+    """Create a topic; config names have `_` for `.`. Retention is off: test messages carry old timestamps."""
+    name = f"topic-{uuid.uuid4().hex[:12]}"
+    settings = {"retention.ms": "-1"} | {k.replace("_", "."): v for k, v in config.items()}
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+    admin.create_topics([NewTopic(name, partitions, 1, config=settings)])[name].result(30)
+    return name

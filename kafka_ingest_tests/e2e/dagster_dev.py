@@ -1,0 +1,121 @@
+"""A real `dagster dev` for tests: started, asked over GraphQL, stopped with everything below it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+
+import kafka_ingest.orchestration
+from kafka_ingest.local.ports import free_port
+
+_LOADED = "{ workspaceOrError { ... on Workspace { locationEntries { loadStatus locationOrLoadError { __typename } } } } }"
+
+
+class DagsterDev:
+    """`with DagsterDev(home, environ) as dagster: …`"""
+
+    def __init__(self, home: Path, environ: Mapping[str, str]) -> None:
+        self.home = home
+        self.port = free_port()
+        self.log = home / "dagster.log"
+        # The tests' own streams are imported by the processes Dagster starts, wherever those run.
+        tests = str(Path(__file__).parents[2])
+        self._environ = {**os.environ, "PYTHONPATH": tests, **environ, "DAGSTER_HOME": str(home)}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> DagsterDev:
+        self.home.mkdir(parents=True, exist_ok=True)
+        shutil.copy(Path(kafka_ingest.orchestration.__file__).parent / "dagster.yaml", self.home / "dagster.yaml")
+        command = [sys.executable, "-m", "dagster", "dev", "-m", "kafka_ingest.definitions", "-h", "127.0.0.1", "-p", str(self.port)]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, env=self._environ, cwd=self.home, stdout=log, stderr=log, start_new_session=True
+            )
+        self.wait_for(self._is_loaded, 90, "the code location to load")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End it and every process it started."""
+        if self._process is None:
+            return
+        tree = [self._process.pid, *(c.pid for c in self.children())]
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(10)
+        self._process = None
+        left = [psutil.Process(pid) for pid in tree if psutil.pid_exists(pid)]
+        for each in left:
+            each.kill()
+        psutil.wait_procs(left, 10)
+
+    def kill_everything(self) -> None:
+        """What a machine reset does to it: SIGKILL to every process at once."""
+        assert self._process is not None
+        for each in [*self.children(), psutil.Process(self._process.pid)]:
+            each.kill()
+        self._process.wait(10)
+        self._process = None
+
+    def children(self) -> list[psutil.Process]:
+        assert self._process is not None
+        return list(psutil.Process(self._process.pid).children(recursive=True))
+
+    def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
+        """One request; GraphQL errors fail the test."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(  # noqa: S310  our own http address
+            f"http://127.0.0.1:{self.port}/graphql", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            found: dict[str, Any] = json.load(answer)
+        assert "errors" not in found, found["errors"]
+        data: dict[str, Any] = found["data"]
+        return data
+
+    def runs(self) -> list[dict[str, Any]]:
+        """All runs, newest first, with status and tags."""
+        data = self.graphql("{ runsOrError { ... on Runs { results { runId status jobName tags { key value } } } } }")
+        return [
+            {**run, "tags": {t["key"]: t["value"] for t in run["tags"]}} for run in data["runsOrError"]["results"]
+        ]
+
+    def wait_for(self, condition: Any, seconds: float, what: str) -> None:
+        """Poll until `condition()` is true."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert self._process is not None
+            assert self._process.poll() is None, f"dagster dev ended: {self.tail()}"
+            assert time.monotonic() < deadline, f"waited {seconds} s for {what}; {self.tail()}"
+            time.sleep(0.5)
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-6_000:]
+
+    def _is_loaded(self) -> bool:
+        try:
+            entries = self.graphql(_LOADED)["workspaceOrError"]["locationEntries"]
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+        loaded = bool(entries) and all(e["loadStatus"] == "LOADED" for e in entries)
+        if loaded:
+            assert all(e["locationOrLoadError"]["__typename"] == "RepositoryLocation" for e in entries), self.tail()
+        return loaded
