@@ -6,13 +6,13 @@ import datetime as dt
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Event
 
 from confluent_kafka import Consumer
 
 from kafka_ingest.engine.observe import group_of, observe, read_positions
 from kafka_ingest.engine.plan import plan
-from kafka_ingest.errors import OffsetGap
 from kafka_ingest.kafka.group_offsets import commit_group_offsets
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.kafka.reader import RangeReader, open_consumer
@@ -62,6 +62,8 @@ class Ingestion:
         self._consumer: Consumer | None = None
         self._reader: RangeReader | None = None
         self._stopping = Event()
+        self._loaded_to: dict[TopicPartition, int] = {}
+        """Per partition the end of what this object has loaded: where a backfill goes on."""
 
     def plan(self, requested: Sequence[OffsetRange], kind: BatchKind) -> Batch:
         """See `engine.plan.plan`."""
@@ -88,7 +90,9 @@ class Ingestion:
 
     def load(self, parsed: ParsedSlice, kind: BatchKind) -> LoadResult:
         """See `sinks.load.load`."""
-        return load(self.sink, parsed, kind, self._context)
+        result = load(self.sink, parsed, kind, self._context)
+        self._loaded_to |= {r.topic_partition: r.end for r in parsed.raw.ranges}
+        return result
 
     def commit(self, next_offsets: Mapping[TopicPartition, int]) -> None:
         """Offsets to the consumer group: what the ledger says, for all partitions of the stream that differ.
@@ -118,7 +122,8 @@ class Ingestion:
         reader = self._open_reader(len(batch.ranges))
         is_live = batch.kind == "live"
         positions = {tp: p.next_offset for tp, p in read_positions(self.sink, self.stream).items()}
-        wanted = self._rest(batch, reader, positions)
+        wanted = self._rest(batch, positions)
+        self._stopping.clear()  # set by an earlier drain of this run, where the op is tried again
         reader.restart(wanted)
         source = _LiveSource(self, reader, batch.until_caught_up) if is_live else _RangeSource(reader)
         group_id = group_of(self.stream, self.settings)
@@ -145,22 +150,17 @@ class Ingestion:
             self._reader = None
         self.sink.close()
 
-    def _rest(
-        self, batch: Batch, reader: RangeReader, positions: Mapping[TopicPartition, int]
-    ) -> tuple[OffsetRange, ...]:
-        """What is left to do after the first slice."""
+    def _rest(self, batch: Batch, positions: Mapping[TopicPartition, int]) -> tuple[OffsetRange, ...]:
+        """What is left to do: what is loaded counts, not what is read, as the reader is ahead and a load may have failed."""
         if batch.kind != "live":
-            # Where the first slice was read by another process (re-execution from failure), this reader knows of
-            # nothing yet, and the whole backfill is loaded again: it converges.
-            return reader.remaining() if reader.positions() else batch.ranges
-        state = self.metadata.topics(self.stream)
-        ends = self.metadata.ends(state.partitions)
-        missing = [tp for tp in state.partitions if tp not in positions]
-        if missing:
-            raise OffsetGap(
-                f"stream {self.stream.name}: the ledger has no position for {missing[0]}; plan pins it first"
-            )
-        return tuple(OffsetRange(*tp, positions[tp], max(positions[tp], ends[tp])) for tp in state.partitions)
+            # Where the first slice was loaded by another process (re-execution from failure), nothing is known, and the
+            # whole backfill is loaded again: it converges.
+            starts = {r: min(max(self._loaded_to.get(r.topic_partition, r.start), r.start), r.end) for r in batch.ranges}
+            return tuple(replace(r, start=start) for r, start in starts.items() if start < r.end)
+        # A partition added since the plan is left to the next run, which pins its start.
+        known = [tp for tp in self.metadata.topics(self.stream).partitions if tp in positions]
+        ends = self.metadata.ends(known)
+        return tuple(OffsetRange(*tp, positions[tp], max(positions[tp], ends[tp])) for tp in known)
 
     def _prepare_next(self, source: _LiveSource | _RangeSource, reader: RangeReader) -> ParsedSlice | None:
         if not source.wait_until_due():

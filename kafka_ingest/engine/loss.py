@@ -12,7 +12,8 @@ from kafka_ingest.errors import DataLoss
 from kafka_ingest.records import OffsetRange, TopicPartition, ranges_text
 from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.streams.model import table_of
+from kafka_ingest.sinks.tables import tombstone_table
+from kafka_ingest.streams.model import deletes_on_tombstone, table_of
 from kafka_ingest.streams.stream import Stream
 
 
@@ -67,8 +68,10 @@ def _set_aside(connection: sa.Connection, stream: Stream, topic: str, label: str
         connection.execute(
             sa.update(table).where(table.c.stream == stream.name, table.c.topic == topic).values(topic=label)
         )
-    for model in stream.models:
-        target = table_of(model)
+    targets = [table_of(model) for model in stream.models]
+    # The tombstones too: by the old offsets they would bury the new topic's rows.
+    targets += [tombstone_table(model) for model in stream.models if deletes_on_tombstone(model)]
+    for target in targets:
         connection.execute(
             sa.update(target).where(target.c["_kafka_topic"] == topic).values({target.c["_kafka_topic"]: label})
         )

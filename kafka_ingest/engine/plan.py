@@ -36,7 +36,7 @@ def plan(
     2. look at the log and the ledger; find lost offsets
     3. pin the start of new partitions in the ledger
     4. a live batch: what was requested and is not loaded yet, or everything waiting where nothing was requested, up to one
-       slice; a backfill: exactly what was requested
+       slice (so too after a loss that was skipped); a backfill: exactly what was requested
 
     Raises ConfigError where a topic is missing or a backfill asks for offsets the log does not hold, OffsetGap where a live
     request starts above the ledger, DataLoss, SchemaMismatch.
@@ -52,7 +52,7 @@ def plan(
     if kind != "live":
         _check_held(stream, requested, state)
         return Batch(stream.name, kind, tuple(requested))
-    if requested:
+    if requested and not moved:  # after a loss, what was requested lies where the log no longer is
         return Batch(stream.name, kind, tuple(_not_loaded(stream, requested, positions)))
     waiting = {
         tp: PartitionState(positions[tp], marks.low, marks.high, marks.high) for tp, marks in state.watermarks.items()

@@ -57,6 +57,14 @@ class Sink(ABC):
         """Our error for the driver's, retryable or permanent, by error number; no secret in its text."""
 
     @contextmanager
+    def only_one(self, connection: sa.Connection) -> Iterator[None]:
+        """Lets one process of this database in at a time: two first runs must not both create the tables.
+
+        The default is for databases whose transactions already see to it.
+        """
+        yield
+
+    @contextmanager
     def errors(self, doing: str) -> Iterator[None]:
         """Raise ours where SQLAlchemy raises the driver's."""
         try:

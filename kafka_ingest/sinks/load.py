@@ -29,7 +29,7 @@ from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.dead_letters import replace_dead_letters
 from kafka_ingest.sinks.isolate import write_isolating
 from kafka_ingest.sinks.newest import newest_per_key
-from kafka_ingest.streams.model import Model, is_upsert, table_of
+from kafka_ingest.streams.model import Model, business_key, is_upsert, table_of
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import count_by_window
 
@@ -93,12 +93,13 @@ def load(sink: Sink, parsed: ParsedSlice, kind: BatchKind, context: LoadContext)
                 rows, deletes = inside.of(parsed.rows.get(model)), inside.of(parsed.deletes.get(model))
                 context.at_step("5")
                 refused = _write_rows(connection, sink, model, rows, deletes, inside.ranges)
+                rows_by_table[table_of(model).name] = (0 if rows is None else len(rows)) - len(refused)
                 context.at_step("6")
                 if deletes is not None and len(deletes):
-                    sink.delete(connection, model, newest_per_key(model, rows, deletes)[1])
+                    kept = None if rows is None else rows.drop(index=list(refused))
+                    refused |= _write_deletes(connection, sink, model, newest_per_key(model, kept, deletes)[1])
                 route = next(name for name, routed in stream.routes.items() if routed is model)
                 letters += [DeadLetter(n, "database", error, route) for n, error in refused.items()]
-                rows_by_table[table_of(model).name] = (0 if rows is None else len(rows)) - len(refused)
             context.at_step("7")
             now = context.now()
             replace_dead_letters(
@@ -246,10 +247,21 @@ def _write_rows(
 ) -> dict[int, str]:
     """Rows the database refused. An append table's range is emptied first, so that loading it again replaces it."""
     if is_upsert(model):
-        if rows is None or not len(rows):
-            return {}
-        newest, _ = newest_per_key(model, rows, deletes)
-        return write_isolating(connection, newest, lambda part: sink.upsert(connection, model, part))
+        refused: dict[int, str] = {}
+        while rows is not None and len(rows):
+            newest, _ = newest_per_key(model, rows, deletes)
+            if not len(newest):
+                break
+            now = write_isolating(connection, newest, lambda part: sink.upsert(connection, model, part))
+            refused |= now
+            if not now:
+                break
+            # A refused message counts for nothing, so its key falls to the message before it, as it would have, had that
+            # one come in a slice of its own. Only these keys are written again.
+            keys = list(business_key(model))
+            again = pd.MultiIndex.from_frame(rows.loc[list(now), keys].astype(object))
+            rows = rows[pd.MultiIndex.from_frame(rows[keys].astype(object)).isin(again)].drop(index=list(now))
+        return refused
     table = table_of(model)
     for each in ranges:
         connection.execute(
@@ -263,6 +275,13 @@ def _write_rows(
     if rows is None or not len(rows):
         return {}
     return write_isolating(connection, rows, lambda part: sink.insert(connection, model, part))
+
+
+def _write_deletes(connection: sa.Connection, sink: Sink, model: type[Model], deletes: pd.DataFrame) -> dict[int, str]:
+    """Deletes the database refused: by a trigger, or a row elsewhere that refers to this one."""
+    if not len(deletes):
+        return {}
+    return write_isolating(connection, deletes, lambda part: sink.delete(connection, model, part))
 
 
 def _judge(counts: list[RangeCounts], letters: list[DeadLetter], stream: Stream, parsed: ParsedSlice) -> None:

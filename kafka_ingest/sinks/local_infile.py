@@ -29,14 +29,16 @@ class _Result(MySQLResult):
         payload = connection.take_offer(asked)
         for start in range(0, len(payload), _PACKET_BYTES):
             connection.write_packet(payload[start : start + _PACKET_BYTES])
-        connection.write_packet(b"")  # the end of the data, also where nothing was offered
-        answer = connection._read_packet()  # type: ignore[no-untyped-call]
         if connection.refused is not None:
+            # Without waiting for its answer: an error packet, a closed socket or silence would each raise something
+            # else, and something that is tried again.
+            connection._force_close()  # type: ignore[attr-defined]
             raise HostileServer(
                 f"the database server asked for the file {connection.refused!r}, which was not offered; it got nothing. "
                 "Check KAFKA_INGEST_DATABASE_URL and who answers there."
             )
-        self._read_ok_packet(answer)  # type: ignore[attr-defined]
+        connection.write_packet(b"")  # the end of the data
+        self._read_ok_packet(connection._read_packet())  # type: ignore[attr-defined, no-untyped-call]
 
 
 class OfferingConnection(Connection):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -30,6 +31,7 @@ LOGGER = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 10
 STATEMENT_TIMEOUT_SECONDS = 300
+ONLY_ONE_TIMEOUT_SECONDS = 60
 
 # Ours, whatever the server's default: every value that does not fit is an error, instants are UTC.
 _SESSION = (
@@ -44,6 +46,7 @@ _ROW_ERRORS = frozenset(
         1048,  # column cannot be NULL
         1062,  # duplicate entry
         1216,  # foreign key, child row
+        1217,  # foreign key, parent row: a tombstone for a row that others refer to
         1264,  # out of range
         1265,  # data truncated
         1292,  # incorrect datetime value
@@ -51,6 +54,7 @@ _ROW_ERRORS = frozenset(
         1364,  # no default value
         1366,  # incorrect value for column
         1406,  # data too long
+        1451,  # foreign key, parent row
         1452,  # foreign key, child row
         1526,  # no partition for the value
         1644,  # SIGNAL from a trigger
@@ -67,6 +71,7 @@ _RETRYABLE = frozenset(
         1021,  # disk full
         1040,  # too many connections
         1041,  # out of memory
+        1047,  # WSREP has not yet prepared node (MariaDB Galera, while a node joins)
         1053,  # server shutdown in progress
         1077,  # normal shutdown
         1080,
@@ -125,6 +130,17 @@ class MySQLSink(Sink):
                 "init_command": _SESSION,
             }
         )
+
+    @contextmanager
+    def only_one(self, connection: sa.Connection) -> Iterator[None]:
+        """A named lock of the session (MySQL manual, "Locking Functions"); it goes with the connection if we die."""
+        name = f"kafka_ingest:{hashlib.sha256(str(connection.engine.url.database).encode()).hexdigest()[:32]}"
+        if not connection.exec_driver_sql("SELECT GET_LOCK(%s, %s)", (name, ONLY_ONE_TIMEOUT_SECONDS)).scalar():
+            raise DatabaseUnavailable(f"another run has been preparing tables for {ONLY_ONE_TIMEOUT_SECONDS} s; it is retried")
+        try:
+            yield
+        finally:
+            connection.exec_driver_sql("SELECT RELEASE_LOCK(%s)", (name,))
 
     def begin_load(self, connection: sa.Connection, models: Sequence[type[Model]]) -> None:
         """Empty staging tables for upserts. Before the transaction: a server that enforces GTID consistency refuses

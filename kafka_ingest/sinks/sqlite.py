@@ -56,9 +56,11 @@ class SQLiteSink(Sink):
         quote = connection.dialect.identifier_preparer
         target, grave = quote.format_table(table_of(model)), quote.format_table(tombstone_table(model))
         same = " AND ".join(f"t.{quote.quote(k)} = g.{quote.quote(k)}" for k in business_key(model))
-        connection.exec_driver_sql(
-            f"DELETE FROM {target} AS t WHERE EXISTS (SELECT 1 FROM {grave} AS g WHERE {same} AND {newer_sql('g', 't')})"
-        )
+        sql = f"DELETE FROM {target} AS t WHERE EXISTS (SELECT 1 FROM {grave} AS g WHERE {same} AND {newer_sql('g', 't')})"
+        try:
+            connection.exec_driver_sql(sql)
+        except sa.exc.IntegrityError as error:
+            raise RowsRejected(str(error.orig)) from error
 
     def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
         original = getattr(error, "orig", None)

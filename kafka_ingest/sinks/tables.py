@@ -19,7 +19,8 @@ def prepare_tables(sink: Sink, stream: Stream) -> None:
 
     Raises SchemaMismatch with the statements to run where an existing table lacks columns and the stream does not `evolve`.
     """
-    with sink.errors(f"preparing the tables of stream {stream.name}"), sink.engine.connect() as connection:
+    doing = f"preparing the tables of stream {stream.name}"
+    with sink.errors(doing), sink.engine.connect() as connection, sink.only_one(connection):
         create_ledger(connection)
         connection.commit()
         for model in stream.models:

@@ -14,3 +14,13 @@ STREAM = dataclasses.replace(
     topics=os.environ.get(TOPIC_VARIABLE, "information"),
     batch=dataclasses.replace(DECLARED.batch, max_wait_seconds=5, linger_seconds=3, max_rows=4_000),
 )
+
+
+def environment(bootstrap_servers: str, url: str, topic: str) -> dict[str, str]:
+    """What a child process needs to load this stream."""
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
+        "KAFKA_INGEST_DATABASE_URL": url,
+        "KAFKA_INGEST_STREAMS": __name__,
+        TOPIC_VARIABLE: topic,
+    }

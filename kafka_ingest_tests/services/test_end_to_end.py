@@ -11,20 +11,11 @@ from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest_tests.e2e.check import assert_exactly_once, ledger_total
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
 from kafka_ingest_tests.e2e.news import Truth, news, produce
-from kafka_ingest_tests.e2e.streams import TOPIC_VARIABLE
+from kafka_ingest_tests.e2e.streams import environment
 
 pytestmark = pytest.mark.services
 
 MESSAGES = 20_000
-
-
-def environment(kafka: LocalKafka, url: str, topic: str) -> dict[str, str]:
-    return {
-        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-        "KAFKA_INGEST_DATABASE_URL": url,
-        "KAFKA_INGEST_STREAMS": "kafka_ingest_tests.e2e.streams",
-        TOPIC_VARIABLE: topic,
-    }
 
 
 def test_the_sensor_loads_every_message_exactly_once(
@@ -32,7 +23,7 @@ def test_the_sensor_loads_every_message_exactly_once(
 ) -> None:
     truth = Truth()
     produce(kafka.bootstrap_servers, topic, news(seed=1, count=MESSAGES // 2), truth)
-    with DagsterDev(tmp_path / "dagster", environment(kafka, database_url, topic)) as dagster:
+    with DagsterDev(tmp_path / "dagster", environment(kafka.bootstrap_servers, database_url, topic)) as dagster:
         # The second half arrives while runs are loading the first.
         later = threading.Thread(
             target=produce, args=(kafka.bootstrap_servers, topic, news(seed=2, count=MESSAGES // 2), truth)
@@ -63,13 +54,14 @@ def _assert_materializations(dagster: DagsterDev) -> None:
 
 
 def test_a_topic_that_does_not_exist_yet_is_said_in_the_tick(kafka: LocalKafka, mariadb_url: str, tmp_path: Path) -> None:
-    with DagsterDev(tmp_path / "dagster", environment(kafka, mariadb_url, "not-made-yet")) as dagster:
-        query = """{ sensorsOrError { ... on Sensors { results { sensorState { ticks(limit: 5) {
-            status skipReason error { message } } } } } } }"""
+    with DagsterDev(tmp_path / "dagster", environment(kafka.bootstrap_servers, mariadb_url, "not-made-yet")) as dagster:
+        query = """{ repositoriesOrError { ... on RepositoryConnection { nodes { sensors { sensorState {
+            ticks(limit: 5) { skipReason error { message } } } } } } } }"""
 
         def reasons() -> list[str]:
-            states = dagster.graphql(query)["sensorsOrError"]["results"]
-            return [t["skipReason"] or str(t["error"]) for s in states for t in s["sensorState"]["ticks"]]
+            nodes = dagster.graphql(query)["repositoriesOrError"]["nodes"]
+            ticks = [t for node in nodes for s in node["sensors"] for t in s["sensorState"]["ticks"]]
+            return [t["skipReason"] or str(t["error"]) for t in ticks]
 
         dagster.wait_for(lambda: any(reasons()), 40, "a tick")
         assert "topic not-made-yet does not exist yet" in reasons()

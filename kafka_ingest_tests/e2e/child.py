@@ -1,0 +1,84 @@
+"""One run of the test stream in a process of its own, without Dagster: it can be told to die at a step, or to wait.
+
+    python -m kafka_ingest_tests.e2e.child [--die-at STEP] [--die-within SECONDS] [--meet FILE --at STEP]
+
+Prints what it loaded as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from kafka_ingest.engine.ingestion import Ingestion
+from kafka_ingest.settings import from_environment
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def start(environ: Mapping[str, str], *arguments: str) -> subprocess.Popen[str]:
+    """Start this module as a child process."""
+    command = [sys.executable, "-m", __name__ if __name__ != "__main__" else "kafka_ingest_tests.e2e.child", *arguments]
+    return subprocess.Popen(
+        command, env={**os.environ, **environ}, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--die-at")
+    parser.add_argument("--die-within", type=float, default=0.0)
+    parser.add_argument("--meet", type=Path)
+    parser.add_argument("--at", default="2")
+    options = parser.parse_args()
+
+    def at_step(step: str) -> None:
+        if step == options.die_at:
+            if options.die_within:
+                threading.Timer(random.uniform(0, options.die_within), die).start()
+            else:
+                die()
+        if options.meet is not None and step == options.at:
+            _meet(options.meet)
+
+    from kafka_ingest_tests.e2e.streams import STREAM
+
+    ingestion = Ingestion(STREAM, from_environment(), run_id=f"child-{os.getpid()}", at_step=at_step)
+    batch = replace(ingestion.plan((), "live"), until_caught_up=True)
+    loaded = []
+    result = ingestion.load(ingestion.translate(ingestion.read(batch)), "live")
+    loaded.append(result.messages)
+    ingestion.commit(result.next_offsets)
+    loaded += [r.messages for r in ingestion.drain(batch)]
+    ingestion.close()
+    sys.stdout.write(json.dumps({"messages": sum(loaded), "slices": len(loaded)}))
+
+
+def _meet(folder: Path) -> None:
+    """Wait (once) until two processes are here."""
+    mine = folder / str(os.getpid())
+    if mine.exists():
+        return
+    mine.touch()
+    deadline = time.monotonic() + 60
+    while len(list(folder.iterdir())) < 2:
+        assert time.monotonic() < deadline, "the other process never came"
+        time.sleep(0.001)
+
+
+if __name__ == "__main__":
+    main()

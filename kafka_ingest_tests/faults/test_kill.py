@@ -1,0 +1,126 @@
+"""kill -9 between any two lines that touch Kafka or the database; after the next run everything adds up."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from kafka_ingest.local.kafka import LocalKafka
+from kafka_ingest_tests.e2e import child
+from kafka_ingest_tests.e2e.check import assert_exactly_once, ledger_total
+from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
+from kafka_ingest_tests.e2e.news import Truth, news, produce
+from kafka_ingest_tests.e2e.streams import environment
+
+pytestmark = pytest.mark.faults
+
+# The numbered steps of sinks.load.load (11: after the COMMIT), and the moment before the group's offsets are committed.
+STEPS = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "commit"]
+
+
+def run_child(environ: dict[str, str], *arguments: str) -> tuple[int, str, str]:
+    process = child.start(environ, *arguments)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def test_a_run_killed_at_any_step_loses_and_doubles_nothing(kafka: LocalKafka, database_url: str, topic: str) -> None:
+    truth = Truth()
+    environ = environment(kafka.bootstrap_servers, database_url, topic)
+    for number, step in enumerate(STEPS):
+        produce(kafka.bootstrap_servers, topic, news(seed=number, count=300, bad_ratio=0.1), truth)
+        code, _, err = run_child(environ, "--die-at", step)
+        assert code == -signal.SIGKILL, f"step {step}: {err}"
+    code, _, err = run_child(environ)
+    assert code == 0, err
+    assert_exactly_once(database_url, kafka.bootstrap_servers, topic, truth)
+
+
+def test_a_run_killed_during_the_commit_loses_and_doubles_nothing(
+    kafka: LocalKafka, database_url: str, topic: str
+) -> None:
+    truth = Truth()
+    environ = environment(kafka.bootstrap_servers, database_url, topic)
+    for number in range(8):
+        produce(kafka.bootstrap_servers, topic, news(seed=100 + number, count=2_000), truth)
+        run_child(environ, "--die-at", "10", "--die-within", "0.02")
+    code, _, err = run_child(environ)
+    assert code == 0, err
+    assert_exactly_once(database_url, kafka.bootstrap_servers, topic, truth)
+
+
+def test_two_runs_started_at_the_same_moment_load_everything_once(
+    kafka: LocalKafka, database_url: str, topic: str, tmp_path: Path
+) -> None:
+    truth = Truth()
+    environ = environment(kafka.bootstrap_servers, database_url, topic)
+    produce(kafka.bootstrap_servers, topic, news(seed=7, count=3_000), truth)
+    # Both have read the same messages before either may begin its transaction.
+    both = [child.start(environ, "--meet", str(tmp_path), "--at", "2") for _ in range(2)]
+    results = []
+    for process in both:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        results.append(json.loads(out)["messages"])
+    assert sum(results) == truth.total
+    assert_exactly_once(database_url, kafka.bootstrap_servers, topic, truth)
+
+
+def test_dagster_runs_killed_while_loading_are_followed_by_runs_that_finish(
+    kafka: LocalKafka, database_url: str, topic: str, tmp_path: Path
+) -> None:
+    truth = Truth()
+    with DagsterDev(tmp_path / "dagster", environment(kafka.bootstrap_servers, database_url, topic)) as dagster:
+        producer = threading.Thread(
+            target=lambda: [
+                (produce(kafka.bootstrap_servers, topic, news(seed=n, count=400), truth), time.sleep(0.4)) for n in range(60)
+            ]
+        )
+        producer.start()
+        killed: set[str] = set()
+        for _ in range(3):
+            dagster.wait_for(lambda: _loading(dagster, killed) is not None, 60, "a run to kill")
+            time.sleep(2.0)
+            run = _loading(dagster, killed)
+            if run is not None:
+                killed.add(run[0])
+                os.kill(run[1], signal.SIGKILL)
+        producer.join()
+        dagster.wait_for(lambda: ledger_total(database_url) >= truth.total, 120, "all messages")
+        dagster.wait_for(lambda: all(r["status"] in ("SUCCESS", "FAILURE") for r in dagster.runs()), 60, "the runs to end")
+        assert len(killed) >= 2
+        statuses = {r["runId"]: r["status"] for r in dagster.runs()}
+        assert all(statuses[run_id] == "FAILURE" for run_id in killed)
+    assert_exactly_once(database_url, kafka.bootstrap_servers, topic, truth)
+
+
+def test_after_everything_is_killed_at_once_a_restart_recovers_without_a_person(
+    kafka: LocalKafka, mariadb_url: str, topic: str, tmp_path: Path
+) -> None:
+    truth = Truth()
+    environ = environment(kafka.bootstrap_servers, mariadb_url, topic)
+    produce(kafka.bootstrap_servers, topic, news(seed=1, count=2_000), truth)
+    with DagsterDev(tmp_path / "dagster", environ) as dagster:
+        dagster.wait_for(lambda: _loading(dagster, set()) is not None, 60, "a run")
+        dagster.kill_everything()
+    produce(kafka.bootstrap_servers, topic, news(seed=2, count=2_000), truth)
+    with DagsterDev(tmp_path / "dagster", environ) as dagster:
+        dagster.wait_for(lambda: ledger_total(mariadb_url) >= truth.total, 120, "all messages")
+        dagster.wait_for(lambda: all(r["status"] in ("SUCCESS", "FAILURE") for r in dagster.runs()), 60, "the runs to end")
+        assert "FAILURE" in {r["status"] for r in dagster.runs()}  # the sensor gave up the run whose process is gone
+    assert_exactly_once(mariadb_url, kafka.bootstrap_servers, topic, truth)
+
+
+def _loading(dagster: DagsterDev, known: set[str]) -> tuple[str, int] | None:
+    """A started run not yet known, and its process id."""
+    for run in dagster.runs():
+        process = run["tags"].get("kafka_ingest/process")
+        if run["status"] == "STARTED" and process and run["runId"] not in known:
+            return run["runId"], int(process.rsplit(":", 2)[1])
+    return None
