@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pymysql
@@ -75,6 +76,11 @@ class LocalDatabase(LocalServer):
         """The SQLAlchemy URL of a database for the application user, password included."""
         account = f"{APPLICATION_USER}:{self._credentials.application}"  # URL-safe by how it is made
         return f"mysql+pymysql://{account}@{LOOPBACK}:{self.port}/{database}?charset=utf8mb4"
+
+    def run_as_root(self, statement: str) -> None:
+        """Run one statement as the server's administrator: what the application's user may not do."""
+        with closing(self._connect("root", self._credentials.root, None)) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
 
     def create_database(self, name: str) -> None:
         """Make a database, if it is missing, and give the application user every right on it."""

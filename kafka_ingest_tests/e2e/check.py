@@ -19,18 +19,22 @@ def ledger_total(url: str) -> int:
         with engine.connect() as connection:
             if not sa.inspect(connection).has_table("kafka_ingest_offsets"):
                 return 0
-            return int(connection.execute(sa.text("SELECT COALESCE(SUM(next_offset), 0) FROM kafka_ingest_offsets")).scalar_one())
+            return int(
+                connection.execute(
+                    sa.text("SELECT COALESCE(SUM(next_offset), 0) FROM kafka_ingest_offsets")
+                ).scalar_one()
+            )
     finally:
         engine.dispose()
 
 
-def assert_exactly_once(url: str, bootstrap_servers: str, topic: str, truth: Truth, *, group: str = "kafka_ingest") -> None:
+def assert_exactly_once(
+    url: str, bootstrap_servers: str, topic: str, truth: Truth, *, group: str = "kafka_ingest"
+) -> None:
     """Tables equal the truth row for row, dead letters byte for byte, the ledger tiles, the group stands at the ends."""
     engine = sa.create_engine(url)
     with engine.connect() as connection:
-        assert _information(connection) == {
-            (topic, *position): row for position, row in truth.information.items()
-        }
+        assert _information(connection) == {(topic, *position): row for position, row in truth.information.items()}
         assert _announcements(connection) == {
             key: ((topic, *position), row) for key, (position, row) in truth.announcement.items()
         }
@@ -93,6 +97,9 @@ def _assert_tiles(connection: sa.Connection, total: int) -> dict[int, int]:
 def _group_offsets(bootstrap_servers: str, group: str, topic: str, partitions: dict[int, int]) -> dict[int, int]:
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": group})
     try:
-        return {t.partition: t.offset for t in consumer.committed([TopicPartition(topic, p) for p in partitions], timeout=30)}
+        return {
+            t.partition: t.offset
+            for t in consumer.committed([TopicPartition(topic, p) for p in partitions], timeout=30)
+        }
     finally:
         consumer.close()

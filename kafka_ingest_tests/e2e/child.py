@@ -30,7 +30,12 @@ def start(environ: Mapping[str, str], *arguments: str) -> subprocess.Popen[str]:
     """Start this module as a child process."""
     command = [sys.executable, "-m", __name__ if __name__ != "__main__" else "kafka_ingest_tests.e2e.child", *arguments]
     return subprocess.Popen(
-        command, env={**os.environ, **environ}, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env={**os.environ, **environ},
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 

@@ -21,7 +21,9 @@ import psutil
 import kafka_ingest.orchestration
 from kafka_ingest.local.ports import free_port
 
-_LOADED = "{ workspaceOrError { ... on Workspace { locationEntries { loadStatus locationOrLoadError { __typename } } } } }"
+_LOADED = (
+    "{ workspaceOrError { ... on Workspace { locationEntries { loadStatus locationOrLoadError { __typename } } } } }"
+)
 
 
 class DagsterDev:
@@ -39,7 +41,18 @@ class DagsterDev:
     def __enter__(self) -> DagsterDev:
         self.home.mkdir(parents=True, exist_ok=True)
         shutil.copy(Path(kafka_ingest.orchestration.__file__).parent / "dagster.yaml", self.home / "dagster.yaml")
-        command = [sys.executable, "-m", "dagster", "dev", "-m", "kafka_ingest.definitions", "-h", "127.0.0.1", "-p", str(self.port)]
+        command = [
+            sys.executable,
+            "-m",
+            "dagster",
+            "dev",
+            "-m",
+            "kafka_ingest.definitions",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+        ]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, env=self._environ, cwd=self.home, stdout=log, stderr=log, start_new_session=True
@@ -47,7 +60,9 @@ class DagsterDev:
         self.wait_for(self._is_loaded, 90, "the code location to load")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def stop(self) -> None:
@@ -82,7 +97,7 @@ class DagsterDev:
     def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
         """One request; GraphQL errors fail the test."""
         body = json.dumps({"query": query, "variables": variables}).encode()
-        request = urllib.request.Request(  # noqa: S310  our own http address
+        request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/graphql", body, {"Content-Type": "application/json"}
         )
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
@@ -94,9 +109,7 @@ class DagsterDev:
     def runs(self) -> list[dict[str, Any]]:
         """All runs, newest first, with status and tags."""
         data = self.graphql("{ runsOrError { ... on Runs { results { runId status jobName tags { key value } } } } }")
-        return [
-            {**run, "tags": {t["key"]: t["value"] for t in run["tags"]}} for run in data["runsOrError"]["results"]
-        ]
+        return [{**run, "tags": {t["key"]: t["value"] for t in run["tags"]}} for run in data["runsOrError"]["results"]]
 
     def wait_for(self, condition: Any, seconds: float, what: str) -> None:
         """Poll until `condition()` is true."""

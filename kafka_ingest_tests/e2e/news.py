@@ -15,12 +15,34 @@ from confluent_kafka import Producer
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 UTC = dt.timezone.utc
 
-TITLES = ["Stocks rally", "市场上涨 📈", "سوق الأسهم", 'He said "no", \\ twice', "tab\there", "line\nbreak", "NULL", "\\N", "ünïcode", ""]
-BODIES = ["short", "y" * 300, "nul \x00 inside", "quotes \"\"' and commas, too", "emoji 😀👩‍👩‍👧", "back\\slash\\", "长文" * 200]
+TITLES = [
+    "Stocks rally",
+    "市场上涨 📈",
+    "سوق الأسهم",
+    'He said "no", \\ twice',
+    "tab\there",
+    "line\nbreak",
+    "NULL",
+    "\\N",
+    "ünïcode",
+    "",
+]
+BODIES = [
+    "short",
+    "y" * 300,
+    "nul \x00 inside",
+    'quotes ""\' and commas, too',
+    "emoji 😀👩‍👩‍👧",
+    "back\\slash\\",
+    "长文" * 200,
+]
 # Each writes an instant, given in UTC; the second value is the precision it keeps.
 FORMATS: dict[str, tuple[Any, str]] = {
     "iso_z": (lambda t: t.strftime("%Y-%m-%dT%H:%M:%SZ"), "s"),
-    "iso_offset": (lambda t: t.astimezone(dt.timezone(dt.timedelta(hours=-5))).isoformat(timespec="microseconds"), "us"),
+    "iso_offset": (
+        lambda t: t.astimezone(dt.timezone(dt.timedelta(hours=-5))).isoformat(timespec="microseconds"),
+        "us",
+    ),
     "iso_millis_z": (lambda t: t.strftime("%Y-%m-%dT%H:%M:%S.") + f"{t.microsecond // 1000:03d}Z", "ms"),
     "epoch_s": (lambda t: int(t.timestamp()), "s"),
     "epoch_ms": (lambda t: int(t.timestamp()) * 1000 + t.microsecond // 1000, "ms"),
@@ -90,7 +112,9 @@ def _information(random_: random.Random, number: int, partitions: int) -> News:
         "id": random_.choice([f"n{number}", number]),
         "title": random_.choice(TITLES),
         "content": random_.choice([*BODIES, None]),
-        "source": random_.choice([{"name": "Reuters", "url": f"https://example.org/{number}"}, {"name": "新华社"}, {}, None]),
+        "source": random_.choice(
+            [{"name": "Reuters", "url": f"https://example.org/{number}"}, {"name": "新华社"}, {}, None]
+        ),
         "language": random_.choice(["en", "zh", None]),
         "tags": tags,
         "score": random_.choice([0, -5, 2**31 - 1, None]),
@@ -125,7 +149,7 @@ def _announcement(random_: random.Random, partitions: int) -> News:
     effective, effective_on = _date(random_, UTC)
     expected = {
         "id": f"{'A' if which % 2 else 'a'}{which // 2}",  # differs by case alone: two keys
-        "company": random_.choice(["ACME", "万科企业股份有限公司", "O'Neil & \"Sons\""]),
+        "company": random_.choice(["ACME", "万科企业股份有限公司", 'O\'Neil & "Sons"']),
         "stock_code": random_.choice(["600000", None]),
         "title": random_.choice(TITLES),
         "body": random_.choice(BODIES),
@@ -148,7 +172,13 @@ def _announcement(random_: random.Random, partitions: int) -> News:
 
 def _bad(random_: random.Random, number: int, partitions: int) -> News:
     good = {"type": "information", "id": f"bad{number}", "title": "t", "publishTime": "2024-05-01"}
-    announcement = {"type": "announcement", "id": "a1", "issuer": {"company": "c"}, "title": "t", "announcedAt": "2024-05-01"}
+    announcement = {
+        "type": "announcement",
+        "id": "a1",
+        "issuer": {"company": "c"},
+        "title": "t",
+        "announcedAt": "2024-05-01",
+    }
     values: list[bytes | None] = [
         None,
         b"",

@@ -79,7 +79,8 @@ def test_dagster_runs_killed_while_loading_are_followed_by_runs_that_finish(
     with DagsterDev(tmp_path / "dagster", environment(kafka.bootstrap_servers, database_url, topic)) as dagster:
         producer = threading.Thread(
             target=lambda: [
-                (produce(kafka.bootstrap_servers, topic, news(seed=n, count=400), truth), time.sleep(0.4)) for n in range(60)
+                (produce(kafka.bootstrap_servers, topic, news(seed=n, count=400), truth), time.sleep(0.4))
+                for n in range(60)
             ]
         )
         producer.start()
@@ -93,7 +94,9 @@ def test_dagster_runs_killed_while_loading_are_followed_by_runs_that_finish(
                 os.kill(run[1], signal.SIGKILL)
         producer.join()
         dagster.wait_for(lambda: ledger_total(database_url) >= truth.total, 120, "all messages")
-        dagster.wait_for(lambda: all(r["status"] in ("SUCCESS", "FAILURE") for r in dagster.runs()), 60, "the runs to end")
+        dagster.wait_for(
+            lambda: all(r["status"] in ("SUCCESS", "FAILURE") for r in dagster.runs()), 60, "the runs to end"
+        )
         assert len(killed) >= 2
         statuses = {r["runId"]: r["status"] for r in dagster.runs()}
         assert all(statuses[run_id] == "FAILURE" for run_id in killed)
@@ -112,7 +115,9 @@ def test_after_everything_is_killed_at_once_a_restart_recovers_without_a_person(
     produce(kafka.bootstrap_servers, topic, news(seed=2, count=2_000), truth)
     with DagsterDev(tmp_path / "dagster", environ) as dagster:
         dagster.wait_for(lambda: ledger_total(mariadb_url) >= truth.total, 120, "all messages")
-        dagster.wait_for(lambda: all(r["status"] in ("SUCCESS", "FAILURE") for r in dagster.runs()), 60, "the runs to end")
+        dagster.wait_for(
+            lambda: all(r["status"] in ("SUCCESS", "FAILURE") for r in dagster.runs()), 60, "the runs to end"
+        )
         assert "FAILURE" in {r["status"] for r in dagster.runs()}  # the sensor gave up the run whose process is gone
     assert_exactly_once(mariadb_url, kafka.bootstrap_servers, topic, truth)
 

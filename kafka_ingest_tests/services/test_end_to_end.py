@@ -53,7 +53,9 @@ def _assert_materializations(dagster: DagsterDev) -> None:
         assert found[0]["partition"] is not None
 
 
-def test_a_topic_that_does_not_exist_yet_is_said_in_the_tick(kafka: LocalKafka, mariadb_url: str, tmp_path: Path) -> None:
+def test_a_topic_that_does_not_exist_yet_is_said_in_the_tick(
+    kafka: LocalKafka, mariadb_url: str, tmp_path: Path
+) -> None:
     with DagsterDev(tmp_path / "dagster", environment(kafka.bootstrap_servers, mariadb_url, "not-made-yet")) as dagster:
         query = """{ repositoriesOrError { ... on RepositoryConnection { nodes { sensors { sensorState {
             ticks(limit: 5) { skipReason error { message } } } } } } } }"""
