@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
-from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, declared_attr, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, mapped_column
 
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.pipelines.dates import DateRule
@@ -42,12 +42,30 @@ class ExactText(sa.types.TypeDecorator[str]):
     impl = sa.String
     cache_ok = True
 
+    @property
+    def length(self) -> int | None:
+        """Characters it holds."""
+        found: int | None = self.impl_instance.length  # type: ignore[attr-defined]
+        return found
+
     def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
         if dialect.name in ("mysql", "mariadb"):
             is_mariadb = bool(getattr(dialect, "is_mariadb", False))
             collation = "utf8mb4_nopad_bin" if is_mariadb else "utf8mb4_0900_bin"
-            return mysql.VARCHAR(self.impl_instance.length, charset="utf8mb4", collation=collation)  # type: ignore[attr-defined]
+            return mysql.VARCHAR(self.length, charset="utf8mb4", collation=collation)
         return self.impl_instance
+
+
+_INTEGER_BITS: tuple[tuple[type[sa.types.TypeEngine[Any]], int], ...] = (
+    (sa.SmallInteger, 16),
+    (sa.BigInteger, 64),
+    (sa.Integer, 32),
+)
+
+
+def integer_bits(kind: sa.types.TypeEngine[Any]) -> int | None:
+    """Width of an integer type; None for any other."""
+    return next((bits for cls, bits in _INTEGER_BITS if isinstance(kind, cls)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +81,16 @@ class Model(DeclarativeBase):
     """Base of all models. Every table carries the Kafka position of the message each row came from."""
 
     type_annotation_map: ClassVar[dict[Any, Any]] = {dt.datetime: MICROSECONDS}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        table = cls.__dict__.get("__table__")
+        if table is not None:
+            # Here and not in __table_args__, so that a model with constraints of its own keeps them. Transactions need
+            # InnoDB; utf8mb4 is all of Unicode.
+            for dialect in ("mysql", "mariadb"):
+                table.dialect_kwargs.setdefault(f"{dialect}_engine", "InnoDB")
+                table.dialect_kwargs.setdefault(f"{dialect}_charset", "utf8mb4")
 
 
 class _Columns:
@@ -84,11 +112,6 @@ class AppendModel(_Columns, Model):
         "_kafka_offset", UNSIGNED_OFFSET, primary_key=True, sort_order=102, autoincrement=False
     )
 
-    @declared_attr.directive
-    @classmethod
-    def __table_args__(cls) -> dict[str, str]:
-        return _TABLE_OPTIONS
-
 
 class UpsertModel(_Columns, Model):
     """One row per business key (the columns with `primary_key=True`): the message with the highest position wins.
@@ -106,19 +129,6 @@ class UpsertModel(_Columns, Model):
     _kafka_topic: Mapped[str] = mapped_column("_kafka_topic", TOPIC_TYPE, sort_order=100)
     _kafka_partition: Mapped[int] = mapped_column("_kafka_partition", sa.Integer, sort_order=101)
     _kafka_offset: Mapped[int] = mapped_column("_kafka_offset", UNSIGNED_OFFSET, sort_order=102)
-
-    @declared_attr.directive
-    @classmethod
-    def __table_args__(cls) -> dict[str, str]:
-        return _TABLE_OPTIONS
-
-
-_TABLE_OPTIONS = {
-    "mysql_engine": "InnoDB",
-    "mysql_charset": "utf8mb4",
-    "mariadb_engine": "InnoDB",
-    "mariadb_charset": "utf8mb4",
-}
 
 
 def _path(path: str | Sequence[str] | None) -> tuple[str, ...] | None:

@@ -77,12 +77,13 @@ def test_dagster_runs_killed_while_loading_are_followed_by_runs_that_finish(
 ) -> None:
     truth = Truth()
     with DagsterDev(tmp_path / "dagster", environment(kafka.bootstrap_servers, database_url, topic)) as dagster:
-        producer = threading.Thread(
-            target=lambda: [
-                (produce(kafka.bootstrap_servers, topic, news(seed=n, count=400), truth), time.sleep(0.4))
-                for n in range(60)
-            ]
-        )
+
+        def produce_slowly() -> None:
+            for seed in range(60):
+                produce(kafka.bootstrap_servers, topic, news(seed=seed, count=400), truth)
+                time.sleep(0.4)
+
+        producer = threading.Thread(target=produce_slowly)
         producer.start()
         killed: set[str] = set()
         for _ in range(3):

@@ -76,7 +76,7 @@ class Checked(AppendModel):
     """The database refuses what our validation cannot know of."""
 
     __tablename__ = "checked_bulk"
-    __table_args__ = (CheckConstraint("number <> 13"), {"mysql_engine": "InnoDB"})
+    __table_args__ = (CheckConstraint("number <> 13"),)
     number: Mapped[int] = field(Integer)
     name: Mapped[str | None] = field(String(20), unique=True)
 
