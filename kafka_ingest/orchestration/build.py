@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import dagster as dg
 
 from kafka_ingest.orchestration.assets import stream_assets, topic_specs
+from kafka_ingest.orchestration.checks import stream_checks
 from kafka_ingest.orchestration.handover import handover_io_manager
 from kafka_ingest.orchestration.names import STREAM_TAG, job_name
 from kafka_ingest.orchestration.resources import HANDOVER, INGESTION, IngestionResource
@@ -17,7 +18,7 @@ from kafka_ingest.streams.stream import Stream
 def build_definitions(streams: Iterable[Stream]) -> dg.Definitions:
     """Everything Dagster needs to run these streams."""
     assets: list[dg.AssetsDefinition | dg.AssetSpec] = []
-    jobs, sensors = [], []
+    jobs, sensors, checks = [], [], []
     topics: dict[dg.AssetKey, dg.AssetSpec] = {}
     for stream in streams:
         definition = stream_assets(stream)
@@ -30,9 +31,11 @@ def build_definitions(streams: Iterable[Stream]) -> dg.Definitions:
             description=f"Loads stream {stream.name}: Kafka {stream.topic_text} into its tables.",
         )
         jobs.append(job)
+        checks += stream_checks(stream)
         sensors.append(stream_sensor(stream, job))
     return dg.Definitions(
         assets=[*topics.values(), *assets],
+        asset_checks=checks,
         jobs=jobs,
         sensors=sensors,
         resources={INGESTION: IngestionResource(), HANDOVER: handover_io_manager},

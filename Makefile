@@ -1,0 +1,60 @@
+# make demo   set-up, real servers, sample news, Dagster UI
+# make test   set-up, lint, types, all tests
+# make bench  the benchmarks (benchmarks/README.md)
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO_OPTIONS ?=
+
+.PHONY: demo test lint test-unit test-services test-faults bench format tools clean
+
+demo: $(VENV)/.demo
+	-@$(MAKE) --no-print-directory tools
+	@command -v java >/dev/null || $(BIN)/pip install -q '.[embedded]'
+	$(BIN)/kafka-ingest demo $(DEMO_OPTIONS)
+
+test: lint test-unit test-services test-faults
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Seconds, no servers.
+test-unit: $(VENV)/.dev
+	$(BIN)/pytest -q -m "not services and not faults and not ui"
+
+# Real Kafka, MySQL and MariaDB, started by the tests.
+test-services: $(VENV)/.dev tools
+	$(BIN)/pytest -q -m services
+
+# Processes and servers killed on purpose.
+test-faults: $(VENV)/.dev tools
+	$(BIN)/pytest -q -m faults
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/dates.py
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# What only the system's packages have: the Python venv module, and Java with Maven for Apache Kafka.
+tools:
+	@command -v java >/dev/null && command -v mvn >/dev/null || .ci/install default-jre-headless maven
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || .ci/install python3-venv
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/pip
+	$(BIN)/pip install -q -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/pip
+	$(BIN)/pip install -q -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

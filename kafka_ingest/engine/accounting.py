@@ -1,0 +1,103 @@
+"""Does the ledger add up? Promises 2 and 3, proven from what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import sqlalchemy as sa
+
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.ledger import BATCHES, OFFSETS
+from kafka_ingest.streams.stream import Stream
+
+# Ranges of these kinds follow each other without gap or overlap.
+TILING_KINDS = ("live", "lost")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of one check: what was looked at, and what is wrong (nothing where it passed)."""
+
+    checked: int
+    faults: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return not self.faults
+
+
+def check_accounting(sink: Sink, stream: Stream, run_id: str) -> Finding:
+    """rows + deletes + dead letters + ignored + absent == offsets, for each range this run loaded."""
+    with sink.errors("checking the ledger's accounts"), sink.engine.connect() as connection:
+        rows = connection.execute(
+            sa.select(BATCHES).where(BATCHES.c.stream == stream.name, BATCHES.c.run_id == run_id)
+        ).all()
+    return Finding(len(rows), tuple(_unbalanced(rows)))
+
+
+def _unbalanced(rows: Iterable[Any]) -> Iterable[str]:
+    for r in rows:
+        accounted = r.row_count + r.delete_count + r.dead_letter_count + r.ignored_count + r.absent_count
+        if accounted != r.end_offset - r.start_offset:
+            yield f"{_place(r)}: {accounted} of {r.end_offset - r.start_offset} offsets are accounted for"
+
+
+def check_tiling(sink: Sink, stream: Stream, run_id: str) -> Finding:
+    """Live ranges follow each other without gap or overlap, from the one before this run's first to the next offset."""
+    with sink.errors("checking the ledger's ranges"), sink.engine.connect() as connection:
+        spans = connection.execute(
+            sa.select(
+                BATCHES.c.topic,
+                BATCHES.c.kafka_partition,
+                sa.func.min(BATCHES.c.start_offset).label("low"),
+            )
+            .where(BATCHES.c.stream == stream.name, BATCHES.c.run_id == run_id, BATCHES.c.kind.in_(TILING_KINDS))
+            .group_by(BATCHES.c.topic, BATCHES.c.kafka_partition)
+        ).all()
+        checked, faults = 0, []
+        for span in spans:
+            ranges = _ranges_around(connection, stream, span)
+            checked += len(ranges)
+            faults += list(_gaps(ranges))
+            faults += list(_wrong_end(connection, stream, span, ranges))
+    return Finding(checked, tuple(faults))
+
+
+def _ranges_around(connection: sa.Connection, stream: Stream, span: Any) -> list[Any]:
+    """The tiling ranges of a partition from `span.low` on, and the one before."""
+    mine = sa.select(BATCHES).where(
+        BATCHES.c.stream == stream.name,
+        BATCHES.c.topic == span.topic,
+        BATCHES.c.kafka_partition == span.kafka_partition,
+        BATCHES.c.kind.in_(TILING_KINDS),
+    )
+    start = BATCHES.c.start_offset
+    before = connection.execute(mine.where(start < span.low).order_by(start.desc()).limit(1)).all()
+    return [*before, *connection.execute(mine.where(start >= span.low).order_by(start)).all()]
+
+
+def _gaps(ranges: Sequence[Any]) -> Iterable[str]:
+    for one, other in pairwise(ranges):
+        if one.end_offset != other.start_offset:
+            what = "gap" if one.end_offset < other.start_offset else "overlap"
+            yield f"{_place(one)} and {_place(other)}: {what} of {abs(other.start_offset - one.end_offset)} offsets"
+
+
+def _wrong_end(connection: sa.Connection, stream: Stream, span: Any, ranges: Sequence[Any]) -> Iterable[str]:
+    next_offset = connection.execute(
+        sa.select(OFFSETS.c.next_offset).where(
+            OFFSETS.c.stream == stream.name,
+            OFFSETS.c.topic == span.topic,
+            OFFSETS.c.kafka_partition == span.kafka_partition,
+        )
+    ).scalar()
+    # A run that loads at this moment may have advanced both since the ranges were read; never backwards.
+    if next_offset is None or next_offset < ranges[-1].end_offset:
+        yield f"{_place(ranges[-1])}: the ledger's next offset is {next_offset}"
+
+
+def _place(row: Any) -> str:
+    return f"{row.topic}[{row.kafka_partition}]@[{row.start_offset},{row.end_offset})"
