@@ -13,19 +13,28 @@ from kafka_ingest.errors import KafkaIngestError, RetryableError
 
 # sysexits.h: EX_TEMPFAIL, "a temporary failure: try again later".
 EXIT_RETRYABLE = 75
-EXIT_PERMANENT = 1
 HIDDEN = "***"
 
 
 class PresentedError(click.ClickException):
-    """An error of ours, as click shows and exits with it."""
+    """An error of ours, as click shows it and exits with it."""
 
     def __init__(self, error: KafkaIngestError) -> None:
         super().__init__(redact(str(error)))
-        self.exit_code = EXIT_RETRYABLE if isinstance(error, RetryableError) else EXIT_PERMANENT
 
     def show(self, file: Any = None) -> None:
         click.secho(f"Error: {self.message}", file=file, fg="red", err=file is None)
+
+
+class PresentedRetryableError(PresentedError):
+    """As above; a script may try again."""
+
+    exit_code = EXIT_RETRYABLE
+
+
+def presented(error: KafkaIngestError) -> PresentedError:
+    """What to raise at the edge for an error of ours."""
+    return PresentedRetryableError(error) if isinstance(error, RetryableError) else PresentedError(error)
 
 
 class FailedCommand(click.ClickException):

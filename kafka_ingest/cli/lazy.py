@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from kafka_ingest.cli.errors import PresentedError
+from kafka_ingest.cli.errors import presented
 from kafka_ingest.errors import KafkaIngestError
 
 
@@ -46,4 +46,4 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except KafkaIngestError as error:
-            raise PresentedError(error) from error
+            raise presented(error) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
 from kafka_ingest.cli.lazy import LazyCommand, LazyGroup
@@ -32,3 +34,5 @@ def cli() -> None:
     Kafka is found by KAFKA_BOOTSTRAP_SERVERS and any other librdkafka property as KAFKA_..., the database by
     KAFKA_INGEST_DATABASE_URL.
     """
+    # librdkafka's chatter about connections: what matters of it comes back as an error.
+    logging.getLogger("kafka_ingest.kafka").addHandler(logging.NullHandler())

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import TopicPartition as KafkaTopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from kafka_ingest.cli.samples import SampleMessage
 from kafka_ingest.errors import ConfigError, KafkaIngestError, KafkaUnavailable
@@ -91,8 +92,34 @@ def ensure_topic(settings: Settings, topic: str, partitions: int) -> bool:
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
-            return False
-    return True
+    _wait_for_leaders(admin, topic)
+    return future.exception() is None
+
+
+def _wait_for_leaders(admin: AdminClient, topic: str) -> None:
+    """Creating returns before every partition has a leader that answers."""
+    deadline = time.monotonic() + CREATE_TIMEOUT_SECONDS
+    while True:
+        with kafka_errors(f"listing topic {topic}"):
+            partitions = admin.list_topics(topic, timeout=CREATE_TIMEOUT_SECONDS).topics[topic].partitions
+        wanted = {KafkaTopicPartition(topic, number): OffsetSpec.latest() for number in partitions}
+        try:
+            with kafka_errors(f"waiting for topic {topic}"):
+                for future in (
+                    admin.list_offsets(wanted, request_timeout=CREATE_TIMEOUT_SECONDS).values() if wanted else ()
+                ):
+                    future.result()
+        except KafkaUnavailable:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            if wanted:
+                return
+        if time.monotonic() > deadline:
+            raise KafkaUnavailable(
+                f"topic {topic} has no partitions {CREATE_TIMEOUT_SECONDS:.0f} s after it was created"
+            )
+        time.sleep(_NAP_SECONDS)
 
 
 def produce_messages(

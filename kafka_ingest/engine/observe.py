@@ -51,9 +51,11 @@ def group_of(stream: Stream, settings: Settings) -> str:
 
 def observe(stream: Stream, metadata: KafkaMetadata, sink: Sink, settings: Settings) -> StreamState:
     """Look once. A constant number of requests, however many partitions."""
+    # The ledger first: a run that loads at this moment moves its positions up, but never past ends asked for later.
+    positions = read_positions(sink, stream)
     topics = metadata.topics(stream)
     watermarks = metadata.watermarks(topics.partitions)
-    known = {tp: p for tp, p in read_positions(sink, stream).items() if tp in watermarks}
+    known = {tp: p for tp, p in positions.items() if tp in watermarks}
     starts = _starts(stream, metadata, watermarks, known, group_of(stream, settings))
     return StreamState(topics=topics, watermarks=watermarks, ledger=known, starts=starts)
 

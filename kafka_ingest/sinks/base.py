@@ -100,4 +100,10 @@ def open_sink(url: sa.URL) -> Sink:
             f"KAFKA_INGEST_DATABASE_URL has backend {backend!r}; there is a sink for {', '.join(sorted(_SINKS))}. "
             "A new one is a module that calls register_sink()."
         )
-    return _SINKS[backend](url)
+    try:
+        return _SINKS[backend](url)
+    except (ImportError, sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
+        raise ConfigError(
+            f"KAFKA_INGEST_DATABASE_URL has driver {url.drivername!r}, which cannot be used ({error}); "
+            "for MySQL and MariaDB it is mysql+pymysql://…"
+        ) from None

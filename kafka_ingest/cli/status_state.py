@@ -1,0 +1,206 @@
+"""Where a stream stands, gathered for `status` and `demo`: Kafka's log and group, the ledger, the tables."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import sqlalchemy as sa
+
+from kafka_ingest.engine.observe import StreamState, group_of, observe
+from kafka_ingest.kafka.metadata import KafkaMetadata, Watermarks
+from kafka_ingest.records import TopicPartition
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks import ledger
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.streams.model import Model, table_of
+from kafka_ingest.streams.stream import Stream
+
+# Counting a large InnoDB table reads all of an index: after this long the server's estimate has to do.
+COUNT_SECONDS = 2.0
+# The statement took too long: MySQL's error number, the one it gives for a count its threads shared, and MariaDB's.
+_TOO_LONG = frozenset({3024, 1317, 1969})
+
+Agreement = Literal["ok", "new", "group_behind", "group_ahead", "data_lost", "cut_off", "recreated"]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """One Kafka partition. `next_offset` is the ledger's, None where no run has seen the partition yet."""
+
+    topic: str
+    partition: int
+    log_start: int
+    log_end: int
+    next_offset: int | None
+    group_offset: int | None
+    lag: int
+    agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTotals:
+    """Sums over the ledger's batches of one kind."""
+
+    batches: int
+    rows: int
+    deletes: int
+    dead_letters: int
+    ignored: int
+    absent: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableRows:
+    """Rows a table holds now. `exact` is False for the server's estimate; `rows` None where there is no table yet."""
+
+    table: str
+    rows: int | None
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """One look at a stream."""
+
+    stream: str
+    group_id: str
+    at: dt.datetime
+    partitions: tuple[PartitionStatus, ...]
+    missing_topics: tuple[str, ...]
+    loaded: Mapping[str, LoadedTotals]
+    """By kind: live, backfill, replay, lost. A backfill loads again what live runs had loaded."""
+    tables: tuple[TableRows, ...]
+    dead_letters: int
+    """Dead letters that are kept now."""
+    last_batch_at: dt.datetime | None
+    last_run_id: str | None
+    windows: int
+    first_window: str | None
+    last_window: str | None
+
+    @property
+    def lag(self) -> int:
+        return sum(p.lag for p in self.partitions)
+
+
+def gather(
+    stream: Stream, metadata: KafkaMetadata, sink: Sink, settings: Settings, *, now: dt.datetime
+) -> StreamStatus:
+    """Look once; reads only. Raises KafkaUnavailable, DatabaseUnavailable, AccessDenied and their like."""
+    group_id = group_of(stream, settings)
+    # The group before the ledger, so that a commit between the two looks does not seem to be ahead of the ledger.
+    topics = metadata.topics(stream)
+    committed = metadata.group_offsets(group_id, topics.partitions)
+    state = observe(stream, metadata, sink, settings)
+    # What was loaded between the look at the log and the look at the ledger is no cut-off log: look again.
+    passed = [tp for tp, known in state.ledger.items() if known.next_offset > state.watermarks[tp].high]
+    watermarks = {**state.watermarks, **metadata.watermarks(passed)}
+    with sink.errors(f"reading the ledger of stream {stream.name}"), sink.engine.connect() as connection:
+        existing = set(sa.inspect(connection).get_table_names())
+        tables = tuple(_count(connection, model, existing) for model in stream.models)
+        loaded = _loaded(connection, stream) if ledger.BATCHES.name in existing else {}
+        last = _last(connection, stream) if ledger.BATCHES.name in existing else (None, None)
+        windows = _windows(connection, stream) if ledger.BATCHES.name in existing else (0, None, None)
+        dead_letters = _dead_letters(connection, stream) if ledger.DEAD_LETTERS.name in existing else 0
+    return StreamStatus(
+        stream=stream.name,
+        group_id=group_id,
+        at=now,
+        partitions=tuple(_partition(tp, marks, state, committed) for tp, marks in sorted(watermarks.items())),
+        missing_topics=state.topics.missing,
+        loaded=loaded,
+        tables=tables,
+        dead_letters=dead_letters,
+        last_batch_at=last[0],
+        last_run_id=last[1],
+        windows=windows[0],
+        first_window=windows[1],
+        last_window=windows[2],
+    )
+
+
+def _partition(
+    tp: TopicPartition, marks: Watermarks, state: StreamState, committed: Mapping[TopicPartition, int]
+) -> PartitionStatus:
+    position = state.position(tp)
+    known = state.ledger.get(tp)
+    return PartitionStatus(
+        topic=tp.topic,
+        partition=tp.partition,
+        log_start=marks.low,
+        log_end=marks.high,
+        next_offset=None if known is None else known.next_offset,
+        group_offset=committed.get(tp),
+        lag=0 if position is None else max(0, marks.high - max(position, marks.low)),
+        agreement=_agreement(tp, marks, state, committed.get(tp)),
+    )
+
+
+def _agreement(tp: TopicPartition, marks: Watermarks, state: StreamState, group: int | None) -> Agreement:
+    known = state.ledger.get(tp)
+    if known is None:
+        return "new"
+    topic_id = state.topics.topic_ids.get(tp.topic)
+    if known.topic_id and topic_id and known.topic_id != topic_id:
+        return "recreated"
+    if known.next_offset < marks.low:
+        return "data_lost"
+    if known.next_offset > marks.high:
+        return "cut_off"
+    if group is None or group < known.next_offset:
+        return "group_behind"
+    return "ok" if group == known.next_offset else "group_ahead"
+
+
+def _loaded(connection: sa.Connection, stream: Stream) -> dict[str, LoadedTotals]:
+    c = ledger.BATCHES.c
+    sums = [sa.func.sum(x) for x in (c.row_count, c.delete_count, c.dead_letter_count, c.ignored_count, c.absent_count)]
+    query = sa.select(c.kind, sa.func.count(), *sums).where(c.stream == stream.name).group_by(c.kind).order_by(c.kind)
+    return {kind: LoadedTotals(*(int(n) for n in numbers)) for kind, *numbers in connection.execute(query)}
+
+
+def _last(connection: sa.Connection, stream: Stream) -> tuple[dt.datetime | None, str | None]:
+    """When the newest batch was loaded, and by which run."""
+    c = ledger.BATCHES.c
+    query = sa.select(c.loaded_at, c.run_id).where(c.stream == stream.name).order_by(c.id.desc()).limit(1)
+    row = connection.execute(query).one_or_none()
+    return (None, None) if row is None else (row.loaded_at.replace(tzinfo=dt.timezone.utc), row.run_id)
+
+
+def _windows(connection: sa.Connection, stream: Stream) -> tuple[int, str | None, str | None]:
+    """How many windows runs were in, the first and the last."""
+    c = ledger.BATCHES.c
+    query = sa.select(sa.func.count(c.window_key.distinct()), sa.func.min(c.window_key), sa.func.max(c.window_key))
+    count, first, last = connection.execute(query.where(c.stream == stream.name)).one()
+    return int(count), first, last
+
+
+def _dead_letters(connection: sa.Connection, stream: Stream) -> int:
+    query = sa.select(sa.func.count()).where(ledger.DEAD_LETTERS.c.stream == stream.name)
+    return int(connection.execute(query).scalar_one())
+
+
+def _count(connection: sa.Connection, model: type[Model], existing: set[str]) -> TableRows:
+    table = table_of(model)
+    if table.name not in existing:
+        return TableRows(table.name, None, True)
+    count = sa.select(sa.func.count()).select_from(table)
+    if connection.dialect.name in ("mysql", "mariadb"):
+        if getattr(connection.dialect, "is_mariadb", False):
+            text = f"SET STATEMENT max_statement_time={COUNT_SECONDS:g} FOR {count.compile(connection)}"
+        else:
+            hinted = count.prefix_with(f"/*+ MAX_EXECUTION_TIME({COUNT_SECONDS * 1000:.0f}) */")
+            text = str(hinted.compile(connection))
+        try:
+            return TableRows(table.name, int(connection.exec_driver_sql(text).scalar_one()), True)
+        except sa.exc.DBAPIError as error:
+            if error.orig is None or error.orig.args[:1] not in [(number,) for number in _TOO_LONG]:
+                raise
+        estimate = sa.text(
+            "SELECT table_rows FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = :t"
+        )
+        return TableRows(table.name, int(connection.execute(estimate, {"t": table.name}).scalar() or 0), False)
+    return TableRows(table.name, int(connection.execute(count).scalar_one()), True)

@@ -1,0 +1,175 @@
+"""How a stream's status reads, for people and for programs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import json
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from kafka_ingest.cli.status_state import Agreement, LoadedTotals, PartitionStatus, StreamStatus, TableRows, _agreement
+from kafka_ingest.cli.status_view import as_json, as_table
+from kafka_ingest.engine.observe import StreamState
+from kafka_ingest.kafka.metadata import TopicState, Watermarks
+from kafka_ingest.records import TopicPartition
+from kafka_ingest.sinks.ledger import LedgerPosition
+
+AT = dt.datetime(2026, 3, 1, 12, 0, 30, tzinfo=dt.timezone.utc)
+PARTITIONS = (
+    PartitionStatus("news", 0, 0, 1_500, 1_400, 1_400, 100, "ok"),
+    PartitionStatus("news", 1, 10, 2_000, 2_000, 1_990, 0, "group_behind"),
+    PartitionStatus("news", 2, 0, 7, None, None, 7, "new"),
+)
+STATUS = StreamStatus(
+    stream="news",
+    group_id="kafka_ingest",
+    at=AT,
+    partitions=PARTITIONS,
+    missing_topics=("old_news",),
+    loaded={"live": LoadedTotals(12, 3_300, 1, 90, 2, 7)},
+    tables=(
+        TableRows("information", 3_200, True),
+        TableRows("announcement", 99_000_000, False),
+        TableRows("later", None, True),
+    ),
+    dead_letters=90,
+    last_batch_at=AT - dt.timedelta(seconds=30),
+    last_run_id="5f0c",
+    windows=2,
+    first_window="2026-03-01-11:00",
+    last_window="2026-03-01-12:00",
+)
+
+
+def text(status: StreamStatus) -> str:
+    console = Console(file=io.StringIO(), width=140)
+    console.print(as_table(status))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_table_has_every_number() -> None:
+    shown = text(STATUS)
+    for part in (
+        "news 0",
+        "1,500",
+        "1,400",
+        "2,000",
+        "1,990",
+        "information 3,200 rows",
+        "about 99,000,000 rows",
+        "later (no table yet)",
+    ):
+        assert part in shown
+    for part in (
+        "dead letters 90",
+        "Loaded live: 3,300 rows",
+        "1 deletes",
+        "7 absent offsets",
+        "30 s ago",
+        "run 5f0c",
+        "2 window(s)",
+    ):
+        assert part in shown
+    assert "topic old_news does not exist yet" in shown
+    assert "all" in shown
+    assert "107" in shown
+
+
+def test_a_disagreement_of_ledger_and_group_is_said_with_its_partition_and_what_follows() -> None:
+    assert "news[1]: ledger and group disagree: the group is behind" in text(STATUS)
+    agreeing = replace(STATUS, partitions=PARTITIONS[:1])
+    assert "disagree" not in text(agreeing)
+
+
+def test_nothing_loaded_yet_reads_as_such() -> None:
+    empty = replace(
+        STATUS, loaded={}, last_batch_at=None, last_run_id=None, windows=0, first_window=None, last_window=None
+    )
+    assert "Nothing was loaded yet." in text(empty)
+
+
+def test_the_json_form_is_stable() -> None:
+    assert json.loads(json.dumps(as_json([STATUS]))) == {
+        "streams": [
+            {
+                "stream": "news",
+                "group_id": "kafka_ingest",
+                "at": "2026-03-01T12:00:30+00:00",
+                "lag": 107,
+                "agrees": False,
+                "missing_topics": ["old_news"],
+                "partitions": [
+                    {
+                        "topic": "news",
+                        "partition": 0,
+                        "log_start": 0,
+                        "log_end": 1500,
+                        "next_offset": 1400,
+                        "group_offset": 1400,
+                        "lag": 100,
+                        "state": "ok",
+                    },
+                    {
+                        "topic": "news",
+                        "partition": 1,
+                        "log_start": 10,
+                        "log_end": 2000,
+                        "next_offset": 2000,
+                        "group_offset": 1990,
+                        "lag": 0,
+                        "state": "group_behind",
+                    },
+                    {
+                        "topic": "news",
+                        "partition": 2,
+                        "log_start": 0,
+                        "log_end": 7,
+                        "next_offset": None,
+                        "group_offset": None,
+                        "lag": 7,
+                        "state": "new",
+                    },
+                ],
+                "tables": [
+                    {"table": "information", "rows": 3200, "exact": True},
+                    {"table": "announcement", "rows": 99_000_000, "exact": False},
+                    {"table": "later", "rows": None, "exact": True},
+                ],
+                "dead_letters": 90,
+                "loaded": {
+                    "live": {"batches": 12, "rows": 3300, "deletes": 1, "dead_letters": 90, "ignored": 2, "absent": 7}
+                },
+                "last_batch_at": "2026-03-01T12:00:00+00:00",
+                "last_run_id": "5f0c",
+                "windows": {"count": 2, "first": "2026-03-01-11:00", "last": "2026-03-01-12:00"},
+            }
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    ("next_offset", "topic_id", "group", "expected"),
+    [
+        (None, None, None, "new"),
+        (50, "id", 50, "ok"),
+        (50, None, 50, "ok"),
+        (50, "id", 40, "group_behind"),
+        (50, "id", None, "group_behind"),
+        (50, "id", 60, "group_ahead"),
+        (5, "id", 5, "data_lost"),
+        (101, "id", 101, "cut_off"),
+        (50, "other", 50, "recreated"),
+    ],
+)
+def test_how_ledger_log_and_group_agree(
+    next_offset: int | None, topic_id: str | None, group: int | None, expected: Agreement
+) -> None:
+    tp = TopicPartition("news", 0)
+    marks = Watermarks(10, 100)
+    known = {} if next_offset is None else {tp: LedgerPosition(next_offset, topic_id, AT)}
+    state = StreamState(TopicState((tp,), {"news": "id"}, ()), {tp: marks}, known, {tp: 10})
+    assert _agreement(tp, marks, state, group) == expected

@@ -1,0 +1,84 @@
+"""Re-execution in a real `dagster dev`: from failure, and of a whole finished run; nothing is lost, nothing doubles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer
+
+from kafka_ingest.local.kafka import LocalKafka
+from kafka_ingest_tests.e2e.check import assert_exactly_once, ledger_total
+from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
+from kafka_ingest_tests.e2e.news import Truth, news, produce
+from kafka_ingest_tests.e2e.streams import environment
+
+pytestmark = pytest.mark.services
+
+_REEXECUTE = """mutation ($run: String!, $how: ReexecutionStrategy!) {
+  launchRunReexecution(reexecutionParams: {parentRunId: $run, strategy: $how}) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+_STEPS = """query ($run: ID!) { runOrError(runId: $run) { ... on Run { status stepStats { stepKey status } } } }"""
+_SENSORS = "{ repositoriesOrError { ... on RepositoryConnection { nodes { sensors { id sensorState { id } } } } } }"
+_STOP = "mutation ($id: String!) { stopSensor(id: $id) { __typename ... on PythonError { message } } }"
+
+
+def reexecute(dagster: DagsterDev, run_id: str, how: str) -> dict[str, str]:
+    """Launch, wait, and return the steps of the new run with their status."""
+    answer = dagster.graphql(_REEXECUTE, run=run_id, how=how)["launchRunReexecution"]
+    assert answer["__typename"] == "LaunchRunSuccess", answer
+    new = answer["run"]["runId"]
+    dagster.wait_for(lambda: run_of(dagster, new)["status"] in ("SUCCESS", "FAILURE"), 60, f"re-execution {how}")
+    run = run_of(dagster, new)
+    assert run["status"] == "SUCCESS", dagster.tail()
+    return {s["stepKey"]: s["status"] for s in run["stepStats"]}
+
+
+def run_of(dagster: DagsterDev, run_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = dagster.graphql(_STEPS, run=run_id)["runOrError"]
+    return found
+
+
+def test_a_run_that_failed_after_its_load_goes_on_from_there_and_a_finished_one_loads_nothing_twice(
+    kafka: LocalKafka, mariadb_url: str, topic: str, tmp_path: Path
+) -> None:
+    truth = Truth()
+    group = f"group-of-{topic}"
+    produce(kafka.bootstrap_servers, topic, news(seed=5, count=1_000), truth)
+    # A live member of the group makes Kafka refuse the commit, after the database has the rows.
+    member = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": group, "auto.offset.reset": "latest"})
+    member.subscribe([topic])
+    while not member.assignment():
+        member.poll(0.2)
+    environ = environment(kafka.bootstrap_servers, mariadb_url, topic) | {"KAFKA_GROUP_ID": group}
+    with DagsterDev(tmp_path / "dagster", environ) as dagster:
+
+        def failed() -> list[dict[str, Any]]:
+            member.poll(0)  # stays a member
+            return [run for run in dagster.runs() if run["status"] == "FAILURE"]
+
+        dagster.wait_for(failed, 90, "the run to fail")
+        _stop_sensors(dagster)
+        run = failed()[-1]
+        steps = {s["stepKey"]: s["status"] for s in run_of(dagster, run["runId"])["stepStats"]}
+        assert steps["information.load"] == "SUCCESS"
+        assert steps["information.commit_offsets"] == "FAILURE"
+        assert ledger_total(mariadb_url) == truth.total
+        member.close()
+        steps = reexecute(dagster, run["runId"], "FROM_FAILURE")
+        assert "information.load" not in steps
+        assert steps["information.commit_offsets"] == steps["information.drain"] == "SUCCESS"
+        assert_exactly_once(mariadb_url, kafka.bootstrap_servers, topic, truth, group=group)
+        finished = next(r for r in dagster.runs() if r["status"] == "SUCCESS")
+        steps = reexecute(dagster, finished["runId"], "ALL_STEPS")
+        assert steps["information.load"] == "SUCCESS"
+    assert_exactly_once(mariadb_url, kafka.bootstrap_servers, topic, truth, group=group)
+    assert not list((tmp_path / "dagster").glob("storage/kafka_ingest_handover/*")), "frames were left behind"
+
+
+def _stop_sensors(dagster: DagsterDev) -> None:
+    nodes = dagster.graphql(_SENSORS)["repositoriesOrError"]["nodes"]
+    for sensor in (s for node in nodes for s in node["sensors"]):
+        answer = dagster.graphql(_STOP, id=sensor["id"])["stopSensor"]
+        assert answer["__typename"] == "StopSensorMutationResult", answer
