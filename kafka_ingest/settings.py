@@ -75,7 +75,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     text = environ.get("KAFKA_INGEST_DATABASE_URL") or DEFAULT_DATABASE_URL
     try:
         url = sa.make_url(text)
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):
         # `from None`: the original text may hold the password.
         raise ConfigError(
             "KAFKA_INGEST_DATABASE_URL is not an SQLAlchemy URL; it looks like mysql+pymysql://user:password@host:3306/db"
