@@ -57,7 +57,11 @@ class DagsterDev:
             self._process = subprocess.Popen(
                 command, env=self._environ, cwd=self.home, stdout=log, stderr=log, start_new_session=True
             )
-        self.wait_for(self._is_loaded, 90, "the code location to load")
+        try:
+            self.wait_for(self._is_loaded, 90, "the code location to load")
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(
