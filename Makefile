@@ -9,14 +9,14 @@ DEMO_OPTIONS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint test-unit test-services test-faults bench format tools clean
+.PHONY: demo test lint test-unit test-services test-faults test-ui screenshots bench format tools clean
 
 demo: $(VENV)/.demo
 	@$(MAKE) --no-print-directory tools || echo "Going on without: the demo says below what it uses instead."
 	@command -v java >/dev/null || $(BIN)/pip install -q -e '.[embedded]'
 	$(BIN)/kafka-ingest demo $(DEMO_OPTIONS)
 
-test: lint test-unit test-services test-faults
+test: lint test-unit test-services test-faults test-ui
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -34,6 +34,14 @@ test-services: $(VENV)/.dev tools
 # Processes and servers killed on purpose.
 test-faults: $(VENV)/.dev tools
 	$(BIN)/pytest -q -m faults
+
+# A real Chromium against a real dagster dev. `make screenshots` keeps its pictures for the README.
+test-ui: $(VENV)/.dev tools
+	@command -v chromium >/dev/null || .ci/install chromium
+	$(BIN)/pytest -q -m ui
+
+screenshots: export KAFKA_INGEST_SCREENSHOTS = docs/images
+screenshots: test-ui
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/dates.py
