@@ -25,7 +25,7 @@ lint: $(VENV)/.dev
 
 # Seconds, no servers.
 test-unit: $(VENV)/.dev
-	$(BIN)/pytest -q -m "not services and not faults and not ui"
+	$(BIN)/pytest -q -n auto -m "not services and not faults and not ui"
 
 # Real Kafka, MySQL and MariaDB, started by the tests.
 test-services: $(VENV)/.dev tools

@@ -18,6 +18,9 @@ BatchKind = Literal["live", "backfill", "replay", "lost"]
 Stage = Literal["decode", "route", "validate", "step", "dates", "database"]
 """Where a message failed."""
 
+Outcome = Literal["row", "delete", "dead_letter", "ignored"]
+"""What became of a message."""
+
 Headers = Sequence[tuple[str, bytes | None]]
 
 
@@ -65,7 +68,7 @@ class Batch:
     kind: BatchKind
     ranges: tuple[OffsetRange, ...]
     until_caught_up: bool = False
-    """A live run that loads whatever waits, however little, and ends as soon as nothing does."""
+    """A live run that loads whatever waits as it starts to drain, however little, and then ends."""
 
     def __post_init__(self) -> None:
         partitions = [r.topic_partition for r in self.ranges]
@@ -175,6 +178,8 @@ class RangeCounts:
     absent: int
     min_timestamp_ms: int | None
     max_timestamp_ms: int | None
+    rows_by_table: Mapping[str, int] = field(default_factory=dict)
+    """`rows`, told apart by table; tables without a row are left out."""
 
     @property
     def accounted(self) -> int:

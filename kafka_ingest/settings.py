@@ -1,7 +1,8 @@
 """Settings from the environment, read when asked for and never at import.
 
 `KAFKA_BOOTSTRAP_SERVERS` and any other librdkafka property as `KAFKA_` + its name in upper case with `_` for `.`
-(`KAFKA_SASL_MECHANISM` is `sasl.mechanism`); `KAFKA_INGEST_DATABASE_URL`, an SQLAlchemy URL.
+(`KAFKA_SASL_MECHANISM` is `sasl.mechanism`); `KAFKA_INGEST_DATABASE_URL`, an SQLAlchemy URL. `KAFKA_INGEST_ALERT_WEBHOOK`,
+`…_ALERT_LAG`, `…_ALERT_DEAD_LETTERS`, `…_RETENTION_DAYS` and `…_DAGSTER_URL` are described in `Operations`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
@@ -53,6 +55,65 @@ class Settings:
         kafka = [v for k, v in self.kafka.items() if v and any(word in k for word in _SECRET_WORDS)]
         password = self.database_url.password
         return (*kafka, *([str(password)] if password else []))
+
+
+DEFAULT_RETENTION_DAYS = 14
+
+
+@dataclass(frozen=True)
+class Operations:
+    """What is watched and how long history is kept. Kept apart from `Settings`: code locations read it while they load."""
+
+    alert_webhook: str | None = field(default=None, repr=False)
+    """URL that alerts are POSTed to as JSON; it may hold a token, so it is a secret. None: no alerts."""
+    alert_lag: int | None = None
+    """Alert when a stream's lag is over this many offsets."""
+    alert_dead_letters: int | None = None
+    """Alert when more dead letters of a stream than this wait to be replayed or deleted."""
+    retention_days: int = DEFAULT_RETENTION_DAYS
+    """Dagster runs and ledger detail older than this are thinned out; 0 keeps everything."""
+    dagster_url: str | None = None
+    """Where people open Dagster's UI, for links."""
+
+    def run_link(self, run_id: str) -> str | None:
+        """The run's page, where the UI's address is known."""
+        return None if self.dagster_url is None else f"{self.dagster_url}/runs/{run_id}"
+
+
+def operations(environ: Mapping[str, str] | None = None) -> Operations:
+    """Raises ConfigError for what is no URL or no number; the webhook's own text never stands in the error."""
+    environ = os.environ if environ is None else environ
+    days = _whole_number(environ, "KAFKA_INGEST_RETENTION_DAYS")
+    return Operations(
+        alert_webhook=_http_url(environ, "KAFKA_INGEST_ALERT_WEBHOOK"),
+        alert_lag=_whole_number(environ, "KAFKA_INGEST_ALERT_LAG"),
+        alert_dead_letters=_whole_number(environ, "KAFKA_INGEST_ALERT_DEAD_LETTERS"),
+        retention_days=DEFAULT_RETENTION_DAYS if days is None else days,
+        dagster_url=(_http_url(environ, "KAFKA_INGEST_DAGSTER_URL") or "").rstrip("/") or None,
+    )
+
+
+def _http_url(environ: Mapping[str, str], name: str) -> str | None:
+    text = environ.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        parts = urlsplit(text)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_url = False
+    if not is_url or any(c <= " " or c == "\x7f" for c in text):
+        raise ConfigError(f"{name} is not a URL; it looks like https://host/path")
+    return text
+
+
+def _whole_number(environ: Mapping[str, str], name: str) -> int | None:
+    text = environ.get(name, "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise ConfigError(f"{name}={text!r} is not a whole number from 0 on")
+    return int(text)
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Settings:

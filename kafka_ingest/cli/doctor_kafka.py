@@ -11,11 +11,10 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import AclOperation, AdminClient, OffsetSpec
 
 from kafka_ingest.cli.doctor_findings import Finding, fail, ok, warn
-from kafka_ingest.cli.producing import client_properties
 from kafka_ingest.engine.observe import group_of
 from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
-from kafka_ingest.kafka.metadata import KafkaMetadata
+from kafka_ingest.kafka.metadata import KafkaMetadata, client_properties
 from kafka_ingest.records import TopicPartition
 from kafka_ingest.settings import Settings
 from kafka_ingest.streams.stream import Stream

@@ -20,6 +20,13 @@ COMMANDS = {
     "ingest": LazyCommand(
         "kafka_ingest.cli.ingest", "ingest", "Run one ingestion of a stream now, without the daemon."
     ),
+    "backfill": LazyCommand("kafka_ingest.cli.backfill", "backfill", "Load a stretch of a stream again, in place."),
+    "dead-letters": LazyCommand(
+        "kafka_ingest.cli.dead_letters", "dead_letters", "See the messages that could not become rows, and replay them."
+    ),
+    "trace": LazyCommand(
+        "kafka_ingest.cli.trace", "trace_command", "Show where a row came from: Kafka position, ledger, Dagster run."
+    ),
     "doctor": LazyCommand("kafka_ingest.cli.doctor", "doctor", "Check settings, Kafka, the database and Dagster."),
 }
 

@@ -17,13 +17,12 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from kafka_ingest.cli.samples import SampleMessage
 from kafka_ingest.errors import ConfigError, KafkaIngestError, KafkaUnavailable
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
-from kafka_ingest.kafka.metadata import LOGGER
+from kafka_ingest.kafka.metadata import client_properties
 from kafka_ingest.settings import Settings
 from kafka_ingest.streams.stream import Stream
 
 CREATE_TIMEOUT_SECONDS = 20.0
 FLUSH_TIMEOUT_SECONDS = 30.0
-_CONSUMER_ONLY = frozenset({"group.id", "auto.offset.reset"})
 # Longest sleep between messages, so that a stop is quick.
 _NAP_SECONDS = 0.2
 
@@ -57,11 +56,6 @@ def timestamps_spread(hours: float, *, count: int | None, seed: int, now: dt.dat
         return lambda number: start_ms + span_ms * number // count
     rng = random.Random(seed)  # noqa: S311  no secret
     return lambda _number: start_ms + rng.randrange(max(1, span_ms))
-
-
-def client_properties(settings: Settings) -> dict[str, object]:
-    """The settings that a producer or admin client takes."""
-    return {k: v for k, v in settings.kafka.items() if k not in _CONSUMER_ONLY} | {"logger": LOGGER}
 
 
 def topic_of(stream: Stream, topic: str | None) -> str:

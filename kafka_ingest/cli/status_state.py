@@ -15,6 +15,7 @@ from kafka_ingest.records import TopicPartition
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.letters import waiting
 from kafka_ingest.streams.model import Model, table_of
 from kafka_ingest.streams.stream import Stream
 
@@ -74,7 +75,7 @@ class StreamStatus:
     """By kind: live, backfill, replay, lost. A backfill loads again what live runs had loaded."""
     tables: tuple[TableRows, ...]
     dead_letters: int
-    """Dead letters that are kept now."""
+    """Dead letters that wait: kept now, and no replay has made something of them."""
     last_batch_at: dt.datetime | None
     last_run_id: str | None
     windows: int
@@ -179,7 +180,7 @@ def _windows(connection: sa.Connection, stream: Stream) -> tuple[int, str | None
 
 
 def _dead_letters(connection: sa.Connection, stream: Stream) -> int:
-    query = sa.select(sa.func.count()).where(ledger.DEAD_LETTERS.c.stream == stream.name)
+    query = sa.select(sa.func.count()).where(ledger.DEAD_LETTERS.c.stream == stream.name, waiting())
     return int(connection.execute(query).scalar_one())
 
 

@@ -46,7 +46,7 @@ def as_json(statuses: Iterable[StreamStatus]) -> dict[str, Any]:
                         "group_offset" (null: none committed), "lag",
                         "state": "ok" | "new" | "group_behind" | "group_ahead" | "data_lost" | "cut_off" | "recreated"}],
         "tables": [{"table", "rows" (null: no table yet), "exact" (false: the server's estimate)}],
-        "dead_letters": dead letters kept now,
+        "dead_letters": dead letters that wait (those a replay made something of are not counted),
         "loaded": {kind: {"batches", "rows", "deletes", "dead_letters", "ignored", "absent"}}, the ledger's sums; kinds
                   are live, backfill, replay, lost, and a kind that never ran is left out,
         "last_batch_at": UTC instant or null, "last_run_id": text or null,

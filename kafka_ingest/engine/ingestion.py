@@ -11,8 +11,10 @@ from threading import Event
 
 from confluent_kafka import Consumer
 
-from kafka_ingest.engine.observe import group_of, observe, read_positions
+from kafka_ingest.engine.observe import StreamState, group_of, observe, read_positions
 from kafka_ingest.engine.plan import plan
+from kafka_ingest.engine.publish import publish_waiting
+from kafka_ingest.kafka.dead_letter_topic import DeadLetterPublisher
 from kafka_ingest.kafka.group_offsets import commit_group_offsets
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.kafka.reader import RangeReader, open_consumer
@@ -61,6 +63,8 @@ class Ingestion:
         self._decoder = StreamDecoder(stream)
         self._consumer: Consumer | None = None
         self._reader: RangeReader | None = None
+        topic = stream.dead_letter_topic
+        self._publisher = None if topic is None else DeadLetterPublisher(settings, topic)
         self._stopping = Event()
         self._loaded_to: dict[TopicPartition, int] = {}
         """Per partition the end of what this object has loaded: where a backfill goes on."""
@@ -107,17 +111,23 @@ class Ingestion:
         behind = {tp: offset for tp, offset in positions.items() if committed.get(tp) != offset}
         self._at_step("commit")
         commit_group_offsets(self._open_consumer(len(next_offsets)), group_id, behind, run_id=self.run_id)
+        self._publish()  # what an earlier run did not get to, too
+
+    def look(self) -> StreamState:
+        """How the stream stands now: log ends, positions, lag."""
+        return observe(self.stream, self.metadata, self.sink, self.settings)
 
     def lag(self) -> int:
         """Messages (offsets) waiting beyond the ledger now."""
-        return observe(self.stream, self.metadata, self.sink, self.settings).lag
+        return self.look().lag
 
     def drain(self, batch: Batch) -> Iterator[LoadResult]:
         """Go on: what did not fit in the first slice, then, in a live run, what comes.
 
         Slice after slice, each its own transaction followed by its offsets' commit; the next slice is read and translated
         by a thread while the database loads. A live run ends when nothing has come for the stream's linger time, when its
-        time is up, or when the stream's partitions have changed (the next run reads the new ones); a backfill at its end.
+        time is up, or when the stream's partitions have changed (the next run reads the new ones); a run until caught up at the
+        ends that the log has now, as a busy topic never stands still; a backfill at its end.
         """
         reader = self._open_reader(len(batch.ranges))
         is_live = batch.kind == "live"
@@ -125,7 +135,8 @@ class Ingestion:
         wanted = self._rest(batch, positions)
         self._stopping.clear()  # set by an earlier drain of this run, where the op is tried again
         reader.restart(wanted)
-        source = _LiveSource(self, reader, batch.until_caught_up) if is_live else _RangeSource(reader)
+        follows = is_live and not batch.until_caught_up
+        source = _LiveSource(self, reader) if follows else _RangeSource(reader)
         group_id = group_of(self.stream, self.settings)
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as pool:
             upcoming = pool.submit(self._prepare_next, source, reader)
@@ -137,6 +148,8 @@ class Ingestion:
                     commit_group_offsets(
                         self._open_consumer(len(wanted)), group_id, result.next_offsets, run_id=self.run_id
                     )
+                    if result.total("dead_letters"):
+                        self._publish()
                     yield result
             finally:
                 self._stopping.set()  # ends the thread's wait for messages, so leaving this block is quick
@@ -144,18 +157,27 @@ class Ingestion:
     def close(self) -> None:
         """Release connections. Idempotent."""
         self._stopping.set()
+        if self._publisher is not None:
+            self._publisher.close()
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None
             self._reader = None
         self.sink.close()
 
+    def _publish(self) -> None:
+        """Dead letters to the stream's dead-letter topic, where it has one."""
+        if self._publisher is not None:
+            publish_waiting(self.sink, self.stream, self._publisher, now=self._now, at_step=self._at_step)
+
     def _rest(self, batch: Batch, positions: Mapping[TopicPartition, int]) -> tuple[OffsetRange, ...]:
         """What is left to do: what is loaded counts, not what is read, as the reader is ahead and a load may have failed."""
         if batch.kind != "live":
             # Where the first slice was loaded by another process (re-execution from failure), nothing is known, and the
             # whole backfill is loaded again: it converges.
-            starts = {r: min(max(self._loaded_to.get(r.topic_partition, r.start), r.start), r.end) for r in batch.ranges}
+            starts = {
+                r: min(max(self._loaded_to.get(r.topic_partition, r.start), r.start), r.end) for r in batch.ranges
+            }
             return tuple(replace(r, start=start) for r, start in starts.items() if start < r.end)
         # A partition added since the plan is left to the next run, which pins its start.
         known = [tp for tp in self.metadata.topics(self.stream).partitions if tp in positions]
@@ -197,15 +219,13 @@ class _RangeSource:
 class _LiveSource:
     """Follows the ends of the log, and says when a slice is due: `take(min_messages, within=max_wait_seconds)`."""
 
-    def __init__(self, ingestion: Ingestion, reader: RangeReader, until_caught_up: bool) -> None:
+    def __init__(self, ingestion: Ingestion, reader: RangeReader) -> None:
         self._ingestion = ingestion
         self._reader = reader
         self._partitions = tuple(reader.positions())
         now = time.monotonic()
         policy = ingestion.stream.batch
-        self._time_up = float("inf") if until_caught_up else ingestion.started + policy.max_run_seconds
-        self._linger = 0.0 if until_caught_up else policy.linger
-        self._enough = 1 if until_caught_up else policy.min_messages
+        self._time_up = ingestion.started + policy.max_run_seconds
         self._last_slice = now - SLICE_SECONDS
         self._topics_seen = now
 
@@ -223,10 +243,10 @@ class _LiveSource:
             if waiting:
                 waiting_since = now if waiting_since is None else waiting_since
                 is_paced = now - self._last_slice >= SLICE_SECONDS or waiting >= policy.max_rows
-                if is_paced and (waiting >= self._enough or now - waiting_since >= policy.max_wait_seconds):
+                if is_paced and (waiting >= policy.min_messages or now - waiting_since >= policy.max_wait_seconds):
                     self._last_slice = now
                     return True
-            elif now - idle_since >= self._linger:
+            elif now - idle_since >= policy.linger:
                 return False
             stopping.wait(POLL_SECONDS)
         return False

@@ -60,6 +60,12 @@ def plan(
     return Batch(stream.name, kind, share_rows(waiting, stream.batch.max_rows))
 
 
+def check_requested(stream: Stream, requested: Sequence[OffsetRange], state: StreamState) -> None:
+    """Raises ConfigError where a topic is missing or the log does not hold what a backfill asks for."""
+    _check_exist(stream, requested, state)
+    _check_held(stream, requested, state)
+
+
 def _check_exist(stream: Stream, requested: Sequence[OffsetRange], state: StreamState) -> None:
     if not state.topics.partitions:
         raise ConfigError(
@@ -74,9 +80,14 @@ def _check_held(stream: Stream, requested: Sequence[OffsetRange], state: StreamS
     for each in requested:
         marks = state.watermarks[each.topic_partition]
         if each.size and not (marks.low <= each.start and each.end <= marks.high):
+            why = (
+                "Kafka's retention has deleted what lies before"
+                if each.start < marks.low
+                else "nothing lies beyond yet"
+            )
             raise ConfigError(
-                f"stream {stream.name}: {each} cannot be loaded again: the log holds "
-                f"{each.topic}[{each.partition}]@[{marks.low},{marks.high}) (retention has deleted what lies before)"
+                f"stream {stream.name}: {each} cannot be loaded: the log holds "
+                f"{each.topic}[{each.partition}]@[{marks.low},{marks.high}); {why}"
             )
 
 

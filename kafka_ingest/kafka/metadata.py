@@ -18,6 +18,7 @@ from kafka_ingest.streams.stream import Stream
 
 REQUEST_TIMEOUT_SECONDS = 20.0
 _CONSUMER_ONLY = frozenset({"group.id", "auto.offset.reset"})
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 
 # librdkafka logs connection trouble on stderr unless given a logger; the error itself reaches the caller anyway.
 LOGGER = logging.getLogger("kafka_ingest.kafka")
@@ -42,6 +43,11 @@ class Watermarks:
     high: int
 
 
+def client_properties(settings: Settings) -> dict[str, object]:
+    """The settings that a producer or admin client takes."""
+    return {k: v for k, v in settings.kafka.items() if k not in _CONSUMER_ONLY} | {"logger": LOGGER}
+
+
 class KafkaMetadata:
     """One admin client, reused between calls; every call covers all partitions at once.
 
@@ -49,9 +55,8 @@ class KafkaMetadata:
     """
 
     def __init__(self, settings: Settings) -> None:
-        properties = {k: v for k, v in settings.kafka.items() if k not in _CONSUMER_ONLY}
         with kafka_errors("configuring the Kafka client"):
-            self._admin = AdminClient(properties | {"logger": LOGGER})
+            self._admin = AdminClient(client_properties(settings))
         self._servers = settings.bootstrap_servers
 
     def topics(self, stream: Stream) -> TopicState:
@@ -86,7 +91,8 @@ class KafkaMetadata:
 
     def offsets_for_time(self, partitions: Iterable[TopicPartition], instant: dt.datetime) -> dict[TopicPartition, int]:
         """Per partition the first offset whose message has a timestamp at or after `instant`; -1 where none has."""
-        milliseconds = max(0, int(instant.timestamp() * 1000))
+        # Rounded up, in integers: the first whole millisecond at or after the instant.
+        milliseconds = max(0, -((_EPOCH - instant) // dt.timedelta(milliseconds=1)))
         found = self._list_offsets(list(partitions), OffsetSpec.for_timestamp(milliseconds))
         return {tp: offset for tp, (offset, _) in found.items()}
 

@@ -21,6 +21,9 @@ from kafka_ingest.settings import Settings
 SILENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.25
 _CONSUME_AT_ONCE = 2_000
+# What a partition that is done may hold beyond its range's end, for when the range grows, before it is paused.
+_HELD_MESSAGES = 2_000
+_HELD_BYTES = 4 * 1024 * 1024
 # What librdkafka may hold beyond the slice in the making, all partitions together.
 _PREFETCH_KBYTES = 96 * 1024
 
@@ -35,6 +38,7 @@ class _Partition:
     """Messages fetched and not yet delivered, in offset order."""
     delivered_to: int = 0
     """Every message below this offset has been fetched: the offset of the last end-of-partition event."""
+    is_paused: bool = False
 
     @property
     def is_done(self) -> bool:
@@ -81,10 +85,13 @@ class RangeReader:
             state = self._partitions.get(wanted.topic_partition)
             if state is not None and state.position == wanted.start:
                 state.end = wanted.end
+                if state.is_paused and state.position < state.end:
+                    with kafka_errors(f"reading {wanted}"):
+                        self._consumer.resume([KafkaTopicPartition(wanted.topic, wanted.partition)])
+                    state.is_paused = False
                 continue
             if state is not None:
-                with kafka_errors(f"reading {wanted}"):
-                    self._consumer.incremental_unassign([KafkaTopicPartition(wanted.topic, wanted.partition)])
+                self._leave(wanted.topic_partition)
             self._partitions[wanted.topic_partition] = _Partition(wanted.start, wanted.end)
             with kafka_errors(f"reading {wanted}"):
                 self._consumer.incremental_assign([KafkaTopicPartition(wanted.topic, wanted.partition, wanted.start)])
@@ -94,10 +101,15 @@ class RangeReader:
         has fetched."""
         wanted = {r.topic_partition: r for r in ranges}
         for tp in [tp for tp in self._partitions if tp not in wanted]:
-            del self._partitions[tp]
-            with kafka_errors(f"leaving {tp}"):
-                self._consumer.incremental_unassign([KafkaTopicPartition(*tp)])
+            self._leave(tp)
         self.read_to(wanted.values())
+
+    def _leave(self, tp: TopicPartition) -> None:
+        state = self._partitions.pop(tp)
+        with kafka_errors(f"leaving {tp}"):
+            if state.is_paused:  # it may be assigned again
+                self._consumer.resume([KafkaTopicPartition(*tp)])
+            self._consumer.incremental_unassign([KafkaTopicPartition(*tp)])
 
     def positions(self) -> dict[TopicPartition, int]:
         """Next offset to deliver of each partition being read."""
@@ -168,20 +180,28 @@ class RangeReader:
         return rows, size, is_full
 
     def _fetch(self, count: int) -> bool:
-        """Get messages from librdkafka's queue into the pending lists. False where nothing came."""
+        """Get messages from librdkafka's queue into the pending lists. False where nothing came that is still to be read:
+        neither errors nor what lies beyond the ranges count against the silence of a partition that is due."""
         with kafka_errors("reading messages"):
             messages = self._consumer.consume(count, _POLL_SECONDS)
+        has_progress = False
+        done: set[TopicPartition] = set()
         for message in messages:
             error = message.error()
-            state = self._partitions.get(TopicPartition(message.topic(), message.partition()))
+            tp = TopicPartition(message.topic(), message.partition())
+            state = self._partitions.get(tp)
             if error is None:
                 if state is not None:
                     state.pending.append(message)
+                    has_progress = has_progress or not state.is_done
+                    if state.is_done:
+                        done.add(tp)
             elif error.code() == KafkaError._PARTITION_EOF:
                 # The end of what a read_committed consumer may see. It may lie below a range's end, where the range was
                 # planned from a newer end than this fetch saw: then more is to come.
-                if state is not None:
-                    state.delivered_to = max(state.delivered_to, message.offset())
+                if state is not None and message.offset() > state.delivered_to:
+                    state.delivered_to = message.offset()
+                    has_progress = has_progress or not state.is_done
             elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
                 raise DataLoss(
                     f"{message.topic()}[{message.partition()}]: Kafka deleted offsets of {ranges_text(self.remaining())} while "
@@ -189,7 +209,18 @@ class RangeReader:
                 )
             elif not error.retriable():
                 raise kafka_error(error, f"reading {message.topic()}[{message.partition()}]@{message.offset()}")
-        return bool(messages)
+        for tp in done:
+            self._pause_if_ahead(tp)
+        return has_progress
+
+    def _pause_if_ahead(self, tp: TopicPartition) -> None:
+        """Keep a partition whose range is done from filling the memory with what lies beyond, while others are read."""
+        state = self._partitions[tp]
+        held = sum(len(message) for message in state.pending)
+        if not state.is_paused and (len(state.pending) >= _HELD_MESSAGES or held >= _HELD_BYTES):
+            with kafka_errors(f"pausing {tp}"):
+                self._consumer.pause([KafkaTopicPartition(*tp)])
+            state.is_paused = True
 
     def _slice(self, starts: dict[TopicPartition, int], taken: dict[TopicPartition, list[Any]]) -> RawSlice:
         ranges = tuple(OffsetRange(*tp, start, self._partitions[tp].position) for tp, start in starts.items())

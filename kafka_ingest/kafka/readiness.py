@@ -94,7 +94,11 @@ def _waiting(state: PartitionState) -> int:
 
 
 def share_rows(partitions: Mapping[TopicPartition, PartitionState], max_rows: int) -> tuple[OffsetRange, ...]:
-    """At most `max_rows` offsets, shared fairly: a partition with little to say leaves its share to the others."""
+    """About `max_rows` offsets, shared fairly: a partition with little to say leaves its share to the others.
+
+    Every waiting partition gets at least one offset, so none is left out for ever by busy ones; with more partitions
+    than `max_rows` that is the whole batch.
+    """
     left = max_rows
     ranges = []
     by_need = sorted(partitions.items(), key=lambda item: _waiting(item[1]))
@@ -107,6 +111,4 @@ def share_rows(partitions: Mapping[TopicPartition, PartitionState], max_rows: in
         elif share or state.position is None:
             ranges.append(OffsetRange(*tp, start, start + share))
         left -= share
-        if left <= 0:
-            break
     return tuple(sorted(ranges))

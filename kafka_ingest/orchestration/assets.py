@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Any
 
 import dagster as dg
 
-from kafka_ingest.orchestration.names import DEAD_LETTERS, dead_letters_key, table_key, topic_key
+from kafka_ingest.orchestration.names import DEAD_LETTERS, dead_letters_key, ledger_key, table_key, topic_key
 from kafka_ingest.orchestration.ops import make_ops, output_names
+from kafka_ingest.sinks.ledger import BATCHES
 from kafka_ingest.sinks.ledger import DEAD_LETTERS as DEAD_LETTERS_TABLE
 from kafka_ingest.streams.model import Model, bound_columns, business_key, is_upsert, table_of
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest.streams.windows import window_format
-
-FRESH_WARN = dt.timedelta(hours=6)
-FRESH_FAIL = dt.timedelta(hours=24)
+from kafka_ingest.streams.windows import window_format, window_of
 
 
 def partitions_of(stream: Stream) -> dg.TimeWindowPartitionsDefinition:
     """Windows by Kafka timestamp, the present one included: live runs load into it."""
     return dg.TimeWindowPartitionsDefinition(
-        start=stream.window_start.astimezone(dt.timezone.utc).strftime(window_format(stream)),
+        start=window_of(stream, stream.window_start, now=stream.window_start),
         fmt=window_format(stream),
         cron_schedule="0 * * * *" if stream.window == "hourly" else "0 0 * * *",
         timezone="UTC",
@@ -40,6 +37,18 @@ def topic_specs(stream: Stream) -> list[dg.AssetSpec]:
         )
         for topic in stream.topic_names
     ]
+
+
+def ledger_spec(stream: Stream) -> dg.AssetSpec:
+    """The ledger as an asset of its own, for the checks that no run of the tables waits for."""
+    return dg.AssetSpec(
+        ledger_key(stream),
+        deps=[topic_key(topic) for topic in stream.topic_names],
+        description="What has been loaded, range by range: `kafka_ingest_offsets` and `kafka_ingest_batches`. Audited daily.",
+        group_name=stream.name,
+        kinds={"mysql"},
+        metadata={"dagster/table_name": BATCHES.name},
+    )
 
 
 def stream_assets(stream: Stream) -> dg.AssetsDefinition:
@@ -82,7 +91,7 @@ def stream_assets(stream: Stream) -> dg.AssetsDefinition:
         group_name=stream.name,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
-    details = {table_key(stream, m): _table_details(m) for m in stream.models}
+    details = {table_key(stream, m): _table_details(stream, m) for m in stream.models}
     return definition.map_asset_specs(
         lambda spec: spec.replace_attributes(**(details.get(spec.key) or _dead_letter_details()))
     )
@@ -92,18 +101,20 @@ def _invocation(ops: dict[str, dg.OpDefinition], name: str) -> dg.NodeInvocation
     return dg.NodeInvocation(ops[name].name, alias=name)
 
 
-def _table_details(model: type[Model]) -> dict[str, Any]:
+def _table_details(stream: Stream, model: type[Model]) -> dict[str, Any]:
     table = table_of(model)
     how = f"one row per {', '.join(business_key(model))}" if is_upsert(model) else "one row per message"
     return {
         "description": (model.__doc__ or "").strip() or f"Table `{table.name}`: {how}.",
         "kinds": {"mysql", "pandas"},
-        "freshness_policy": dg.FreshnessPolicy.time_window(fail_window=FRESH_FAIL, warn_window=FRESH_WARN),
+        "freshness_policy": stream.fresh_fail
+        and dg.FreshnessPolicy.time_window(fail_window=stream.fresh_fail, warn_window=stream.fresh_warn),
         "metadata": {
             "dagster/table_name": table.fullname,
             "dagster/column_schema": dg.TableSchema(
                 [_column(c.name, str(c.type), bool(c.nullable), c.comment) for c in table.columns]
             ),
+            "dagster/column_lineage": _column_lineage(stream, model),
             "fields": dg.MetadataValue.md(_field_table(model)),
             "loads": how,
         },
@@ -112,6 +123,16 @@ def _table_details(model: type[Model]) -> dict[str, Any]:
 
 def _column(name: str, type_: str, nullable: bool, comment: str | None) -> dg.TableColumn:
     return dg.TableColumn(name, type_, description=comment, constraints=dg.TableColumnConstraints(nullable=nullable))
+
+
+def _column_lineage(stream: Stream, model: type[Model]) -> dg.TableColumnLineage:
+    """Which field of the topics' messages each column comes from, for tools that read Dagster's lineage."""
+    return dg.TableColumnLineage(
+        {
+            bound.name: [dg.TableColumnDep(topic_key(topic), ".".join(bound.rule.path)) for topic in stream.topic_names]
+            for bound in bound_columns(model)
+        }
+    )
 
 
 def _field_table(model: type[Model]) -> str:

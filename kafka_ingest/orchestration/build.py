@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import dagster as dg
 
-from kafka_ingest.orchestration.assets import stream_assets, topic_specs
+from kafka_ingest.orchestration.alerts import alert_sensors
+from kafka_ingest.orchestration.assets import ledger_spec, stream_assets, topic_specs
+from kafka_ingest.orchestration.auditing import audit_schedule, stream_audit
 from kafka_ingest.orchestration.checks import stream_checks
+from kafka_ingest.orchestration.example import is_example, items_per_hour, items_per_hour_automation
 from kafka_ingest.orchestration.handover import handover_io_manager
 from kafka_ingest.orchestration.names import STREAM_TAG, job_name
+from kafka_ingest.orchestration.preview import preview_job
+from kafka_ingest.orchestration.replay import replay_job
 from kafka_ingest.orchestration.resources import HANDOVER, INGESTION, IngestionResource
+from kafka_ingest.orchestration.retention import retention_schedule
 from kafka_ingest.orchestration.sensors import stream_sensor
 from kafka_ingest.streams.stream import Stream
 
@@ -18,9 +25,13 @@ from kafka_ingest.streams.stream import Stream
 def build_definitions(streams: Iterable[Stream]) -> dg.Definitions:
     """Everything Dagster needs to run these streams."""
     assets: list[dg.AssetsDefinition | dg.AssetSpec] = []
-    jobs, sensors, checks = [], [], []
+    jobs: list[Any] = []
+    sensors: list[dg.SensorDefinition] = []
+    checks: list[dg.AssetChecksDefinition] = []
+    schedules = []
     topics: dict[dg.AssetKey, dg.AssetSpec] = {}
-    for stream in streams:
+    declared = list(streams)
+    for stream in declared:
         definition = stream_assets(stream)
         assets.append(definition)
         topics |= {spec.key: spec for spec in topic_specs(stream)}
@@ -30,14 +41,23 @@ def build_definitions(streams: Iterable[Stream]) -> dg.Definitions:
             tags={STREAM_TAG: stream.name},
             description=f"Loads stream {stream.name}: Kafka {stream.topic_text} into its tables.",
         )
-        jobs.append(job)
-        checks += stream_checks(stream)
+        jobs += [job, preview_job(stream), replay_job(stream)]
+        assets.append(ledger_spec(stream))
+        checks += [stream_checks(stream), stream_audit(stream)]
         sensors.append(stream_sensor(stream, job))
+    if declared:
+        schedules += [audit_schedule(declared), retention_schedule(declared)]
+        sensors += alert_sensors(declared)
+    if any(is_example(stream) for stream in declared):
+        example = next(stream for stream in declared if is_example(stream))
+        assets.append(items_per_hour(example))
+        sensors.append(items_per_hour_automation(example))
     return dg.Definitions(
         assets=[*topics.values(), *assets],
         asset_checks=checks,
         jobs=jobs,
         sensors=sensors,
+        schedules=schedules,
         resources={INGESTION: IngestionResource(), HANDOVER: handover_io_manager},
         # The ops hand each other frames and connections: one process per run, not one per op.
         executor=dg.in_process_executor,

@@ -10,6 +10,7 @@ import pickle
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,9 @@ class Handover(dg.IOManager):
             shutil.rmtree(self._root / run_id, ignore_errors=True)
         if self._root.exists():
             for old in self._root.iterdir():
-                if old.stat().st_mtime < time.time() - KEPT_SECONDS:
-                    shutil.rmtree(old, ignore_errors=True)
+                with suppress(FileNotFoundError):  # the run of another stream may be tidying up at the same moment
+                    if old.stat().st_mtime < time.time() - KEPT_SECONDS:
+                        shutil.rmtree(old, ignore_errors=True)
 
 
 @dg.io_manager(description="Frames between the ops of a run.")

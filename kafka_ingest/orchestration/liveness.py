@@ -12,6 +12,18 @@ def this_process() -> str:
     return ":".join((socket.gethostname(), _boot_id(), str(os.getpid()), _start_ticks(os.getpid()) or "0"))
 
 
+def process_tag(run_id: str) -> str:
+    """Value of the tag by which a run names the process it runs in. Dagster copies a run's tags to its re-executions, so
+    the run's id is part of it."""
+    return f"{run_id}@{this_process()}"
+
+
+def process_of(tag: str | None, run_id: str) -> str | None:
+    """The process this very run has named; None where it has not yet."""
+    owner, _, process = (tag or "").partition("@")
+    return process if owner == run_id else None
+
+
 def is_alive(process: str) -> bool | None:
     """Whether the process named by `this_process` runs; None where it belongs to another host and cannot be seen."""
     host, boot, pid, start = process.rsplit(":", 3)

@@ -14,13 +14,20 @@ KIND_TAG = "kafka_ingest/kind"
 LIVE_TAG = "kafka_ingest/live"
 """The stream's name on live runs only: what `dagster.yaml` limits to one at a time."""
 RANGES_TAG = "kafka_ingest/ranges"
+UPKEEP_TAG = "kafka_ingest/upkeep"
+"""On runs of the audit and of the retention."""
 PROCESS_TAG = "kafka_ingest/process"
 
 DEAD_LETTERS = "dead_letters"
+LEDGER = "ledger"
 
 
 def job_name(stream: Stream) -> str:
     return f"ingest_{stream.name}"
+
+
+def replay_job_name(stream: Stream) -> str:
+    return f"replay_dead_letters_{stream.name}"
 
 
 def sensor_name(stream: Stream) -> str:
@@ -38,3 +45,8 @@ def table_key(stream: Stream, model: type[Model]) -> dg.AssetKey:
 
 def dead_letters_key(stream: Stream) -> dg.AssetKey:
     return dg.AssetKey([stream.name, DEAD_LETTERS])
+
+
+def ledger_key(stream: Stream) -> dg.AssetKey:
+    """The stream's part of the ledger: what the daily audit checks."""
+    return dg.AssetKey([stream.name, LEDGER])

@@ -17,6 +17,11 @@ class IngestionResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     _ingestion: Ingestion | None = PrivateAttr(default=None)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether this run has asked for its ingestion before, in this process."""
+        return self._ingestion is not None
+
     def of(self, stream: Stream, run_id: str, window_key: str | None) -> Ingestion:
         """The run's ingestion. A run has one stream."""
         if self._ingestion is None:

@@ -12,7 +12,7 @@ from kafka_ingest.engine.observe import observe, oldest_wait_seconds, oldest_win
 from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.kafka.readiness import Due, NotDue, readiness
-from kafka_ingest.orchestration.liveness import is_alive
+from kafka_ingest.orchestration.liveness import is_alive, process_of
 from kafka_ingest.orchestration.names import (
     KIND_TAG,
     LIVE_TAG,
@@ -148,7 +148,7 @@ def _why_dead(record: dg.RunRecord, stream: Stream, now: dt.datetime) -> str | N
     run = record.dagster_run
     if run.status in (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED):
         return None
-    process = run.tags.get(PROCESS_TAG)
+    process = process_of(run.tags.get(PROCESS_TAG), run.run_id)
     age = now.timestamp() - record.create_timestamp.replace(tzinfo=dt.timezone.utc).timestamp()
     if process is None:
         started_age = age if record.start_time is None else now.timestamp() - record.start_time

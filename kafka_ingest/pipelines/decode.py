@@ -2,8 +2,9 @@
 
 Rules (README, "What becomes of a message"):
 - a value is one JSON object in UTF-8; anything else is a dead letter (`decode`);
-- a field of the wrong JSON type is a dead letter; only an integer in a text column is taken, as its digits;
-- a missing field and a JSON null are NULL; a field no model names is skipped;
+- a field of the wrong JSON type is a dead letter; only an integer in a text column is taken, as its digits, and a number
+  written as text in a Numeric column, as many producers keep decimals exact;
+- a missing field and a JSON null are NULL; a field no model names is skipped, and its text is not looked at;
 - of duplicate keys the last counts; nesting deeper than the interpreter's recursion limit is a dead letter;
 - a null value (tombstone) deletes where the model says so, else no route takes it.
 """
@@ -18,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kafka_ingest.pipelines.schema import ROUTE_TYPE, JsonSchema, column_type, json_schema
+from kafka_ingest.pipelines.schema import ROUTE_TYPE, json_schema, model_schema
 from kafka_ingest.pipelines.tombstones import key_schema, parse_keys
 from kafka_ingest.records import DeadLetter, ParsedSlice, RawSlice
-from kafka_ingest.streams.model import Model, bound_columns, deletes_on_tombstone
+from kafka_ingest.streams.model import Model, deletes_on_tombstone
 from kafka_ingest.streams.stream import RouteByField, RouteByHeader, Stream
 
 Numbers = npt.NDArray[np.int64]
@@ -36,7 +37,7 @@ class StreamDecoder:
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._schemas = {model: _model_schema(model, stream.timezone) for model in stream.models}
+        self._schemas = {model: model_schema(model, stream.timezone) for model in stream.models}
         self._keys = {model: key_schema(model) for model in stream.models if deletes_on_tombstone(model)}
         self._envelope = (
             json_schema("message", [(tuple(stream.route_by.path.split(".")), ROUTE_TYPE)])
@@ -206,9 +207,3 @@ def position_columns(raw: RawSlice, numbers: Sequence[int] | Numbers) -> dict[st
         "_kafka_offset": pd.Series(raw.offsets[numbers], index=numbers),
         "_kafka_timestamp": pd.Series(instants, index=numbers),
     }
-
-
-def _model_schema(model: type[Model], timezone: str) -> tuple[JsonSchema, Any]:
-    columns = bound_columns(model, timezone)
-    fields = [(bound.rule.path, column_type(model.__name__, bound)) for bound in columns]
-    return json_schema(model.__name__, fields), columns

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from kafka_ingest.errors import StepError
+from kafka_ingest.pipelines.decode import position_columns
 from kafka_ingest.pipelines.step import Step, StepContext
 from kafka_ingest.pipelines.translate_dates import translate_dates
 from kafka_ingest.pipelines.validate import validate
 from kafka_ingest.records import DeadLetter, ParsedSlice, ranges_text
-from kafka_ingest.streams.model import Model
+from kafka_ingest.streams.model import KAFKA_COLUMNS, Model
 from kafka_ingest.streams.stream import Stream
 
 
@@ -26,18 +27,28 @@ def run_pipeline(parsed: ParsedSlice, stream: Stream) -> ParsedSlice:
     ignored = [parsed.ignored]
     for model, rows in parsed.rows.items():
         context = StepContext(stream=stream.name, model=model, timezone=stream.timezone)
-        frame = rows
+        frame = rows.copy(deep=False)  # a step may assign columns in place; `parsed` keeps its own
         for step in stream.steps if stream.steps is not None else (translate_dates,):
             frame = _run_step(step, frame, context, parsed)
         refused = {d.number for d in context.dead_letters}
         dropped = rows.index.difference(frame.index)
         ignored.append(dropped[~dropped.isin(list(refused))].to_numpy(dtype=np.int64))
-        frame, invalid = validate(frame, model)
+        frame, invalid = validate(_in_position(frame, parsed), model)
         done.dead_letters += _first_each(context.dead_letters + invalid, stream, model)
         if len(frame):
             done.rows[model] = frame
     done.ignored = np.sort(np.concatenate(ignored))
     return done
+
+
+def _in_position(frame: pd.DataFrame, parsed: ParsedSlice) -> pd.DataFrame:
+    """The frame with the positions of its messages, whatever a step did to them: loading a range again, and the highest
+    position of a key, depend on them."""
+    numbers = frame.index.to_numpy(dtype=np.int64)
+    kept = [name for name in KAFKA_COLUMNS if name in frame.columns]  # one a step dropped is an error of the step
+    return frame.set_axis(numbers).assign(
+        **{n: c for n, c in position_columns(parsed.raw, numbers).items() if n in kept}
+    )
 
 
 def _run_step(step: Step, frame: pd.DataFrame, context: StepContext, parsed: ParsedSlice) -> pd.DataFrame:

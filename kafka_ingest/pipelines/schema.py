@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.streams.model import BoundColumn, ExactText
+from kafka_ingest.streams.model import BoundColumn, ExactText, Model, bound_columns
 
 # What each column type takes from JSON. Nothing is guessed: the one conversion is an integer into a text column,
 # which is exact. Longer classes first, as JSON is no Text and Boolean no Integer.
@@ -72,6 +72,13 @@ def json_schema(name: str, fields: Sequence[tuple[tuple[str, ...], tuple[Any, An
         decode=msgspec.json.Decoder(_struct(name, root)).decode,
         paths=tuple(_attributes(root, path) for path, _ in fields),
     )
+
+
+def model_schema(model: type[Model], timezone: str = "UTC") -> tuple[JsonSchema, tuple[BoundColumn, ...]]:
+    """Schema of a model and the columns its paths stand for, in order. Raises ConfigError where it cannot be read."""
+    columns = bound_columns(model, timezone)
+    fields = [(bound.rule.path, column_type(model.__name__, bound)) for bound in columns]
+    return json_schema(model.__name__, fields), columns
 
 
 def column_type(model: str, bound: BoundColumn) -> tuple[Any, Any]:

@@ -3,27 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from kafka_ingest.streams.model import Model, bound_columns, business_key
+from kafka_ingest.errors import ConfigError
+from kafka_ingest.streams.model import ExactText, Model, bound_columns, business_key, integer_bits, table_of
 
 
-def key_schema(model: type[Model]) -> Mapping[str, tuple[str, bool]]:
-    """Business key column → name of its field in a JSON key, and whether it is an integer."""
+@dataclass(frozen=True, slots=True)
+class KeyColumn:
+    """One column of a business key as a tombstone's message key gives it."""
+
+    field: str
+    """Its name in a JSON key."""
+    bits: int | None
+    """Width of an integer column; None for text."""
+    length: int | None
+    """Characters a text column holds."""
+
+
+KeySchema = Mapping[str, KeyColumn]
+
+
+def key_schema(model: type[Model]) -> KeySchema:
+    """Business key column → how a message key gives it. Raises ConfigError for a key column that is no text or integer."""
     keys = business_key(model)
+    for column in table_of(model).primary_key:
+        if not isinstance(column.type, ExactText | sa.Integer):
+            raise ConfigError(
+                f"model {model.__name__}: key column {column.name!r} is no String or integer, so a message key cannot name "
+                "it; change its type, or leave delete_on_tombstone off"
+            )
     return {
-        bound.name: (bound.rule.path[-1], isinstance(bound.column.type, sa.Integer))
+        bound.name: KeyColumn(
+            field=bound.rule.path[-1],
+            bits=integer_bits(bound.column.type),
+            length=bound.column.type.length if isinstance(bound.column.type, ExactText) else None,
+        )
         for bound in bound_columns(model)
         if bound.name in keys
     }
 
 
-def parse_keys(
-    schema: Mapping[str, tuple[str, bool]], keys: Sequence[bytes | None]
-) -> tuple[list[dict[str, Any]], list[str | None]]:
+def parse_keys(schema: KeySchema, keys: Sequence[bytes | None]) -> tuple[list[dict[str, Any]], list[str | None]]:
     """Business keys of those message keys that have one, and for every message key its error or None."""
     found: list[dict[str, Any]] = []
     errors: list[str | None] = []
@@ -36,24 +61,41 @@ def parse_keys(
     return found, errors
 
 
-def _parse_key(schema: Mapping[str, tuple[str, bool]], key: bytes | None) -> dict[str, Any]:
+def _parse_key(schema: KeySchema, key: bytes | None) -> dict[str, Any]:
     if key is None:
         raise ValueError("the message has no key, so nothing says which row to delete")
     try:
         value: Any = msgspec.json.decode(key)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         value = key.decode("utf-8")  # plain text; UnicodeDecodeError is a ValueError
     if not isinstance(value, dict):
         if len(schema) != 1:
-            raise ValueError(f"the key is no JSON object with {', '.join(name for name, _ in schema.values())}")
-        value = {next(iter(schema.values()))[0]: value}
-    return {column: _key_value(value, name, is_integer) for column, (name, is_integer) in schema.items()}
+            raise ValueError(f"the key is no JSON object with {', '.join(each.field for each in schema.values())}")
+        only = next(iter(schema.values()))
+        if only.bits is None and isinstance(value, int | float) and not isinstance(value, bool):
+            value = key.decode("utf-8").strip()  # plain text that reads as a number: 12e5, 1.0, -0
+        value = {only.field: value}
+    return {column: _key_value(value, each) for column, each in schema.items()}
 
 
-def _key_value(fields: Mapping[str, Any], name: str, is_integer: bool) -> int | str:
-    value = fields.get(name)
+def _key_value(fields: Mapping[str, Any], column: KeyColumn) -> int | str:
+    """The key's value, checked as `validate` checks a row's: a key no row can have must not reach the database, where it
+    would fail the batch, or be cut to the key of another row."""
+    value = fields.get(column.field)
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError(f"key field {name!r} is missing or no text or integer")
-    if not is_integer:
-        return str(value)
-    return int(value)
+        raise ValueError(f"key field {column.field!r} is missing or no text or integer")
+    if column.bits is None:
+        text = str(value)
+        text.encode("utf-8")  # a lone surrogate is a UnicodeEncodeError, which is a ValueError
+        if column.length is not None and len(text) > column.length:
+            raise ValueError(
+                f"key field {column.field!r} has {len(text)} characters, and the column holds {column.length}"
+            )
+        return text
+    if isinstance(value, str) and not (value.isascii() and value.removeprefix("-").isdigit()):
+        raise ValueError(f"key field {column.field!r} is no integer: {value[:40]!r}")
+    number = int(value)
+    limit = 1 << (column.bits - 1)
+    if not -limit <= number < limit:
+        raise ValueError(f"key field {column.field!r}: {str(value)[:40]} does not fit {column.bits} bits")
+    return number

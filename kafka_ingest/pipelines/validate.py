@@ -6,11 +6,13 @@ What is checked here is checked for a whole column at once; the slow path runs o
 
 from __future__ import annotations
 
+import datetime as dt
 import decimal
 import math
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -20,13 +22,8 @@ import sqlalchemy as sa
 
 from kafka_ingest.errors import StepError
 from kafka_ingest.records import DeadLetter
-from kafka_ingest.streams.model import KAFKA_COLUMNS, BoundColumn, ExactText, Model, bound_columns
+from kafka_ingest.streams.model import KAFKA_COLUMNS, BoundColumn, ExactText, Model, bound_columns, integer_bits
 
-_INTEGER_BITS: tuple[tuple[type[sa.types.TypeEngine[Any]], int], ...] = (
-    (sa.SmallInteger, 16),
-    (sa.BigInteger, 64),
-    (sa.Integer, 32),
-)
 # Largest values of MySQL's DATETIME (manual, "The DATE, DATETIME, and TIMESTAMP Types").
 _MIN_DATETIME = np.datetime64("1000-01-01T00:00:00", "us")
 _MAX_DATETIME = np.datetime64("9999-12-31T23:59:59.999999", "us")
@@ -42,9 +39,11 @@ def validate(rows: pd.DataFrame, model: type[Model]) -> tuple[pd.DataFrame, list
     errors: Errors = {}
     columns: dict[str, pa.Array] = {}
     numbers = rows.index.to_numpy()
-    for bound in bound_columns(model):
-        if bound.name not in rows.columns:
-            raise StepError(f"model {model.__name__}: a pipeline step dropped column {bound.name!r}")
+    bounds = bound_columns(model)
+    for name in (*(bound.name for bound in bounds), *KAFKA_COLUMNS):
+        if name not in rows.columns:
+            raise StepError(f"model {model.__name__}: a pipeline step dropped column {name!r}")
+    for bound in bounds:
         columns[bound.name] = _column(rows[bound.name], bound, numbers, errors)
     position = {
         "_kafka_topic": _to_arrow(rows["_kafka_topic"], pa.string()),
@@ -65,13 +64,15 @@ def validate(rows: pd.DataFrame, model: type[Model]) -> tuple[pd.DataFrame, list
 def _column(values: pd.Series, bound: BoundColumn, numbers: npt.NDArray[np.int64], errors: Errors) -> pa.Array:
     default = bound.column.default
     if default is not None and default.is_scalar:
-        values = values.where(values.notna(), getattr(default, "arg", None))
+        filler = getattr(default, "arg", None)
+        filled = [filler if _is_missing(value) else value for value in values.tolist()]
+        values = pd.Series(filled, index=values.index, dtype=object)
     convert, arrow_type = _converter(bound)
     array = _convert(values, bound, convert, arrow_type, numbers, errors)
     for bad, explain in _limits(array, bound):
         bad = pc.fill_null(bad, False)
         for at in np.flatnonzero(bad.to_numpy(zero_copy_only=False)).tolist():
-            errors.setdefault(int(numbers[at]), f"{bound.name}: {explain(array[at].as_py())}")
+            errors.setdefault(int(numbers[at]), f"{bound.name}: {explain(array[at])}")
     if not bound.column.nullable and array.null_count:
         for at in np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)).tolist():
             errors.setdefault(int(numbers[at]), f"{bound.name}: missing or null, and the column is NOT NULL")
@@ -86,10 +87,13 @@ def _convert(
     numbers: npt.NDArray[np.int64],
     errors: Errors,
 ) -> pa.Array:
-    if not isinstance(bound.column.type, sa.JSON | sa.Numeric) or isinstance(bound.column.type, sa.Float):
+    is_plain = not isinstance(bound.column.type, sa.JSON | sa.Numeric) or isinstance(bound.column.type, sa.Float)
+    if bound.rule.dates is not None:
+        is_plain = pd.api.types.is_datetime64_any_dtype(values.dtype)  # Arrow would take any integer for microseconds
+    if is_plain:
         try:
             return _to_arrow(values, arrow_type)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, UnicodeEncodeError):
+        except (TypeError, ValueError, OverflowError, pa.ArrowNotImplementedError):
             pass  # some value is not of the column's plain type: look at each
     converted: list[Any] = []
     for number, value in zip(numbers.tolist(), values.tolist(), strict=True):
@@ -102,9 +106,12 @@ def _convert(
 
 
 def _to_arrow(values: pd.Series, arrow_type: pa.DataType) -> pa.Array:
-    if isinstance(values.dtype, np.dtype):
-        return _one_chunk(pa.array(values.to_numpy(), arrow_type, from_pandas=True))
-    return _one_chunk(pa.Array.from_pandas(values, arrow_type))
+    if isinstance(values.dtype, pd.DatetimeTZDtype):
+        values = values.dt.tz_convert("UTC").dt.tz_localize(None)
+    # What pandas makes of a step's values (str, Int64, category …) goes by way of plain objects: from its own types Arrow
+    # casts freely, texts to numbers among them.
+    plain = values.to_numpy() if isinstance(values.dtype, np.dtype) else values.to_numpy(dtype=object)
+    return _one_chunk(pa.array(plain, arrow_type, from_pandas=True))
 
 
 def _one_chunk(array: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -123,8 +130,9 @@ def _converter(bound: BoundColumn) -> tuple[Callable[[Any], Any], pa.DataType]:
         return _to_json, pa.string()
     if isinstance(kind, sa.Boolean):
         return _to_boolean, pa.bool_()
-    if isinstance(kind, sa.Integer):
-        return _to_integer(_bits(kind)), pa.int64()
+    bits = integer_bits(kind)
+    if bits is not None:
+        return _to_integer(bits), pa.int64()
     if isinstance(kind, sa.Float):
         return _to_float, pa.float64()
     if isinstance(kind, sa.Numeric):
@@ -132,27 +140,27 @@ def _converter(bound: BoundColumn) -> tuple[Callable[[Any], Any], pa.DataType]:
     return _to_text, pa.string()
 
 
-def _bits(kind: sa.types.TypeEngine[Any]) -> int:
-    return next(bits for cls, bits in _INTEGER_BITS if isinstance(kind, cls))
-
-
 def _limits(array: pa.Array, bound: BoundColumn) -> list[tuple[Any, Callable[[Any], str]]]:
-    """(mask of bad values, explanation) pairs for the bounds of a column's type."""
+    """(mask of bad values, explanation of an Arrow scalar) pairs for the bounds of a column's type."""
     kind = bound.column.type
-    length = kind.impl_instance.length if isinstance(kind, ExactText) else getattr(kind, "length", None)  # type: ignore[attr-defined]
+    length = kind.length if isinstance(kind, ExactText) else getattr(kind, "length", None)
     if bound.rule.dates is not None:
         bad = pc.or_(
             pc.less(array, pa.scalar(_MIN_DATETIME, pa.timestamp("us"))),
             pc.greater(array, pa.scalar(_MAX_DATETIME, pa.timestamp("us"))),
         )
-        return [(bad, lambda value: f"{value} is outside the years 1000 to 9999")]
+        # As numpy writes it: a datetime ends with the year 9999.
+        return [(bad, lambda v: f"{np.datetime64(v.value, 'us')} is outside the years 1000 to 9999")]
     if isinstance(kind, sa.String | ExactText) and length is not None:
         characters = pc.utf8_length(array)
-        return [(pc.greater(characters, length), lambda v: f"{len(v)} characters, and the column holds {length}")]
-    if isinstance(kind, sa.Integer) and _bits(kind) < 64:
-        limit = 1 << (_bits(kind) - 1)
+        return [
+            (pc.greater(characters, length), lambda v: f"{len(v.as_py())} characters, and the column holds {length}")
+        ]
+    bits = integer_bits(kind)
+    if bits is not None and bits < 64:
+        limit = 1 << (bits - 1)
         bad = pc.or_(pc.less(array, -limit), pc.greater_equal(array, limit))
-        return [(bad, lambda v: f"{v} does not fit {_bits(kind)} bits")]
+        return [(bad, lambda v: f"{v} does not fit {bits} bits")]
     if isinstance(kind, sa.Float):
         return [(pc.invert(pc.is_finite(array)), lambda v: f"{v} is not finite")]
     return []
@@ -168,10 +176,11 @@ def _to_text(value: Any) -> str:
 
 
 def _to_json(value: Any) -> str | None:
-    """JSON text as it came. A JSON null is NULL."""
+    """JSON text as it came, or as a step wrote it; what else a step put there is encoded. A JSON null is NULL."""
     if isinstance(value, str):
         return value
-    text = bytes(value).decode("utf-8")
+    raw = bytes(value) if isinstance(value, msgspec.Raw | bytes) else msgspec.json.encode(value)
+    text = raw.decode("utf-8")
     return None if text in ("", "null") else text
 
 
@@ -185,6 +194,8 @@ def _to_integer(bits: int) -> Callable[[Any], int]:
     limit = 1 << (bits - 1)
 
     def convert(value: Any) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # pandas turns integers to floats where a step leaves a value out
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise TypeError(f"{type(value).__name__} {str(value)[:40]} in an integer column")
         if not -limit <= value < limit:
@@ -212,14 +223,22 @@ def _to_decimal(precision: int, scale: int) -> Callable[[Any], str]:
         number = decimal.Decimal(value if isinstance(value, int | decimal.Decimal) else str(value))
         if not number.is_finite():
             raise ValueError(f"{number} is not finite")
-        _, digits, exponent = number.normalize().as_tuple()
+        # By hand: Decimal.normalize() rounds to 28 digits and overflows beyond the exponents of its context.
+        sign, all_digits, exponent = number.as_tuple()
         assert isinstance(exponent, int)  # noqa: S101  finite, so it is
-        if max(0, -exponent) > scale or len(digits) + exponent > precision - scale:
+        digits = "".join(map(str, all_digits)).lstrip("0")
+        significant = digits.rstrip("0")
+        if not significant:
+            return "0"
+        exponent += len(digits) - len(significant)
+        if max(0, -exponent) > scale or len(significant) + exponent > precision - scale:
             raise ValueError(f"{str(number)[:40]} does not fit DECIMAL({precision},{scale}) without rounding")
-        return f"{number:f}"
+        return f"{decimal.Decimal((sign, tuple(map(int, significant)), exponent)):f}"
 
     return convert
 
 
 def _to_instant(value: Any) -> Any:
+    if isinstance(value, dt.datetime):  # a step's own; translate_dates makes a whole column of instants
+        return value if value.tzinfo is None else value.astimezone(dt.timezone.utc).replace(tzinfo=None)
     raise TypeError(f"{type(value).__name__} {str(value)[:40]!r} is no date; is translate_dates among the steps?")

@@ -72,6 +72,16 @@ class Sink(ABC):
         except sa.exc.SQLAlchemyError as error:
             raise self.translate(error, doing) from error
 
+    @contextmanager
+    def snapshot(self) -> Iterator[sa.Connection]:
+        """A connection whose reads all show the database at one moment, so that ledger and tables can be compared while
+        others load.
+
+        The default is for databases whose transactions already read so.
+        """
+        with self.engine.connect() as connection:
+            yield connection
+
     def close(self) -> None:
         """Close all connections. Idempotent."""
         self.engine.dispose()

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from kafka_ingest.pipelines.decode import position_columns
 from kafka_ingest.records import DeadLetter, Headers, OffsetRange, RawSlice
 from kafka_ingest.sinks.ledger import DEAD_LETTERS, naive_utc
+from kafka_ingest.sinks.ranges import range_conditions
 
 _ERROR_CHARACTERS = 4_000
 # Bodies can be megabytes each; a statement has to stay under the server's max_allowed_packet (64 MiB by default).
@@ -29,21 +30,14 @@ def replace_dead_letters(
     run_id: str,
     now: dt.datetime,
 ) -> None:
-    """Leave exactly `letters` in these ranges: loading a range again forgets what was wrong with it before."""
-    for each in ranges:
-        connection.execute(
-            sa.delete(DEAD_LETTERS).where(
-                DEAD_LETTERS.c.stream == stream,
-                DEAD_LETTERS.c.topic == each.topic,
-                DEAD_LETTERS.c.kafka_partition == each.partition,
-                DEAD_LETTERS.c.kafka_offset >= each.start,
-                DEAD_LETTERS.c.kafka_offset < each.end,
-            )
-        )
+    """Leave exactly `letters` in these ranges: loading a range again forgets what was wrong with it before, and what a
+    replay made of it. Only that a message was published stays known, so that it is not published again."""
+    told = _forget(connection, stream, ranges)
     pending: list[dict[str, Any]] = []
     size = 0
     for letter in sorted(letters, key=lambda one: one.number):
         row = _row(stream, raw, letter, run_id, now)
+        row["published_at"] = told.get((row["topic"], row["kafka_partition"], row["kafka_offset"]))
         weight = len(row["message_value"] or b"") + len(row["message_key"] or b"")
         if pending and size + weight > _BYTES_A_STATEMENT:
             connection.execute(sa.insert(DEAD_LETTERS), pending)
@@ -52,6 +46,21 @@ def replace_dead_letters(
         size += weight
     if pending:
         connection.execute(sa.insert(DEAD_LETTERS), pending)
+
+
+def _forget(
+    connection: sa.Connection, stream: str, ranges: Iterable[OffsetRange]
+) -> dict[tuple[str, int, int], dt.datetime]:
+    """Delete the letters of these ranges; when each of them was published that was."""
+    c = DEAD_LETTERS.c
+    told: dict[tuple[str, int, int], dt.datetime] = {}
+    for condition in range_conditions((c.topic, c.kafka_partition, c.kafka_offset), ranges):
+        mine = sa.and_(c.stream == stream, condition)
+        published = sa.select(c.topic, c.kafka_partition, c.kafka_offset, c.published_at)
+        rows = connection.execute(published.where(mine, c.published_at.is_not(None)))
+        told |= {(r.topic, r.kafka_partition, r.kafka_offset): r.published_at for r in rows}
+        connection.execute(sa.delete(DEAD_LETTERS).where(mine))
+    return told
 
 
 def _row(stream: str, raw: RawSlice, letter: DeadLetter, run_id: str, now: dt.datetime) -> dict[str, Any]:
@@ -66,7 +75,7 @@ def _row(stream: str, raw: RawSlice, letter: DeadLetter, run_id: str, now: dt.da
         "kafka_timestamp": None if stamp is None or stamp != stamp else stamp.to_pydatetime(),
         "route": letter.route,
         "stage": letter.stage,
-        "error": _printable(letter.error),
+        "error": printable(letter.error),
         "message_key": raw.keys[number],
         "message_value": raw.values[number],
         "message_headers": encode_headers(raw.headers[number]),
@@ -75,8 +84,8 @@ def _row(stream: str, raw: RawSlice, letter: DeadLetter, run_id: str, now: dt.da
     }
 
 
-def _printable(text: str) -> str:
-    """Error texts quote the message; what UTF-8 cannot hold is escaped."""
+def printable(text: str) -> str:
+    """An error text as it is stored: it quotes the message, so what UTF-8 cannot hold is escaped, and it is cut."""
     return text[:_ERROR_CHARACTERS].encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -8,6 +8,7 @@ kafka_ingest_dead_letters   messages that could not become rows, with their orig
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,7 @@ BATCHES = sa.Table(
     sa.Column("window_key", sa.String(32), comment="Dagster partition key of the first message"),
     sa.Column("run_id", sa.String(64), nullable=False),
     sa.Column("loaded_at", MICROSECONDS, nullable=False, comment="UTC"),
+    sa.Column("rows_by_table", _TEXT, comment="JSON: row_count by table; NULL in entries of older versions"),
     sa.Index("kafka_ingest_batches_range", "stream", "topic", "kafka_partition", "start_offset"),
     sa.Index("kafka_ingest_batches_run", "run_id"),
     **_OPTIONS,
@@ -81,9 +83,17 @@ DEAD_LETTERS = sa.Table(
     sa.Column("message_headers", _TEXT, comment="JSON: [[name, value in base64 or null], …]"),
     sa.Column("run_id", sa.String(64), nullable=False),
     sa.Column("created_at", MICROSECONDS, nullable=False, comment="UTC"),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0", comment="how often it was replayed"),
+    sa.Column("replayed_at", MICROSECONDS, comment="last replay, UTC"),
+    sa.Column("replay_run_id", sa.String(64)),
+    sa.Column("replay_outcome", sa.String(16), comment="row, delete, ignored; dead_letter or NULL: it still waits"),
+    sa.Column("published_at", MICROSECONDS, comment="to the dead-letter topic, UTC"),
+    sa.Column("publish_error", _TEXT, comment="why the dead-letter topic does not take it"),
     sa.UniqueConstraint(
         "stream", "topic", "kafka_partition", "kafka_offset", name="kafka_ingest_dead_letters_position"
     ),
+    sa.Index("kafka_ingest_dead_letters_outcome", "stream", "replay_outcome"),
+    sa.Index("kafka_ingest_dead_letters_published", "stream", "published_at"),
     **_OPTIONS,
 )
 
@@ -183,6 +193,7 @@ def append_batches(
             "window_key": window_key,
             "run_id": run_id,
             "loaded_at": naive_utc(now),
+            "rows_by_table": json.dumps(dict(c.rows_by_table), sort_keys=True),
         }
         for c in counts
         if c.range.size

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-import sqlalchemy as sa
 
 from kafka_ingest.errors import AccountingError, DeadLetterLimit, OffsetGap
 from kafka_ingest.records import (
@@ -27,16 +21,14 @@ from kafka_ingest.records import (
 from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.dead_letters import replace_dead_letters
-from kafka_ingest.sinks.isolate import write_isolating
-from kafka_ingest.sinks.newest import newest_per_key
-from kafka_ingest.streams.model import Model, business_key, is_upsert, table_of
+from kafka_ingest.sinks.inside import Inside
+from kafka_ingest.sinks.writing import write_tables
+from kafka_ingest.streams.model import is_upsert
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import count_by_window
 
 # Slices smaller than this are not judged by their dead-letter ratio: one bad message of one is not a bad deploy.
 JUDGED_MESSAGES = 100
-
-_ROW, _DELETE, _DEAD, _IGNORED = 1, 2, 3, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +78,8 @@ def load(sink: Sink, parsed: ParsedSlice, kind: BatchKind, context: LoadContext)
             locked = ledger.positions(connection, stream.name, lock=[r.topic_partition for r in parsed.raw.ranges])
             context.at_step("4")
             parts = _admit(parsed, kind, {tp: p.next_offset for tp, p in locked.items()}, stream.name)
-            inside = _Inside(parsed, parts)
-            letters = inside.dead_letters()
-            rows_by_table: dict[str, int] = {}
-            for model in models:
-                rows, deletes = inside.of(parsed.rows.get(model)), inside.of(parsed.deletes.get(model))
-                context.at_step("5")
-                refused = _write_rows(connection, sink, model, rows, deletes, inside.ranges)
-                rows_by_table[table_of(model).name] = (0 if rows is None else len(rows)) - len(refused)
-                context.at_step("6")
-                if deletes is not None and len(deletes):
-                    kept = None if rows is None else rows.drop(index=list(refused))
-                    refused |= _write_deletes(connection, sink, model, newest_per_key(model, kept, deletes)[1])
-                route = next(name for name, routed in stream.routes.items() if routed is model)
-                letters += [DeadLetter(n, "database", error, route) for n, error in refused.items()]
+            inside = Inside(parsed, parts)
+            rows_by_table, letters = write_tables(connection, sink, stream, models, parsed, inside, context.at_step)
             context.at_step("7")
             now = context.now()
             replace_dead_letters(
@@ -108,6 +88,7 @@ def load(sink: Sink, parsed: ParsedSlice, kind: BatchKind, context: LoadContext)
             context.at_step("8")
             counts = inside.counts(letters)
             _judge(counts, letters, stream, parsed)
+            prove_accounting(counts, stream)
             context.at_step("9")
             ledger.append_batches(
                 connection, stream.name, counts, window_key=context.window_key, run_id=context.run_id, now=now
@@ -155,135 +136,6 @@ def _admit(
     return [(each, part_kind) for each, part_kind in parts if each.size]
 
 
-class _Inside:
-    """The messages of a slice that are inside the admitted ranges, and what becomes of each."""
-
-    def __init__(self, parsed: ParsedSlice, parts: list[tuple[OffsetRange, BatchKind]]) -> None:
-        self._parsed = parsed
-        self._parts = parts
-        self.ranges = [each for each, _ in parts]
-        raw = parsed.raw
-        self._part = np.full(len(raw), -1, dtype=np.int64)
-        by_partition = {r.topic_partition: i for i, r in enumerate(raw.ranges)}
-        for number, (each, _) in enumerate(parts):
-            own = raw.range_index == by_partition[each.topic_partition]
-            self._part[own & (raw.offsets >= each.start) & (raw.offsets < each.end)] = number
-        self._all = bool((self._part >= 0).all())
-
-    def of(self, frame: pd.DataFrame | None) -> pd.DataFrame | None:
-        """The frame's rows that are inside."""
-        if frame is None or self._all:
-            return frame
-        return frame[self._part[frame.index.to_numpy(dtype=np.int64)] >= 0]
-
-    def dead_letters(self) -> list[DeadLetter]:
-        return [letter for letter in self._parsed.dead_letters if self._part[letter.number] >= 0]
-
-    def counts(self, letters: list[DeadLetter]) -> list[RangeCounts]:
-        """Per admitted range what became of its messages; the absent offsets are counted from what Kafka delivered."""
-        raw = self._parsed.raw
-        outcome = np.zeros(len(raw), dtype=np.int8)
-        for frame in self._parsed.rows.values():
-            outcome[frame.index.to_numpy(dtype=np.int64)] = _ROW
-        for frame in self._parsed.deletes.values():
-            outcome[frame.index.to_numpy(dtype=np.int64)] = _DELETE
-        outcome[self._parsed.ignored] = _IGNORED
-        outcome[[letter.number for letter in letters]] = _DEAD
-        counts = []
-        for number, (each, kind) in enumerate(self._parts):
-            members = np.flatnonzero(self._part == number)
-            by_outcome = np.bincount(outcome[members], minlength=5)
-            stamps = raw.timestamps_ms[members]
-            stamps = stamps[stamps >= 0]
-            counts.append(
-                RangeCounts(
-                    range=each,
-                    kind=kind,
-                    rows=int(by_outcome[_ROW]),
-                    deletes=int(by_outcome[_DELETE]),
-                    dead_letters=int(by_outcome[_DEAD]),
-                    ignored=int(by_outcome[_IGNORED]),
-                    absent=self._absent(each, len(members)),
-                    min_timestamp_ms=_bounded(stamps.min()) if len(stamps) else None,
-                    max_timestamp_ms=_bounded(stamps.max()) if len(stamps) else None,
-                )
-            )
-        return counts
-
-    def _absent(self, each: OffsetRange, delivered: int) -> int:
-        """The reader's own count where the whole range is loaded, so that accounting compares two sources."""
-        raw = self._parsed.raw
-        return raw.absent[raw.ranges.index(each)] if each in raw.ranges else each.size - delivered
-
-    def timestamps_ms(self) -> npt.NDArray[np.int64]:
-        return self._parsed.raw.timestamps_ms[self._part >= 0]
-
-    def latency_seconds(self, now: dt.datetime) -> tuple[float | None, float | None]:
-        """p50 and p95 from Kafka timestamp to now, of the live messages that have one."""
-        live = [number for number, (_, kind) in enumerate(self._parts) if kind == "live"]
-        stamps = self._parsed.raw.timestamps_ms[np.isin(self._part, live)]
-        stamps = stamps[stamps >= 0]
-        if not len(stamps):
-            return None, None
-        p50, p95 = np.percentile(now.timestamp() - stamps / 1000.0, [50, 95])
-        return float(p50), float(p95)
-
-
-# Kafka takes any 64-bit timestamp; a DATETIME ends with the year 9999.
-_MAX_LEDGER_TIMESTAMP_MS = 253_402_300_799_999
-
-
-def _bounded(milliseconds: Any) -> int:
-    return min(int(milliseconds), _MAX_LEDGER_TIMESTAMP_MS)
-
-
-def _write_rows(
-    connection: sa.Connection,
-    sink: Sink,
-    model: type[Model],
-    rows: pd.DataFrame | None,
-    deletes: pd.DataFrame | None,
-    ranges: list[OffsetRange],
-) -> dict[int, str]:
-    """Rows the database refused. An append table's range is emptied first, so that loading it again replaces it."""
-    if is_upsert(model):
-        refused: dict[int, str] = {}
-        while rows is not None and len(rows):
-            newest, _ = newest_per_key(model, rows, deletes)
-            if not len(newest):
-                break
-            now = write_isolating(connection, newest, lambda part: sink.upsert(connection, model, part))
-            refused |= now
-            if not now:
-                break
-            # A refused message counts for nothing, so its key falls to the message before it, as it would have, had that
-            # one come in a slice of its own. Only these keys are written again.
-            keys = list(business_key(model))
-            again = pd.MultiIndex.from_frame(rows.loc[list(now), keys].astype(object))
-            rows = rows[pd.MultiIndex.from_frame(rows[keys].astype(object)).isin(again)].drop(index=list(now))
-        return refused
-    table = table_of(model)
-    for each in ranges:
-        connection.execute(
-            sa.delete(table).where(
-                table.c["_kafka_topic"] == each.topic,
-                table.c["_kafka_partition"] == each.partition,
-                table.c["_kafka_offset"] >= each.start,
-                table.c["_kafka_offset"] < each.end,
-            )
-        )
-    if rows is None or not len(rows):
-        return {}
-    return write_isolating(connection, rows, lambda part: sink.insert(connection, model, part))
-
-
-def _write_deletes(connection: sa.Connection, sink: Sink, model: type[Model], deletes: pd.DataFrame) -> dict[int, str]:
-    """Deletes the database refused: by a trigger, or a row elsewhere that refers to this one."""
-    if not len(deletes):
-        return {}
-    return write_isolating(connection, deletes, lambda part: sink.delete(connection, model, part))
-
-
 def _judge(counts: list[RangeCounts], letters: list[DeadLetter], stream: Stream, parsed: ParsedSlice) -> None:
     messages = sum(c.range.size - c.absent for c in counts)
     limit = stream.max_dead_letter_ratio
@@ -294,6 +146,10 @@ def _judge(counts: list[RangeCounts], letters: list[DeadLetter], stream: Stream,
             f"over the limit of {limit:.0%}; nothing was loaded. First: {parsed.raw.position(first.number)}: {first.error}. "
             "Fix the model or the producer, or raise max_dead_letter_ratio."
         )
+
+
+def prove_accounting(counts: Iterable[RangeCounts], stream: Stream) -> None:
+    """Raises AccountingError where a range does not add up."""
     for each in counts:
         if each.accounted != each.range.size:
             raise AccountingError(

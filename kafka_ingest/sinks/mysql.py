@@ -136,11 +136,19 @@ class MySQLSink(Sink):
         """A named lock of the session (MySQL manual, "Locking Functions"); it goes with the connection if we die."""
         name = f"kafka_ingest:{hashlib.sha256(str(connection.engine.url.database).encode()).hexdigest()[:32]}"
         if not connection.exec_driver_sql("SELECT GET_LOCK(%s, %s)", (name, ONLY_ONE_TIMEOUT_SECONDS)).scalar():
-            raise DatabaseUnavailable(f"another run has been preparing tables for {ONLY_ONE_TIMEOUT_SECONDS} s; it is retried")
+            raise DatabaseUnavailable(
+                f"another run has been preparing tables for {ONLY_ONE_TIMEOUT_SECONDS} s; it is retried"
+            )
         try:
             yield
         finally:
             connection.exec_driver_sql("SELECT RELEASE_LOCK(%s)", (name,))
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sa.Connection]:
+        """The first read fixes the moment (MySQL manual, "Consistent Nonlocking Reads"); nothing is locked."""
+        with self.engine.connect() as connection:
+            yield connection.execution_options(isolation_level="REPEATABLE READ")
 
     def begin_load(self, connection: sa.Connection, models: Sequence[type[Model]]) -> None:
         """Empty staging tables for upserts. Before the transaction: a server that enforces GTID consistency refuses

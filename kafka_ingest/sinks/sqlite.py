@@ -66,7 +66,8 @@ class SQLiteSink(Sink):
         original = getattr(error, "orig", None)
         name = getattr(original, "sqlite_errorname", "") or ""
         text = f"{doing}: {original or type(error).__name__} ({name or 'SQLite'})"
-        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        # Python 3.10 gives no error code, only the text.
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or str(original).endswith("is locked"):
             return DatabaseUnavailable(f"{text}. Another process writes to the file; it is retried.")
         if "no such column" in str(original) or "no such table" in str(original):
             return SchemaMismatch(f"{text}. The table was altered or dropped under us; run again to create it.")

@@ -9,7 +9,7 @@ from sqlalchemy.schema import CreateColumn
 
 from kafka_ingest.errors import SchemaMismatch
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.ledger import create_ledger
+from kafka_ingest.sinks.ledger import METADATA, create_ledger
 from kafka_ingest.streams.model import MICROSECONDS, TOPIC_TYPE, Model, deletes_on_tombstone, table_of
 from kafka_ingest.streams.stream import Stream
 
@@ -17,11 +17,18 @@ from kafka_ingest.streams.stream import Stream
 def prepare_tables(sink: Sink, stream: Stream) -> None:
     """Make the ledger and the stream's tables fit. Idempotent; DDL, so outside any transaction.
 
+    The ledger's tables get what this version adds to them, whatever the stream says of its own.
+
     Raises SchemaMismatch with the statements to run where an existing table lacks columns and the stream does not `evolve`.
     """
     doing = f"preparing the tables of stream {stream.name}"
     with sink.errors(doing), sink.engine.connect() as connection, sink.only_one(connection):
         create_ledger(connection)
+        for own in METADATA.sorted_tables:
+            for statement in _missing_columns(connection, own):
+                connection.execute(sa.text(statement))
+            for index in own.indexes:
+                index.create(connection, checkfirst=True)
         connection.commit()
         for model in stream.models:
             table = table_of(model)
@@ -31,14 +38,29 @@ def prepare_tables(sink: Sink, stream: Stream) -> None:
             connection.commit()
             statements = _missing_columns(connection, table)
             if statements and not stream.evolve:
-                raise SchemaMismatch(
-                    f"table {table.name} lacks {len(statements)} column(s) of model {model.__name__}. Run\n  "
-                    + ";\n  ".join(statements)
-                    + ";\nor declare the stream with evolve=True."
-                )
+                raise SchemaMismatch(_lacks(model, statements))
             for statement in statements:
                 connection.execute(sa.text(statement))
             connection.commit()
+
+
+def explain_missing_columns(connection: sa.Connection, stream: Stream) -> str | None:
+    """What `prepare_tables` would refuse, without changing anything; None where it would not."""
+    for model in stream.models:
+        table = table_of(model)
+        if not stream.evolve and sa.inspect(connection).has_table(table.name, schema=table.schema):
+            statements = _missing_columns(connection, table)
+            if statements:
+                return _lacks(model, statements)
+    return None
+
+
+def _lacks(model: type[Model], statements: Sequence[str]) -> str:
+    return (
+        f"table {table_of(model).name} lacks {len(statements)} column(s) of model {model.__name__}. Run\n  "
+        + ";\n  ".join(statements)
+        + ";\nor declare the stream with evolve=True."
+    )
 
 
 def _missing_columns(connection: sa.Connection, table: sa.Table) -> list[str]:
@@ -50,6 +72,15 @@ def _missing_columns(connection: sa.Connection, table: sa.Table) -> list[str]:
         for column in table.columns
         if column.name.lower() not in existing
     ]
+
+
+def fits(connection: sa.Connection, model: type[Model]) -> bool:
+    """Whether a model's table is there with all its columns. Reads only."""
+    tables = [table_of(model), *([tombstone_table(model)] if deletes_on_tombstone(model) else [])]
+    inspector = sa.inspect(connection)
+    return all(inspector.has_table(t.name, schema=t.schema) for t in tables) and not _missing_columns(
+        connection, tables[0]
+    )
 
 
 def tombstone_table(model: type[Model]) -> sa.Table:

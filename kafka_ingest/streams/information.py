@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, Integer, String, Text
+from sqlalchemy import JSON, Boolean, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped
 
 from kafka_ingest.streams.model import AppendModel, UpsertModel, date_field, field
@@ -19,6 +19,8 @@ class Information(AppendModel):
     """A news item as crawled: every message is a row."""
 
     __tablename__ = "information"
+    # What is built on the table by time of arrival reads this (orchestration/example.py).
+    __table_args__ = (Index("information_arrival", "_kafka_timestamp"),)
 
     id: Mapped[str] = field(String(64), index=True)
     title: Mapped[str] = field(String(500))

@@ -152,6 +152,8 @@ def field(
     column: anything `sqlalchemy.orm.mapped_column` takes.
     """
     instance = type_() if isinstance(type_, type) else type_
+    if isinstance(instance, sa.Float) and instance.precision is None:
+        instance = sa.Double()  # MySQL's FLOAT has four bytes, and would silently cut the digits of a JSON number
     if primary_key and isinstance(instance, sa.String) and not isinstance(instance, sa.Text):
         instance = ExactText(instance.length)
     if primary_key:

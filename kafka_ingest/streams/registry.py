@@ -6,9 +6,11 @@ import importlib
 import os
 import pkgutil
 from collections.abc import Iterable, Mapping
+from itertools import combinations
 
 import kafka_ingest.streams
 from kafka_ingest.errors import ConfigError
+from kafka_ingest.streams.model import table_of
 from kafka_ingest.streams.stream import Stream
 
 
@@ -35,6 +37,7 @@ def declared_streams(modules: Iterable[str] | None = None) -> dict[str, Stream]:
             if streams.setdefault(stream.name, stream) is not stream:
                 raise ConfigError(f"two streams are named {stream.name!r}")
     check_groups(streams)
+    check_tables(streams)
     return streams
 
 
@@ -49,12 +52,28 @@ def _streams_in(name: str) -> Iterable[Stream]:
 
 def check_groups(streams: Mapping[str, Stream]) -> None:
     """Streams that read one topic must not share a consumer group: they would overwrite each other's offsets."""
-    seen: dict[tuple[str | None, str], str] = {}
+    for one, other in combinations(streams.values(), 2):
+        if one.group_id != other.group_id:
+            continue
+        # Two different patterns may still meet in a topic; only the cluster knows.
+        shared = [t for t in one.topic_names if other.takes_topic(t) or t in other.topic_names]
+        shared += [t for t in other.topic_names if one.takes_topic(t)]
+        if shared:
+            raise ConfigError(
+                f"streams {one.name} and {other.name} both read {shared[0]!r} with one consumer group; "
+                "give one of them a group_id of its own"
+            )
+
+
+def check_tables(streams: Mapping[str, Stream]) -> None:
+    """A table belongs to one stream: two would replace each other's ranges, and neither ledger would account for it."""
+    owners: dict[str, str] = {}
     for stream in streams.values():
-        for topic in stream.topic_names:
-            other = seen.setdefault((stream.group_id, topic), stream.name)
-            if other != stream.name:
+        for model in stream.models:
+            table = table_of(model).fullname
+            owner = owners.setdefault(table.lower(), stream.name)  # table names do not differ by case on every system
+            if owner != stream.name:
                 raise ConfigError(
-                    f"streams {other} and {stream.name} both read {topic!r} with one consumer group; "
-                    "give one of them a group_id of its own"
+                    f"streams {owner} and {stream.name} both load table {table!r}; read both topics with one stream, or "
+                    "give one of them a model with a table of its own"
                 )

@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Literal
 
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.pipelines.dates import DateRule
-from kafka_ingest.streams.model import Model, bound_columns, deletes_on_tombstone
+from kafka_ingest.streams.model import Model, deletes_on_tombstone, table_of
 
 if TYPE_CHECKING:
     from kafka_ingest.pipelines.step import Step
 
+# The ledger's tables, and the asset that stands beside a stream's tables.
+_OWN_TABLES = frozenset(
+    {"dead_letters", "ledger", "kafka_ingest_offsets", "kafka_ingest_batches", "kafka_ingest_dead_letters"}
+)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,9 @@ class Stream:
     timezone: IANA zone of dates without one.
     max_dead_letter_ratio: over this part of a slice's messages (0 to 1; slices under 100 messages are not judged) the
            slice fails instead, so that a bad deploy does not drain a topic into dead letters.
+    warn_dead_letter_ratio: over this part an asset check warns; nothing is held up.
+    fresh_warn, fresh_fail: a table that got nothing for this long is marked stale in the UI; `fresh_fail=None` for topics
+           that may rest.
     evolve: add missing columns to existing tables instead of failing.
     window: time partition of the assets, by Kafka timestamp; `window_start` is the first one.
     """
@@ -105,9 +113,15 @@ class Stream:
     unrouted: Literal["dead_letter", "ignore"] = "dead_letter"
     on_data_loss: Literal["fail", "skip"] = "fail"
     max_dead_letter_ratio: float = 0.5
+    warn_dead_letter_ratio: float = 0.1
+    fresh_warn: dt.timedelta = dt.timedelta(hours=6)
+    fresh_fail: dt.timedelta | None = dt.timedelta(hours=24)
     evolve: bool = False
     window: Literal["hourly", "daily"] = "hourly"
     window_start: dt.datetime = dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)
+    dead_letter_topic: str | None = None
+    """Kafka topic that dead letters are also published to, at least once, with the `__connect.errors.*` headers that Kafka
+    Connect gives its own."""
     group_id: str | None = None
     """Consumer group of this stream; `KAFKA_GROUP_ID` where None. Streams that share a topic need groups of their own."""
 
@@ -121,17 +135,40 @@ class Stream:
                 re.compile(self.topic_text)
             except re.error as error:
                 raise ConfigError(f"stream {self.name}: topic pattern {self.topic_text!r}: {error}") from error
+        if self.dead_letter_topic is not None:
+            if not _TOPIC.fullmatch(self.dead_letter_topic):
+                raise ConfigError(f"stream {self.name}: dead_letter_topic {self.dead_letter_topic!r} is no topic name")
+            if self.takes_topic(self.dead_letter_topic):
+                raise ConfigError(
+                    f"stream {self.name} reads its own dead_letter_topic {self.dead_letter_topic!r}, so a dead letter would "
+                    "come round for ever; choose another topic"
+                )
         if not self.routes:
             raise ConfigError(f"stream {self.name}: routes is empty; map a message type to a model")
-        if not 0 <= self.max_dead_letter_ratio <= 1:
-            raise ConfigError(f"stream {self.name}: max_dead_letter_ratio is {self.max_dead_letter_ratio}, not 0 to 1")
+        for name in ("max_dead_letter_ratio", "warn_dead_letter_ratio"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"stream {self.name}: {name} is {getattr(self, name)}, not 0 to 1")
+        # Dagster takes no window under a minute, and none to warn that is not shorter than the one to fail.
+        if self.fresh_fail is not None and not dt.timedelta(minutes=1) <= self.fresh_warn < self.fresh_fail:
+            raise ConfigError(
+                f"stream {self.name}: fresh_warn={self.fresh_warn} must be at least a minute and less than "
+                f"fresh_fail={self.fresh_fail}"
+            )
         for name in ("start", "window_start"):
             value = getattr(self, name)
             if isinstance(value, dt.datetime) and value.tzinfo is None:
                 raise ConfigError(f"stream {self.name}: {name}={value} needs a time zone")
         DateRule(timezone=self.timezone)  # refuses an unknown zone
+        # Imported here because they import this package.
+        from kafka_ingest.pipelines.schema import model_schema
+        from kafka_ingest.pipelines.tombstones import key_schema
+
         for model in self.models:
-            bound_columns(model)
+            model_schema(model)  # refuses what cannot be loaded
+            if deletes_on_tombstone(model):
+                key_schema(model)
+            if table_of(model).name in _OWN_TABLES:
+                raise ConfigError(f"stream {self.name}: table name {table_of(model).name!r} is taken; choose another")
         if sum(deletes_on_tombstone(m) for m in self.models) > 1 and isinstance(self.route_by, RouteByField):
             raise ConfigError(
                 f"stream {self.name}: a tombstone has no field to route by, so only one model may delete on tombstones; "

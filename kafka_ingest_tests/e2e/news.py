@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -244,8 +244,15 @@ class Truth:
                 self.announcement[message.row[1]["id"]] = (position, message.row[1])
 
 
-def produce(bootstrap_servers: str, topic: str, messages: Iterator[News], truth: Truth) -> None:
-    """Send the messages and note where each came to stand."""
+def produce(
+    bootstrap_servers: str,
+    topic: str,
+    messages: Iterator[News],
+    truth: Truth,
+    *,
+    timestamp_ms: Callable[[int], int] = lambda _number: 0,
+) -> None:
+    """Send the messages and note where each came to stand. `timestamp_ms` gives message number n its Kafka timestamp; 0: now."""
     producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 5, "enable.idempotence": True})
     failed: list[str] = []
 
@@ -258,13 +265,14 @@ def produce(bootstrap_servers: str, topic: str, messages: Iterator[News], truth:
 
         return report
 
-    for message in messages:
+    for number, message in enumerate(messages):
         producer.produce(
             topic,
             message.value,
             message.key,
             partition=message.partition,
             headers=message.headers,
+            timestamp=timestamp_ms(number),
             on_delivery=delivered(message),
         )
         producer.poll(0)

@@ -100,8 +100,8 @@ FORMATS: list[tuple[str, timedelta]] = [
     ("%Y-%m-%dT%H:%M:%SZ", SECOND),
 ]
 
-walls = st.datetimes(datetime(1001, 1, 1), datetime(9998, 12, 31))  # noqa: DTZ001 (wall clocks)
-recent_walls = st.datetimes(datetime(1900, 1, 2), datetime(2100, 12, 30))  # noqa: DTZ001
+walls = st.datetimes(datetime(1001, 1, 1), datetime(9998, 12, 31))
+recent_walls = st.datetimes(datetime(1900, 1, 2), datetime(2100, 12, 30))
 zones = st.sampled_from(ZONES)
 
 
@@ -121,9 +121,9 @@ def read_all(values: list[Any], rule: DateRule) -> list[Any]:
 
 
 @given(wall=walls, zone=zones)
-@example(wall=datetime(2024, 3, 10, 2, 30), zone="America/New_York")  # noqa: DTZ001
-@example(wall=datetime(2024, 11, 3, 1, 30), zone="America/New_York")  # noqa: DTZ001
-@example(wall=datetime(2024, 10, 6, 2, 15, 1, 1), zone="Australia/Lord_Howe")  # noqa: DTZ001
+@example(wall=datetime(2024, 3, 10, 2, 30), zone="America/New_York")
+@example(wall=datetime(2024, 11, 3, 1, 30), zone="America/New_York")
+@example(wall=datetime(2024, 10, 6, 2, 15, 1, 1), zone="Australia/Lord_Howe")
 def test_every_written_wall_clock_is_read_back_in_every_zone(wall: datetime, zone: str) -> None:
     got = read_all([write(wall) for write, _ in WALLS], DateRule(timezone=zone))
     assert got == [utc(cut(wall, unit), zone) for _, unit in WALLS]
@@ -151,14 +151,14 @@ def test_an_instant_with_offset_is_read_the_same_whatever_the_rules_zone(
     assert got == [(cut(wall, unit) - timedelta(minutes=minutes)) for _, unit in ZONED]
 
 
-@given(wall=st.datetimes(datetime(1976, 8, 29), datetime(2261, 12, 31)), zone=zones)  # noqa: DTZ001
+@given(wall=st.datetimes(datetime(1976, 8, 29), datetime(2261, 12, 31)), zone=zones)
 def test_every_epoch_is_read_back_whatever_the_rules_zone(wall: datetime, zone: str) -> None:
     at = wall.replace(tzinfo=timezone.utc)
     got = read_all([write(at) for write, _ in EPOCHS], DateRule(timezone=zone))
     assert got == [cut(wall, unit) for _, unit in EPOCHS]
 
 
-@given(wall=st.datetimes(datetime(1700, 1, 1), datetime(2241, 12, 31)), zone=zones)  # noqa: DTZ001
+@given(wall=st.datetimes(datetime(1700, 1, 1), datetime(2241, 12, 31)), zone=zones)
 def test_an_epoch_as_a_float_is_read_back_as_long_as_a_float_holds_microseconds(wall: datetime, zone: str) -> None:
     seconds = wall.replace(tzinfo=timezone.utc).timestamp()
     if not 19_000_000 <= seconds < 21_010_000:
@@ -178,7 +178,7 @@ def slow_iso(
 ) -> Any:
     """What the fields mean, by Python's datetime alone; None when they mean nothing."""
     try:
-        start = datetime(year, month, day, minute=minute, second=min(second, 59))  # noqa: DTZ001
+        start = datetime(year, month, day, minute=minute, second=min(second, 59))
         if hour > 24 or second > 60 or (hour == 24 and (minute or second)):
             return None
         wall = start + timedelta(hours=hour, seconds=second == 60)
@@ -221,7 +221,7 @@ def test_eight_digits_with_the_year_of_a_date_are_that_date_or_an_error(number: 
         except ValueError:
             expected = None
     else:
-        expected = datetime(1970, 1, 1) + number * SECOND  # noqa: DTZ001
+        expected = datetime(1970, 1, 1) + number * SECOND
     assert [None if pd.isna(instant) else instant for instant in translated.instants] == [expected] * 3
 
 

@@ -1,0 +1,110 @@
+"""Replay: the original bytes of dead letters through today's code, each at most once a run. No Dagster and no Kafka here."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import sqlalchemy as sa
+
+from kafka_ingest.errors import ConfigError
+from kafka_ingest.pipelines.decode import StreamDecoder
+from kafka_ingest.pipelines.pipeline import run_pipeline
+from kafka_ingest.sinks import letters
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.letters import Letter, LetterFilter
+from kafka_ingest.sinks.load import LoadContext
+from kafka_ingest.sinks.replay import ReplayResult, raw_slice_of, replay_slice
+from kafka_ingest.sinks.tables import prepare_tables
+from kafka_ingest.streams.stream import Stream
+
+# A slice's letters may lie scattered over the log, each a range of its own in the ledger, so slices are small.
+SLICE_ROWS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayPlan:
+    """What a replay would take: the letters that wait now and answer to the filter."""
+
+    stream: Stream
+    where: letters.Condition
+    letters: int
+    left_out: Mapping[str, int]
+    """Topic the stream no longer reads → its letters, which are left alone."""
+
+
+def plan_replay(
+    sink: Sink, stream: Stream, wanted: LetterFilter, *, run_id: str, limit: int | None = None
+) -> ReplayPlan:
+    """Looks only. Letters recorded later, and those this run has replayed before (where its op is tried again), are not
+    part of it; `limit` counts the latter too.
+
+    Raises ConfigError where the letters asked for are all of topics the stream no longer reads.
+    """
+    wanted = replace(wanted, stream=stream.name, status="waiting")
+    with sink.errors(f"looking for dead letters of stream {stream.name}"), sink.engine.connect() as connection:
+        if not letters.has_letters_table(connection):
+            return ReplayPlan(stream, sa.false(), 0, {})
+        where = letters.conditions(wanted)
+        where = sa.and_(where, letters.up_to(letters.last_id(connection, where)), letters.not_tried_by(run_id))
+        by_topic = letters.count_by_topic(connection, where)
+        tried = letters.count(connection, letters.tried_by(run_id)) if limit is not None else 0
+    foreign = {topic: number for topic, number in by_topic.items() if not stream.takes_topic(topic)}
+    own = [topic for topic in by_topic if topic not in foreign]
+    if foreign:
+        named = sorted(foreign.keys() & set(wanted.topics))
+        if named or not own:
+            raise ConfigError(
+                f"stream {stream.name} no longer reads topic {', '.join(named or sorted(foreign))}, so nothing says what its "
+                f"dead letters should become; it reads {stream.topic_text}. Add the topic to the stream, or read them with "
+                "`kafka-ingest dead-letters show --raw`."
+            )
+        where = letters.conditions(replace(wanted, topics=tuple(own))) & where
+    number = sum(by_topic[topic] for topic in own)
+    return ReplayPlan(stream, where, number if limit is None else min(number, max(0, limit - tried)), foreign)
+
+
+def replay(
+    sink: Sink,
+    plan: ReplayPlan,
+    *,
+    run_id: str,
+    dry_run: bool = False,
+    now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.timezone.utc),
+    at_step: Callable[[str], None] = lambda _step: None,
+) -> Iterator[ReplayResult]:
+    """Replay the plan's letters, slice by slice, each its own transaction.
+
+    1. make the ledger and the tables fit (not in a dry run)
+    2. read the next letters, bounded by rows and bytes, in order of their ids; the end where none is left
+    3. decode them and run the stream's steps, outside any transaction
+    4. `sinks.replay.replay_slice`: apply and mark them, in one; back to 2
+
+    A crash anywhere loses at most the slice in hand, whose letters still wait. A letter that fails again waits again, with
+    its new error; one that became a row, a delete or ignored is never taken again. `max_dead_letter_ratio` does not apply.
+
+    Raises SchemaMismatch, StepError, and what `sinks.replay.replay_slice` raises.
+    """
+    stream = plan.stream
+    if not plan.letters:
+        return
+    if not dry_run:
+        prepare_tables(sink, stream)  # 1
+    decoder = StreamDecoder(stream)
+    context = LoadContext(stream, run_id, now=now, at_step=at_step)
+    left, after_id = plan.letters, 0
+    while left > 0 and (found := _next(sink, plan, after_id, left)):  # 2
+        after_id = max(letter.id for letter in found)
+        found.sort(key=lambda letter: (letter.topic_partition, letter.kafka_offset))
+        parsed = run_pipeline(decoder.decode(raw_slice_of(found)), stream)  # 3
+        result = replay_slice(sink, parsed, found, plan.where, context, dry_run=dry_run)  # 4
+        left -= len(result.letters)
+        yield result
+
+
+def _next(sink: Sink, plan: ReplayPlan, after_id: int, left: int) -> list[Letter]:
+    policy = plan.stream.batch
+    rows = min(left, policy.max_rows, SLICE_ROWS)
+    with sink.errors(f"reading dead letters of stream {plan.stream.name}"), sink.engine.connect() as connection:
+        return letters.next_slice(connection, plan.where, after_id=after_id, max_rows=rows, max_bytes=policy.max_bytes)

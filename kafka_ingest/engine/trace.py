@@ -1,0 +1,255 @@
+"""From a row back to where it came from: Kafka position → ledger entries → Dagster runs. Reads only."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from kafka_ingest.errors import ConfigError
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.ledger import BATCHES, DEAD_LETTERS
+from kafka_ingest.sinks.letters import waiting
+from kafka_ingest.sinks.tables import tombstone_table
+from kafka_ingest.streams.model import Model, business_key, deletes_on_tombstone, is_upsert, table_of
+from kafka_ingest.streams.stream import Stream
+
+_POSITION = re.compile(r"(?P<topic>[A-Za-z0-9._@-]{1,280})\[(?P<partition>[0-9]{1,9})\]@(?P<offset>[0-9]{1,18})")
+_PAIR = re.compile(r"(?P<column>[^=\s]+)=(?P<value>.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a message stands."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: dt.datetime | None = None
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedBy:
+    """A ledger entry that covers a position."""
+
+    start: int
+    end: int
+    kind: str
+    window: str | None
+    run_id: str
+    loaded_at: dt.datetime
+    rows: int
+    dead_letters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """One message and what became of it."""
+
+    fate: str
+    """`row`, `tombstone`, `dead_letter`, or `no_row`: loaded, but not a row of this table now."""
+    position: Position
+    key: Mapping[str, Any] | None
+    """The business key's columns; None where the table has none or the message is no row."""
+    error: str | None
+    """Why a dead letter is one."""
+    loads: tuple[LoadedBy, ...]
+    """Every load of this position, the newest first; the first of them made what there is now."""
+
+
+def stream_of_table(streams: Mapping[str, Stream], name: str) -> tuple[Stream, type[Model]]:
+    """Who loads a table. Raises ConfigError where nobody declared it."""
+    tables = {table_of(m).fullname.lower(): (s, m) for s in streams.values() for m in s.models}
+    found = tables.get(name.lower())
+    if found is None:
+        raise ConfigError(f"no stream loads a table {name!r}; tables: {', '.join(sorted(tables))}")
+    return found
+
+
+def trace(sink: Sink, stream: Stream, model: type[Model], key: str, *, limit: int = 20) -> list[Traced]:
+    """What `key` names, at most `limit` of it, in order of position; empty where there is nothing of that name.
+
+    key: `topic[partition]@offset`, or `column=value` (several, comma-separated, must all hold), or the value of a
+    business key of one column.
+
+    Raises ConfigError for a key that fits neither the table nor any of these, and the database's errors.
+    """
+    table = table_of(model)
+    match = _POSITION.fullmatch(key)
+    with sink.errors(f"tracing {key} in {table.name}"), sink.engine.connect() as connection:
+        if not sa.inspect(connection).has_table(BATCHES.name):
+            return []
+        if match is not None:
+            position = Position(match["topic"], int(match["partition"]), int(match["offset"]))
+            return [_at(connection, stream, model, position)]
+        wanted = _wanted(model, key)
+        found = [_row(connection, stream, model, r) for r in _rows(connection, table, wanted, limit)]
+        if not found and deletes_on_tombstone(model) and set(wanted) == set(business_key(model)):
+            found = [
+                _row(connection, stream, model, r, "tombstone")
+                for r in _rows(connection, tombstone_table(model), wanted, limit)
+            ]
+        return found
+
+
+def _rows(connection: sa.Connection, table: sa.Table, wanted: Mapping[str, Any], limit: int) -> list[Any]:
+    order = [table.c[n] for n in ("_kafka_topic", "_kafka_partition", "_kafka_offset")]
+    query = sa.select(table).where(*(table.c[n] == v for n, v in wanted.items())).order_by(*order).limit(limit)
+    return list(connection.execute(query).mappings())
+
+
+def _wanted(model: type[Model], key: str) -> dict[str, Any]:
+    """Column → value."""
+    table = table_of(model)
+    names = business_key(model)
+    pairs = _pairs(table, key)
+    if pairs is not None:
+        return pairs
+    if len(names) == 1:
+        return {names[0]: _value(table.c[names[0]], key)}
+    how = " and ".join(f"{n}=…" for n in names) if names else "column=value"
+    raise ConfigError(f"{key!r} names nothing in table {table.name}: give {how}, or topic[partition]@offset")
+
+
+def _pairs(table: sa.Table, key: str) -> dict[str, Any] | None:
+    """`a=1,b=2`; a comma that no column name follows belongs to the value. None where the text is no such thing."""
+    parts: list[list[str]] = []
+    for piece in key.split(","):
+        match = _PAIR.fullmatch(piece)
+        if match is not None and match["column"] in table.c:
+            parts.append([match["column"], match["value"]])
+        elif parts:
+            parts[-1][1] += "," + piece
+        else:
+            return None
+    return {name: _value(table.c[name], text) for name, text in parts}
+
+
+def _value(column: sa.Column[Any], text: str) -> Any:
+    """The text as the column's type."""
+    try:
+        kind = column.type.python_type
+    except NotImplementedError:
+        kind = str
+    readers: dict[type, Callable[[str], Any]] = {int: int, float: float, dt.datetime: _instant, bool: _boolean}
+    try:
+        return readers.get(kind, str)(text)
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is no {kind.__name__}, which column {column.name} holds") from error
+
+
+def _instant(text: str) -> dt.datetime:
+    found = dt.datetime.fromisoformat(text)
+    return found if found.tzinfo is None else found.astimezone(dt.timezone.utc).replace(tzinfo=None)
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("0", "1", "true", "false"):
+        raise ValueError(text)
+    return text.lower() in ("1", "true")
+
+
+def _row(connection: sa.Connection, stream: Stream, model: type[Model], row: Any, fate: str = "row") -> Traced:
+    stamp = row["_kafka_timestamp"]
+    position = Position(
+        row["_kafka_topic"], row["_kafka_partition"], row["_kafka_offset"], None if stamp is None else _utc(stamp)
+    )
+    key = {n: row[n] for n in business_key(model)} if is_upsert(model) else None
+    return Traced(fate, position, key, None, _loads(connection, stream, position))
+
+
+def _at(connection: sa.Connection, stream: Stream, model: type[Model], position: Position) -> Traced:
+    """What stands at a position: a row, a dead letter, or neither."""
+    table, letters = table_of(model), DEAD_LETTERS.c
+    names = zip(("_kafka_topic", "_kafka_partition", "_kafka_offset"), position_values(position), strict=True)
+    rows = _rows(connection, table, dict(names), 1)
+    if rows:
+        return _row(connection, stream, model, rows[0])
+    letter = connection.execute(
+        sa.select(letters.stage, letters.error, letters.kafka_timestamp).where(
+            waiting(),
+            letters.stream == stream.name,
+            letters.topic == position.topic,
+            letters.kafka_partition == position.partition,
+            letters.kafka_offset == position.offset,
+        )
+    ).first()
+    loads = _loads(connection, stream, position)
+    if letter is None:
+        return Traced("no_row", position, None, None, loads)
+    stamp = None if letter.kafka_timestamp is None else _utc(letter.kafka_timestamp)
+    at = Position(*position_values(position), stamp)
+    return Traced("dead_letter", at, None, f"{letter.stage}: {letter.error}", loads)
+
+
+def position_values(position: Position) -> tuple[str, int, int]:
+    return position.topic, position.partition, position.offset
+
+
+def _loads(connection: sa.Connection, stream: Stream, position: Position) -> tuple[LoadedBy, ...]:
+    c = BATCHES.c
+    rows = connection.execute(
+        sa.select(BATCHES)
+        .where(
+            c.stream == stream.name,
+            c.topic == position.topic,
+            c.kafka_partition == position.partition,
+            c.start_offset <= position.offset,
+            c.end_offset > position.offset,
+        )
+        .order_by(c.id.desc())
+    )
+    return tuple(
+        LoadedBy(
+            r.start_offset,
+            r.end_offset,
+            r.kind,
+            r.window_key,
+            r.run_id,
+            _utc(r.loaded_at),
+            r.row_count,
+            r.dead_letter_count,
+        )
+        for r in rows
+    )
+
+
+def _utc(naive: dt.datetime) -> dt.datetime:
+    return naive.replace(tzinfo=dt.timezone.utc)
+
+
+def as_document(traced: Traced, table: str, link: Callable[[str], str | None]) -> dict[str, Any]:
+    """For programs."""
+    stamp = traced.position.timestamp
+    return {
+        "table": table,
+        "fate": traced.fate,
+        "key": None if traced.key is None else json.loads(json.dumps(dict(traced.key), default=str)),
+        "topic": traced.position.topic,
+        "partition": traced.position.partition,
+        "offset": traced.position.offset,
+        "timestamp": None if stamp is None else stamp.isoformat(),
+        "error": traced.error,
+        "loads": [
+            {
+                "kind": each.kind,
+                "start_offset": each.start,
+                "end_offset": each.end,
+                "window": each.window,
+                "loaded_at": each.loaded_at.isoformat(),
+                "rows": each.rows,
+                "dead_letters": each.dead_letters,
+                "run_id": each.run_id,
+                "run_url": link(each.run_id),
+            }
+            for each in traced.loads
+        ],
+    }

@@ -1,0 +1,195 @@
+"""Alerts to a webhook: failed runs, failed checks, lag, dead letters. One when it begins, one when it ends.
+
+Defined only where `KAFKA_INGEST_ALERT_WEBHOOK` is set. A sensor of our own and not Dagster's run-failure sensor: that one
+moves on past a run whose alert could not be sent.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import dagster as dg
+import sqlalchemy as sa
+
+from kafka_ingest.cli.errors import redact
+from kafka_ingest.engine.alerting import Reading, over_limit, tell_changes
+from kafka_ingest.engine.observe import observe
+from kafka_ingest.engine.webhook import post
+from kafka_ingest.errors import KafkaIngestError
+from kafka_ingest.kafka.metadata import KafkaMetadata
+from kafka_ingest.orchestration.auditing import AUDIT_JOB, audit_checks
+from kafka_ingest.orchestration.checks import run_checks
+from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG, job_name
+from kafka_ingest.orchestration.retention import RETENTION_JOB
+from kafka_ingest.settings import Operations, Settings, from_environment, operations
+from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.sinks.ledger import DEAD_LETTERS
+from kafka_ingest.sinks.letters import waiting
+from kafka_ingest.streams.stream import Stream
+
+TICK_SECONDS = 30
+# Runs that ended this long before the last one seen are looked at again: they may have been stored out of order.
+OVERLAP_SECONDS = 60.0
+# A sensor that is new, or was off, does not tell of what failed days ago.
+FIRST_LOOK_SECONDS = 600.0
+_ERROR_CHARACTERS = 500
+_RUNS_A_TICK = 200
+
+
+@cache
+def _clients() -> tuple[Settings, KafkaMetadata, Sink]:
+    """Kept between ticks: opening them costs more than a tick does."""
+    settings = from_environment()
+    return settings, KafkaMetadata(settings), open_sink(settings.database_url)
+
+
+def alert_sensors(streams: Sequence[Stream]) -> list[dg.SensorDefinition]:
+    """The alert sensor, or none where no webhook is set."""
+    return [alerts_sensor(streams)] if operations().alert_webhook else []
+
+
+def alerts_sensor(streams: Sequence[Stream]) -> dg.SensorDefinition:
+    """Looks twice a minute. The cursor holds what fires, so nothing is told twice; what could not be sent is tried again."""
+
+    @dg.sensor(
+        name="alerts",
+        minimum_interval_seconds=TICK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="POSTs to KAFKA_INGEST_ALERT_WEBHOOK when runs or checks fail, or lag or dead letters exceed their limit.",
+    )
+    def sense(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        now = dt.datetime.now(dt.timezone.utc)
+        wanted = operations()
+        url = wanted.alert_webhook
+        if url is None:
+            return dg.SensorResult(skip_reason="KAFKA_INGEST_ALERT_WEBHOOK is not set", cursor=context.cursor)
+        state = json.loads(context.cursor or "{}")
+        firing: set[str] = set(state.get("firing", ()))
+        ends: dict[str, float] = dict(state.get("ends", {}))
+        since = max(ends.values(), default=now.timestamp() - FIRST_LOOK_SECONDS + OVERLAP_SECONDS) - OVERLAP_SECONDS
+        runs = list(run_readings(context.instance, streams, wanted, ends, since))
+        notes = []
+        # Runs first, one by one: how far they were told decides where the next look begins.
+        told, error = tell_changes(firing, (reading for reading, _ in runs), lambda d: post(url, _stamped(d, now)))
+        for reading, end in runs[:told]:
+            ends[reading.name] = end
+        if error is None:
+            others, trouble = _limits_and_checks(context.instance, streams, wanted, firing)
+            notes += trouble
+            _, error = tell_changes(firing, others, lambda d: post(url, _stamped(d, now)))
+        if error is not None:
+            notes.append(str(error))
+        fires = f"firing: {', '.join(sorted(firing))}" if firing else "nothing is wrong"
+        cursor = json.dumps({"firing": sorted(firing), "ends": ends}, sort_keys=True)
+        return dg.SensorResult(skip_reason="; ".join([fires, *notes]), cursor=cursor)
+
+    return sense
+
+
+def _stamped(document: Mapping[str, object], now: dt.datetime) -> dict[str, object]:
+    return {**document, "at": now.isoformat(timespec="seconds")}
+
+
+def run_readings(
+    instance: dg.DagsterInstance,
+    streams: Iterable[Stream],
+    wanted: Operations,
+    ends: Mapping[str, float],
+    since: float,
+) -> Iterator[tuple[Reading, float]]:
+    """Runs of this code location that have ended since the last one told of each kind, in the order they ended."""
+    names = {s.name for s in streams}
+    jobs = {job_name(s) for s in streams} | {AUDIT_JOB, RETENTION_JOB} | {f"ingest_{n}" for n in names}
+    records = instance.get_run_records(
+        dg.RunsFilter(
+            statuses=[dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE],
+            updated_after=dt.datetime.fromtimestamp(since, dt.timezone.utc),
+        ),
+        order_by="update_timestamp",
+        ascending=True,
+        limit=_RUNS_A_TICK,
+    )
+    for record in sorted(records, key=lambda r: r.end_time or 0.0):
+        run, end = record.dagster_run, record.end_time or 0.0
+        if run.job_name not in jobs and run.tags.get(STREAM_TAG) not in names:
+            continue
+        kind = run.tags.get(KIND_TAG, "live")
+        name = f"run:{run.job_name}" + ("" if kind == "live" else f":{kind}")
+        if end <= ends.get(name, 0.0):
+            continue
+        failed = run.status is dg.DagsterRunStatus.FAILURE
+        error = _why(instance, run.run_id) if failed else None
+        said = f"run {run.run_id[:8]} of {run.job_name} failed: {error}" if failed else f"{run.job_name} succeeds again"
+        details = {"job": run.job_name, "stream": run.tags.get(STREAM_TAG), "run_id": run.run_id, "error": error}
+        yield Reading(name, failed, said, details | {"url": wanted.run_link(run.run_id)}), end
+
+
+def _why(instance: dg.DagsterInstance, run_id: str) -> str:
+    """The failed step's own error, or what ended the run; no secret in it."""
+    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    for entry in instance.all_logs(run_id, of_type=kinds):
+        event = entry.dagster_event
+        if event is None:
+            continue
+        data: Any = event.event_specific_data
+        failure = getattr(data, "user_failure_data", None)
+        text = getattr(failure, "description", None) or getattr(getattr(data, "error", None), "message", None)
+        return redact(str(text or event.message or "no reason given").strip())[:_ERROR_CHARACTERS]
+    return "no reason given"
+
+
+def _limits_and_checks(
+    instance: dg.DagsterInstance, streams: Iterable[Stream], wanted: Operations, firing: set[str]
+) -> tuple[list[Reading], list[str]]:
+    """The readings, and what could not be looked at: that state stays as it was."""
+    readings, trouble = [], []
+    for stream in streams:
+        try:
+            if wanted.alert_lag is not None:
+                settings, metadata, sink = _clients()
+                lag = observe(stream, metadata, sink, settings).lag
+                readings.append(_limit_reading(stream, "lag", lag, wanted.alert_lag, firing, "messages wait"))
+            if wanted.alert_dead_letters is not None:
+                limit = wanted.alert_dead_letters
+                kept = _dead_letters(_clients()[2], stream, limit)
+                readings.append(_limit_reading(stream, "dead_letters", kept, limit, firing, "dead letters wait"))
+        except KafkaIngestError as error:
+            trouble.append(redact(f"{type(error).__name__}: {error}"))
+        readings += _check_readings(instance, stream)
+    return readings, trouble
+
+
+def _limit_reading(stream: Stream, what: str, value: int, limit: int, firing: set[str], words: str) -> Reading:
+    name = f"{what}:{stream.name}"
+    is_bad = over_limit(value, limit, was_over=name in firing)
+    counted = f"more than {value - 1}" if what == "dead_letters" and value > limit else str(value)
+    text = f"stream {stream.name}: {counted} {words} (limit {limit})"
+    return Reading(name, is_bad, text, {"stream": stream.name, "value": value, "limit": limit})
+
+
+def _dead_letters(sink: Sink, stream: Stream, limit: int) -> int:
+    """Dead letters that wait for somebody, counted to one more than the limit at most."""
+    mine = sa.and_(DEAD_LETTERS.c.stream == stream.name, waiting())
+    some = sa.select(DEAD_LETTERS.c.kafka_offset).where(mine).limit(limit + 1).subquery()
+    with sink.errors("counting dead letters"), sink.engine.connect() as connection:
+        if not sa.inspect(connection).has_table(DEAD_LETTERS.name):
+            return 0
+        return int(connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
+
+
+def _check_readings(instance: dg.DagsterInstance, stream: Stream) -> Iterator[Reading]:
+    """Checks whose last evaluation failed; those that only warn are for the UI."""
+    checks = {c.key: c for c in [*run_checks(stream), *audit_checks(stream)]}
+    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(checks))
+    for key, record in records.items():
+        evaluation = record.evaluation if record.status.value in ("SUCCEEDED", "FAILED") else None
+        if evaluation is None:
+            continue
+        failed = not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR
+        where = key.to_user_string()
+        text = f"check {where} failed. {checks[key].advice}" if failed else f"check {where} passes again"
+        yield Reading(f"check:{where}", failed, text, {"stream": stream.name, "check": where, "run_id": record.run_id})

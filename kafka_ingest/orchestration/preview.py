@@ -1,0 +1,97 @@
+"""The job that says what a backfill would do: one op over `engine.dry_run`. It writes nothing but its own metadata."""
+
+# No `from __future__ import annotations` here: Dagster reads the op's annotations as they stand.
+import json
+import time
+from typing import Any
+
+import dagster as dg
+
+from kafka_ingest.engine.dry_run import Forecast, dry_run
+from kafka_ingest.engine.pace import PROGRESS_TAG, Pace
+from kafka_ingest.errors import ConfigError, PermanentError
+from kafka_ingest.kafka.metadata import KafkaMetadata
+from kafka_ingest.orchestration.assets import partitions_of
+from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG
+from kafka_ingest.orchestration.ops import PROGRESS_SECONDS, PlanConfig, op_errors, requested
+from kafka_ingest.records import ranges_text
+from kafka_ingest.settings import from_environment
+from kafka_ingest.sinks.base import open_sink
+from kafka_ingest.streams.stream import Stream
+
+
+def preview_job_name(stream: Stream) -> str:
+    return f"preview_{stream.name}"
+
+
+def preview_job(stream: Stream) -> dg.JobDefinition:
+    """`preview_<stream>`: the same config and windows as a backfill's; the result is the op's metadata."""
+
+    @dg.op(
+        name=f"{stream.name}_dry_run",
+        description="Reads the ranges and compares them with the tables: rows that a backfill would add, change, leave or "
+        "remove, and dead letters.",
+    )
+    def run(context: dg.OpExecutionContext, config: PlanConfig) -> None:
+        told = time.monotonic()
+
+        def on_progress(done: int, total: int) -> None:
+            nonlocal told
+            if time.monotonic() - told >= PROGRESS_SECONDS or done >= total:
+                told = time.monotonic()
+                context.instance.add_run_tags(context.run_id, {PROGRESS_TAG: Pace(done, total).tag})
+
+        settings = from_environment()
+        with op_errors(context):
+            sink = open_sink(settings.database_url)
+            try:
+                metadata = KafkaMetadata(settings)
+                ranges, kind = requested(context, config, stream, metadata, sink)
+                if kind == "live":
+                    raise ConfigError(
+                        "a preview is of a backfill: choose a window with kind=backfill, or give times, offsets or ranges"
+                    )
+                forecast = dry_run(
+                    stream, ranges, metadata=metadata, sink=sink, settings=settings, on_progress=on_progress
+                )
+            finally:
+                sink.close()
+            context.add_output_metadata(_metadata(forecast))
+            context.log.info(f"Nothing was written. {json.dumps(forecast.as_dict()['tables'])}")
+            if forecast.failure is not None:
+                raise PermanentError(f"The backfill would fail: {forecast.failure}")
+
+    @dg.job(
+        name=preview_job_name(stream),
+        partitions_def=partitions_of(stream),
+        tags={STREAM_TAG: stream.name, KIND_TAG: "preview"},
+        description=f"Says what a backfill of stream {stream.name} would change, and writes nothing.",
+    )
+    def preview() -> None:
+        run()
+
+    return preview
+
+
+def _metadata(forecast: Forecast) -> dict[str, Any]:
+    lines = ["| table | added | changed | unchanged | removed |", "|---|---:|---:|---:|---:|"]
+    lines += [
+        f"| {name} | {t.added:,} | {t.changed:,} | {t.unchanged:,} | {t.removed:,} |"
+        for name, t in forecast.tables.items()
+    ]
+    letters = [f"- `{d.position}` {d.stage}: {_plain(d.error)}" for d in forecast.first_dead_letters]
+    return {
+        "would_change": dg.MetadataValue.md("\n".join(lines)),
+        "messages": forecast.messages,
+        "dead_letters": sum(forecast.dead_letters.values()),
+        "dead_letters_now": forecast.dead_letters_now,
+        "first_dead_letters": dg.MetadataValue.md("\n".join(letters) or "none"),
+        "not_loaded_before": forecast.live_offsets,
+        "ranges": ranges_text(forecast.ranges),
+        "details": dg.MetadataValue.json(forecast.as_dict()),
+    }
+
+
+def _plain(text: str) -> str:
+    """An error's text as Markdown shows it: it quotes the message."""
+    return "`" + text.replace("`", "'").replace("\n", " ")[:300] + "`"

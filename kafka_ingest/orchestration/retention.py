@@ -1,0 +1,86 @@
+"""Daily upkeep: old runs out of Dagster's storage, old ledger entries merged."""
+
+# No `from __future__ import annotations` here: Dagster reads the annotations of an op as they stand.
+
+import datetime as dt
+from collections.abc import Iterable
+
+import dagster as dg
+
+from kafka_ingest.engine.compaction import compact_ledger
+from kafka_ingest.orchestration.names import STREAM_TAG, UPKEEP_TAG
+from kafka_ingest.orchestration.ops import op_errors
+from kafka_ingest.orchestration.pruning import prune_runs
+from kafka_ingest.settings import from_environment, operations
+from kafka_ingest.sinks.base import open_sink
+from kafka_ingest.streams.stream import Stream
+
+RETENTION_JOB = "kafka_ingest_retention"
+RETENTION_CRON = "30 3 * * *"
+# A first execution on an old instance must end too; what is left is for the next day.
+MOST_RUNS = 20_000
+RUNS_SECONDS = 1_200.0
+LEDGER_SECONDS = 300.0
+
+
+def retention_schedule(streams: Iterable[Stream]) -> dg.ScheduleDefinition:
+    """The upkeep job, daily. It is on by default; KAFKA_INGEST_RETENTION_DAYS=0 makes it do nothing."""
+    named = list(streams)
+
+    @dg.op(description="Merges ledger entries older than the retention: fewer, with the same sums, still without gaps.")
+    def compact_ledgers(context: dg.OpExecutionContext) -> dt.datetime:
+        days = operations().retention_days
+        before = dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=days)
+        if not days:
+            context.log.info("KAFKA_INGEST_RETENTION_DAYS=0: everything is kept.")
+            return before
+        removed = looked = 0
+        with op_errors(context):
+            sink = open_sink(from_environment().database_url)
+            try:
+                for stream in named:
+                    found = compact_ledger(sink, stream, before=before, seconds=LEDGER_SECONDS)
+                    context.log.info(
+                        f"stream {stream.name}: {found.entries_removed} of {found.entries_before} old ledger entries merged "
+                        f"into others{'' if found.finished else '; time was up, the next day goes on'}"
+                    )
+                    looked, removed = looked + found.entries_before, removed + found.entries_removed
+            finally:
+                sink.close()
+        context.add_output_metadata({"entries_looked_at": looked, "entries_removed": removed})
+        return before
+
+    @dg.op(description="Deletes runs older than the retention that nothing known of an asset hangs on.")
+    def prune_old_runs(context: dg.OpExecutionContext, before: dt.datetime) -> None:
+        if not operations().retention_days:
+            return
+        found = prune_runs(
+            context.instance,
+            [{STREAM_TAG: [s.name for s in named]}, {UPKEEP_TAG: ["audit", "retention"]}],
+            context.repository_def.asset_graph.asset_check_keys,
+            before=before,
+            most=MOST_RUNS,
+            seconds=RUNS_SECONDS,
+            say=context.log.info,
+        )
+        context.log.info(
+            f"{found.deleted} runs deleted; old runs kept: {found.kept or 'none'}"
+            f"{'' if found.finished else '; the limit was reached, the next day goes on'}"
+        )
+        context.add_output_metadata({"runs_deleted": found.deleted, **{f"kept: {k}": n for k, n in found.kept.items()}})
+
+    @dg.job(
+        name=RETENTION_JOB,
+        description="Deletes old runs from Dagster's storage and merges old ledger entries (KAFKA_INGEST_RETENTION_DAYS).",
+        tags={UPKEEP_TAG: "retention"},
+        executor_def=dg.in_process_executor,
+    )
+    def retention() -> None:
+        prune_old_runs(compact_ledgers())
+
+    return dg.ScheduleDefinition(
+        name=f"{RETENTION_JOB}_daily",
+        job=retention,
+        cron_schedule=RETENTION_CRON,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )

@@ -1,0 +1,120 @@
+"""What the target tables hold now, for comparison with what a load would write. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from kafka_ingest.records import OffsetRange
+from kafka_ingest.sinks.ledger import DEAD_LETTERS
+from kafka_ingest.sinks.letters import waiting
+from kafka_ingest.sinks.tables import tombstone_table
+from kafka_ingest.streams.model import KAFKA_COLUMNS, Model, business_key, deletes_on_tombstone, table_of
+
+# FLOAT of MySQL and MariaDB has 24 bits up to this precision (MySQL manual, "Floating-Point Types").
+_SINGLE_PRECISION = 24
+
+Columns = dict[str, list[Any]]
+"""Values by column name, row by row."""
+
+
+def is_single_float(kind: sa.types.TypeEngine[Any], dialect: str) -> bool:
+    """Whether the database keeps a column of this type in four bytes."""
+    is_double = isinstance(kind, sa.Double) or (getattr(kind, "precision", None) or 0) > _SINGLE_PRECISION
+    return isinstance(kind, sa.Float) and not is_double and dialect in ("mysql", "mariadb")
+
+
+class ExistingRows:
+    """Rows of one model's table as they stand. A table that does not exist is empty; a column it lacks is NULL."""
+
+    def __init__(self, connection: sa.Connection, model: type[Model]) -> None:
+        self._connection = connection
+        self._model = model
+        self._table = table_of(model)
+        inspector = sa.inspect(connection)
+        self._exists = inspector.has_table(self._table.name, schema=self._table.schema)
+        known = inspector.get_columns(self._table.name, schema=self._table.schema) if self._exists else []
+        present = {c["name"].lower() for c in known}
+        self.names = [c.name for c in self._table.columns]
+        self._selected = [
+            _readable(c, connection.dialect.name) if c.name.lower() in present else sa.null().label(c.name)
+            for c in self._table.columns
+        ]
+        self._graves = tombstone_table(model) if deletes_on_tombstone(model) else None
+        if self._graves is not None and not inspector.has_table(self._graves.name, schema=self._graves.schema):
+            self._graves = None
+
+    def in_range(self, wanted: OffsetRange) -> Columns:
+        """Rows of these positions, in order of offset."""
+        t = self._table.c
+        where = _position(t, wanted)
+        return self._columns(sa.select(*self._selected).where(where).order_by(t["_kafka_offset"]))
+
+    def of_keys(self, keys: Sequence[tuple[Any, ...]]) -> Columns:
+        """Rows of these business keys."""
+        return self._columns(sa.select(*self._selected).where(self._keyed(self._table, keys)))
+
+    def tombstones_of_keys(self, keys: Sequence[tuple[Any, ...]]) -> Columns:
+        """Business keys and positions of the tombstones of these keys."""
+        names = [*business_key(self._model), *KAFKA_COLUMNS]
+        if self._graves is None:
+            return {name: [] for name in names}
+        graves = self._graves
+        query = sa.select(*(graves.c[n] for n in names)).where(self._keyed(graves, keys))
+        return _by_column(names, self._connection.execute(query))
+
+    def _keyed(self, table: sa.Table, keys: Sequence[tuple[Any, ...]]) -> sa.ColumnElement[bool]:
+        columns = [table.c[name] for name in business_key(self._model)]
+        if len(columns) == 1:
+            return columns[0].in_([key[0] for key in keys])
+        return sa.tuple_(*columns).in_(keys)
+
+    def _columns(self, query: sa.Select[Any]) -> Columns:
+        return _by_column(self.names, self._connection.execute(query) if self._exists else [])
+
+
+def count_dead_letters(connection: sa.Connection, stream: str, ranges: Iterable[OffsetRange]) -> int:
+    """Dead letters that wait in these ranges."""
+    if not sa.inspect(connection).has_table(DEAD_LETTERS.name):
+        return 0
+    found = 0
+    for each in ranges:
+        c = DEAD_LETTERS.c
+        where = sa.and_(
+            c.stream == stream,
+            c.topic == each.topic,
+            c.kafka_partition == each.partition,
+            c.kafka_offset >= each.start,
+            c.kafka_offset < each.end,
+            waiting(),
+        )
+        found += int(connection.execute(sa.select(sa.func.count()).select_from(DEAD_LETTERS).where(where)).scalar_one())
+    return found
+
+
+def _position(columns: Any, wanted: OffsetRange) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        columns["_kafka_topic"] == wanted.topic,
+        columns["_kafka_partition"] == wanted.partition,
+        columns["_kafka_offset"] >= wanted.start,
+        columns["_kafka_offset"] < wanted.end,
+    )
+
+
+def _readable(column: sa.Column[Any], dialect: str) -> sa.ColumnElement[Any]:
+    """The column as an expression whose value is exact: JSON and decimals as text, single floats with all their digits."""
+    if isinstance(column.type, sa.JSON):
+        return sa.type_coerce(column, sa.Text).label(column.name)
+    if is_single_float(column.type, dialect):
+        # Shown with six digits, unless it is part of an expression of doubles.
+        return (sa.type_coerce(column, sa.Double) + sa.literal_column("0e0", sa.Double)).label(column.name)
+    if isinstance(column.type, sa.Numeric) and not isinstance(column.type, sa.Float):
+        return sa.cast(column, sa.String).label(column.name)
+    return column
+
+
+def _by_column(names: Sequence[str], rows: Iterable[Any]) -> Columns:
+    columns = list(zip(*rows, strict=True))
+    return {name: list(columns[i]) if columns else [] for i, name in enumerate(names)}

@@ -1,0 +1,46 @@
+"""Offset ranges as SQL conditions, in as few statements as a server handles well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from kafka_ingest.records import OffsetRange, TopicPartition
+
+# Values of one IN list: few round trips, and far below every server's limit (SQLite's is 32,766 parameters).
+IN_VALUES = 1_000
+
+Position = tuple[sa.ColumnElement[Any], sa.ColumnElement[Any], sa.ColumnElement[Any]]
+"""The columns of topic, Kafka partition and offset."""
+
+
+def range_conditions(columns: Position, ranges: Iterable[OffsetRange]) -> Iterator[sa.ColumnElement[bool]]:
+    """Conditions that together hold exactly for these ranges, one statement each.
+
+    Ranges of a single offset, of which a replay has many, are put together as lists per Kafka partition.
+    """
+    topic, partition, offset = columns
+    single: dict[TopicPartition, list[int]] = {}
+    for each in ranges:
+        if each.size == 1:
+            single.setdefault(each.topic_partition, []).append(each.start)
+        else:
+            where = sa.and_(topic == each.topic, partition == each.partition)
+            yield sa.and_(where, offset >= each.start, offset < each.end)
+    for tp, offsets in single.items():
+        for values in in_lists(offsets):
+            yield sa.and_(topic == tp.topic, partition == tp.partition, offset.in_(values))
+
+
+def in_lists(values: Sequence[int]) -> Iterator[Sequence[int]]:
+    """The values in parts, each short enough for an IN list."""
+    for start in range(0, len(values), IN_VALUES):
+        yield values[start : start + IN_VALUES]
+
+
+def delete_ranges(connection: sa.Connection, table: sa.Table, columns: Position, ranges: Iterable[OffsetRange]) -> None:
+    """Delete a table's rows in these ranges."""
+    for condition in range_conditions(columns, ranges):
+        connection.execute(sa.delete(table).where(condition))

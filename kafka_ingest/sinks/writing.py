@@ -1,0 +1,84 @@
+"""Rows and deletes of a slice into their tables, inside the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+import sqlalchemy as sa
+
+from kafka_ingest.records import DeadLetter, OffsetRange, ParsedSlice
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.inside import Inside
+from kafka_ingest.sinks.isolate import write_isolating
+from kafka_ingest.sinks.newest import newest_per_key
+from kafka_ingest.sinks.ranges import delete_ranges
+from kafka_ingest.streams.model import Model, business_key, is_upsert, table_of
+from kafka_ingest.streams.stream import Stream
+
+
+def write_tables(
+    connection: sa.Connection,
+    sink: Sink,
+    stream: Stream,
+    models: Sequence[type[Model]],
+    parsed: ParsedSlice,
+    inside: Inside,
+    at_step: Callable[[str], None],
+) -> tuple[dict[str, int], list[DeadLetter]]:
+    """Steps 5 (rows) and 6 (deletes) of a load, for each of `models`: the rows of each table, and the dead letters, those
+    of the slice and those the database makes. Append tables are emptied in the ranges first."""
+    letters = inside.dead_letters()
+    rows_by_table: dict[str, int] = {}
+    for model in models:
+        rows, deletes = inside.of(parsed.rows.get(model)), inside.of(parsed.deletes.get(model))
+        at_step("5")
+        refused = _write_rows(connection, sink, model, rows, deletes, inside.ranges)
+        rows_by_table[table_of(model).name] = (0 if rows is None else len(rows)) - len(refused)
+        at_step("6")
+        if deletes is not None and len(deletes):
+            kept = None if rows is None else rows.drop(index=list(refused))
+            refused |= _write_deletes(connection, sink, model, newest_per_key(model, kept, deletes)[1])
+        route = next(name for name, routed in stream.routes.items() if routed is model)
+        letters += [DeadLetter(n, "database", error, route) for n, error in refused.items()]
+    return rows_by_table, letters
+
+
+def _write_rows(
+    connection: sa.Connection,
+    sink: Sink,
+    model: type[Model],
+    rows: pd.DataFrame | None,
+    deletes: pd.DataFrame | None,
+    ranges: list[OffsetRange],
+) -> dict[int, str]:
+    """Rows the database refused. An append table's range is emptied first, so that loading it again replaces it."""
+    if is_upsert(model):
+        refused: dict[int, str] = {}
+        while rows is not None and len(rows):
+            newest, _ = newest_per_key(model, rows, deletes)
+            if not len(newest):
+                break
+            now = write_isolating(connection, newest, lambda part: sink.upsert(connection, model, part))
+            refused |= now
+            if not now:
+                break
+            # A refused message counts for nothing, so its key falls to the message before it, as it would have, had that
+            # one come in a slice of its own. Only these keys are written again.
+            keys = list(business_key(model))
+            again = pd.MultiIndex.from_frame(rows.loc[list(now), keys].astype(object))
+            rows = rows[pd.MultiIndex.from_frame(rows[keys].astype(object)).isin(again)].drop(index=list(now))
+        return refused
+    table = table_of(model)
+    c = table.c
+    delete_ranges(connection, table, (c["_kafka_topic"], c["_kafka_partition"], c["_kafka_offset"]), ranges)
+    if rows is None or not len(rows):
+        return {}
+    return write_isolating(connection, rows, lambda part: sink.insert(connection, model, part))
+
+
+def _write_deletes(connection: sa.Connection, sink: Sink, model: type[Model], deletes: pd.DataFrame) -> dict[int, str]:
+    """Deletes the database refused: by a trigger, or a row elsewhere that refers to this one."""
+    if not len(deletes):
+        return {}
+    return write_isolating(connection, deletes, lambda part: sink.delete(connection, model, part))

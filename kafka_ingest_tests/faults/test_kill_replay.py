@@ -1,0 +1,71 @@
+"""kill -9 of a replay between any two steps, on real servers: each slice is there once, whole, or not at all."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from kafka_ingest.sinks.base import open_sink
+from kafka_ingest_tests.support.database import Target
+from kafka_ingest_tests.support.letters import FIXED, NO_ROUTES, account, event
+from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
+
+pytestmark = pytest.mark.faults
+
+# The numbered steps of sinks.replay.replay_slice; 11 is after the COMMIT.
+STEPS = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"]
+LETTERS = 60
+
+
+@pytest.fixture
+def target(database_url: str) -> Iterator[Target]:
+    """Events, accounts and tombstones, all dead letters."""
+    target = Target(FIXED, open_sink(sa.make_url(database_url)))
+    messages = [
+        Msg(None, b"k1") if n % 10 == 9 else Msg(account(f"k{n % 7}", n + 20) if n % 3 else event(f"e{n}", n))
+        for n in range(LETTERS)
+    ]
+    raw = raw_slice(Part(messages))
+    target.pin({r.topic_partition: r.start for r in raw.ranges})
+    target.load(raw, stream=NO_ROUTES)
+    yield target
+    target.sink.close()
+
+
+def replay(database_url: str, *step: str) -> int:
+    command = [sys.executable, "-m", "kafka_ingest_tests.e2e.replay_child", database_url, *step]
+    return subprocess.run(command, cwd=Path(__file__).parents[2], timeout=120, check=False).returncode
+
+
+def marks(target: Target) -> list[tuple[Any, ...]]:
+    return target.all(
+        "SELECT replay_outcome, attempts, COUNT(*) FROM kafka_ingest_dead_letters GROUP BY 1, 2 ORDER BY 1, 2"
+    )
+
+
+def state(target: Target) -> list[Any]:
+    return [
+        sorted(target.all(f"SELECT * FROM {t}"), key=repr) for t in ("t_event", "t_account", "kafka_ingest_batches")
+    ]
+
+
+def test_a_replay_killed_at_any_step_leaves_all_or_nothing(target: Target, database_url: str) -> None:
+    before = state(target)
+    for step in STEPS:
+        assert replay(database_url, step) == -signal.SIGKILL, step
+        assert marks(target) == [(None, 0, LETTERS)], step
+        assert state(target) == before, step
+    assert replay(database_url, "11") == -signal.SIGKILL
+    done = state(target)
+    # The database refuses no row but an event of 13 and an account of 13, of which there are none.
+    assert marks(target) == [("delete", 1, 6), ("row", 1, LETTERS - 6)]
+    assert len(target.all("SELECT 1 FROM t_event")) == len([n for n in range(LETTERS) if n % 3 == 0 and n % 10 != 9])
+    assert replay(database_url) == 0
+    assert state(target) == done

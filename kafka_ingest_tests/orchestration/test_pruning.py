@@ -1,0 +1,155 @@
+"""Old runs go; what is known of assets stays. On a real instance in SQLite files."""
+
+# No `from __future__ import annotations` here: Dagster reads the annotations of an asset as they stand.
+
+import datetime as dt
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.events import DagsterEvent
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+
+from kafka_ingest.orchestration import pruning
+from kafka_ingest.orchestration.build import build_definitions
+from kafka_ingest.orchestration.names import STREAM_TAG
+from kafka_ingest.orchestration.pruning import Pruned, prune_runs
+from kafka_ingest.orchestration.retention import RETENTION_JOB
+from kafka_ingest_tests.support.models import MIXED
+
+pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
+
+ASSET, OTHER = dg.AssetKey(["mixed", "t_event"]), dg.AssetKey(["mixed", "t_account"])
+CHECK = dg.AssetCheckKey(OTHER, "rows")
+WINDOWS = dg.StaticPartitionsDefinition(["w1", "w2", "w3"])
+
+
+@dg.asset(key=ASSET, partitions_def=WINDOWS)
+def table() -> None: ...
+
+
+@dg.asset(key=OTHER, check_specs=[dg.AssetCheckSpec("rows", asset=OTHER)])
+def checked() -> dg.MaterializeResult:  # type: ignore[type-arg]
+    return dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=True, check_name="rows")])
+
+
+@dg.op
+def plain() -> None: ...
+
+
+@dg.job(tags={STREAM_TAG: "mixed"})
+def nothing() -> None:
+    plain()
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as found:
+        yield found
+
+
+def materialize(instance: dg.DagsterInstance, asset: dg.AssetsDefinition, window: str | None = None) -> str:
+    return dg.materialize([asset], instance=instance, partition_key=window, tags={STREAM_TAG: "mixed"}).run_id
+
+
+def run(instance: dg.DagsterInstance, **tags: str) -> str:
+    return nothing.execute_in_process(instance=instance, tags={k.replace("__", "/"): v for k, v in tags.items()}).run_id
+
+
+def prune(instance: dg.DagsterInstance, *, most: int = 1_000, seconds: float = 60.0) -> Pruned:
+    later = dt.datetime.now(dt.timezone.utc) + dt.timedelta(minutes=1)
+    tags = [{STREAM_TAG: ["mixed"]}]
+    return prune_runs(instance, tags, [CHECK], before=later, most=most, seconds=seconds)
+
+
+def ids(instance: dg.DagsterInstance) -> set[str]:
+    return {r.run_id for r in instance.get_runs()}
+
+
+def test_every_window_stays_materialized_by_its_latest_run(instance: dg.DagsterInstance) -> None:
+    runs = [materialize(instance, table, w) for w in ("w1", "w2", "w1", "w2", "w3", "w3")]
+    done = prune(instance)
+    assert (done.deleted, done.finished) == (3, True)
+    assert ids(instance) == {runs[2], runs[3], runs[5]}
+    assert instance.get_materialized_partitions(ASSET) == {"w1", "w2", "w3"}
+    assert prune(instance).deleted == 0
+
+
+def test_the_latest_evaluation_of_a_check_and_the_latest_of_an_asset_stay(instance: dg.DagsterInstance) -> None:
+    runs = [materialize(instance, checked) for _ in range(3)]
+    prune(instance)
+    assert ids(instance) == {runs[2]}
+    (record,) = instance.event_log_storage.get_latest_asset_check_execution_by_key([CHECK]).values()
+    assert record.run_id == runs[2]
+
+
+def test_runs_that_are_not_finished_or_not_ours_stay(instance: dg.DagsterInstance) -> None:
+    unfinished = instance.create_run_for_job(nothing, tags={STREAM_TAG: "mixed"})
+    started = instance.create_run_for_job(nothing, tags={STREAM_TAG: "mixed"})
+    instance.report_dagster_event(DagsterEvent("PIPELINE_START", nothing.name), started.run_id)
+    other = nothing.execute_in_process(instance=instance, tags={STREAM_TAG: "other"}).run_id
+    ours = run(instance)
+    prune(instance)
+    assert ids(instance) == {unfinished.run_id, started.run_id, other}
+    assert ours not in ids(instance)
+
+
+def test_the_run_a_kept_re_execution_was_made_from_stays(instance: dg.DagsterInstance) -> None:
+    root, parent, other = run(instance), run(instance), run(instance)
+    tags = {"dagster__root_run_id": root, "dagster__parent_run_id": parent}
+    again = instance.create_run_for_job(
+        nothing, tags={STREAM_TAG: "mixed", **{k.replace("__", "/"): v for k, v in tags.items()}}
+    )
+    done = prune(instance)
+    assert ids(instance) == {root, parent, again.run_id}
+    assert done.kept == {"re-executed": 2}
+    assert other not in ids(instance)
+
+
+def test_the_work_is_bounded_and_goes_on_the_next_time(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "_PAGE_RUNS", 2)
+    kept = materialize(instance, table, "w1")
+    for _ in range(7):
+        run(instance)
+    assert prune(instance, most=3) == Pruned(3, {"latest of a partition": 1}, False)
+    assert prune(instance, seconds=-1.0).deleted == 0
+    assert prune(instance).deleted == 4
+    assert ids(instance) == {kept}
+
+
+def test_a_deleted_runs_files_are_gone(instance: dg.DagsterInstance) -> None:
+    gone = run(instance)
+    storage = instance.event_log_storage
+    assert isinstance(storage, SqliteEventLogStorage)
+    assert Path(storage.path_for_shard(gone)).exists()
+    prune(instance)
+    assert not list(Path(storage.path_for_shard(gone)).parent.glob(f"{gone}*"))
+
+
+@pytest.mark.parametrize("days", ["14", "0"])
+def test_the_job_runs_as_dagster_runs_it(tmp_path: Path, days: str) -> None:
+    environ = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("KAFKA_")},
+        "DAGSTER_HOME": str(tmp_path),
+        "KAFKA_INGEST_DATABASE_URL": f"sqlite:///{tmp_path}/t.db",
+        "KAFKA_INGEST_RETENTION_DAYS": days,
+    }
+    command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "kafka_ingest.definitions", "-j", RETENTION_JOB]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert ("0 runs deleted; old runs kept: none" in done.stderr) == (days == "14")
+    assert ("everything is kept" in done.stderr) == (days == "0")
+
+
+def test_audit_and_retention_are_scheduled_daily_and_on() -> None:
+    schedules = {s.name: s for s in build_definitions([MIXED]).schedules or ()}
+    assert set(schedules) == {"audit_ledger_daily", "kafka_ingest_retention_daily"}
+    for each in schedules.values():
+        assert isinstance(each, dg.ScheduleDefinition)
+        assert each.default_status is dg.DefaultScheduleStatus.RUNNING

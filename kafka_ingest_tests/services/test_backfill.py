@@ -1,0 +1,415 @@
+"""Backfills and runs on demand through a real `dagster dev`: windows, times, offsets, dry runs, retention, all at once."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from kafka_ingest.cli.dagster_api import DagsterApi, RunLook
+from kafka_ingest.local.database import LocalDatabase
+from kafka_ingest.local.kafka import LocalKafka
+from kafka_ingest_tests.conftest import fresh_database, make_topic
+from kafka_ingest_tests.e2e import child
+from kafka_ingest_tests.e2e.check import assert_exactly_once, ledger_total
+from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
+from kafka_ingest_tests.e2e.news import Truth, news, produce
+from kafka_ingest_tests.e2e.streams import environment
+
+pytestmark = pytest.mark.services
+
+PROGRAM = [sys.executable, "-c", "from kafka_ingest.cli.main import cli; cli(prog_name='kafka-ingest')"]
+A_WINDOW = 1_500
+HOURS = 5
+TABLES = ("information", "announcement", "kafka_ingest_dead_letters")
+
+_BACKFILL = """mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
+    __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+_BACKFILL_STATUS = """query ($id: String!) { partitionBackfillOrError(backfillId: $id) { __typename
+    ... on PartitionBackfill { status error { message } runs { id status tags { key value } } } } }"""
+_MATERIALIZED = """query ($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset {
+    assetMaterializations(limit: 200) { runId partition metadataEntries { label ... on IntMetadataEntry { intValue } } } } } }"""
+_PREVIEW = """query ($run: ID!) { logsForRun(runId: $run) { ... on EventConnection { events {
+    ... on ExecutionStepOutputEvent { metadataEntries { label
+    ... on MarkdownMetadataEntry { mdStr } ... on JsonMetadataEntry { jsonString } } } } } } }"""
+_SENSORS = "{ repositoriesOrError { ... on RepositoryConnection { nodes { sensors { id name } } } } }"
+_STOP = "mutation ($id: String!) { stopSensor(id: $id) { __typename ... on PythonError { message } } }"
+_START = """mutation ($selector: SensorSelector!) { startSensor(sensorSelector: $selector) {
+    __typename ... on PythonError { message } } }"""
+
+
+@dataclass
+class World:
+    """Six windows of news, the last one the present, all loaded; a Dagster with the sensor off."""
+
+    environ: dict[str, str]
+    url: str
+    topic: str
+    servers: str
+    dagster: DagsterDev
+    start: dt.datetime
+    """Start of the first window."""
+    truth: Truth
+    api: DagsterApi = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.api = DagsterApi(f"http://127.0.0.1:{self.dagster.port}")
+
+    def window(self, number: int) -> str:
+        return (self.start + dt.timedelta(hours=number)).strftime("%Y-%m-%d-%H:%M")
+
+    def clock(self, number: int, minute: int = 0) -> str:
+        return (self.start + dt.timedelta(hours=number, minutes=minute)).strftime("%Y-%m-%d %H:%M")
+
+    def present(self) -> str:
+        now = dt.datetime.now(dt.timezone.utc)
+        if now.minute == 59 and now.second > 30:  # it has to be the present one still when the run starts
+            time.sleep(60 - now.second)
+        return dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%d-%H:00")
+
+    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [*PROGRAM, "backfill", "information", "--yes", *arguments]
+        if "--dry-run" not in arguments:
+            command += ["--url", f"http://127.0.0.1:{self.dagster.port}"]
+        return subprocess.run(
+            command, env=self.environ, cwd=child.REPOSITORY, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    def done(self, *arguments: str) -> dict[str, Any]:
+        """A command that must succeed, and its JSON."""
+        answer = self.cli("--json", *arguments)
+        assert answer.returncode == 0, answer.stderr + self.dagster.tail()
+        found: dict[str, Any] = json.loads(answer.stdout)
+        return found
+
+    def run(self, config: dict[str, Any], **tags: str) -> RunLook:
+        """A run from the launchpad, to its end."""
+        plan = {"ops": {"information": {"ops": {"plan": {"config": config}}}}} if config else {}
+        run_id = self.api.launch("ingest_information", plan, tags)
+        look = self.api.follow(run_id, lambda _look: None)
+        if look.status != "SUCCESS":
+            raise AssertionError(self.api.failure(run_id))
+        self.last_run = run_id
+        return look
+
+    def sensors(self, *, on: bool) -> None:
+        nodes = self.dagster.graphql(_SENSORS)["repositoriesOrError"]["nodes"]
+        for sensor in (s for node in nodes for s in node["sensors"]):
+            if on:
+                selector = {
+                    "sensorName": sensor["name"],
+                    "repositoryName": "__repository__",
+                    "repositoryLocationName": "kafka_ingest.definitions",
+                }
+                self.dagster.graphql(_START, selector=selector)
+            else:
+                self.dagster.graphql(_STOP, id=sensor["id"])
+
+    def sql(self, *statements: str) -> None:
+        engine = sa.create_engine(self.url)
+        with engine.begin() as connection:
+            for statement in statements:
+                assert connection.execute(sa.text(statement)).rowcount > 0, statement
+        engine.dispose()
+
+    def rows(self) -> dict[str, dict[Any, Any]]:
+        """All rows of the tables by key, without ids and times of writing."""
+        engine = sa.create_engine(self.url)
+        found = {}
+        with engine.connect() as connection:
+            for table in TABLES:
+                rows = [dict(r) for r in connection.execute(sa.text(f"SELECT * FROM {table}")).mappings()]
+                found[table] = {_key(table, r): r for r in rows}
+        engine.dispose()
+        return found
+
+    def assert_true(self) -> None:
+        assert_exactly_once(self.url, self.servers, self.topic, self.truth)
+
+
+def _key(table: str, row: dict[str, Any]) -> Any:
+    if table == "kafka_ingest_dead_letters":
+        for name in ("id", "run_id", "created_at"):
+            del row[name]
+        return row["topic"], row["kafka_partition"], row["kafka_offset"]
+    return row["id"] if table == "announcement" else (row["_kafka_partition"], row["_kafka_offset"])
+
+
+@pytest.fixture(scope="module")
+def world(kafka: LocalKafka, mysql: LocalDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    topic, url = make_topic(kafka, partitions=4), fresh_database(mysql)
+    environ = environment(kafka.bootstrap_servers, url, topic)
+    truth = Truth()
+    now = dt.datetime.now(dt.timezone.utc)
+    start = now.replace(minute=0, second=0, microsecond=0) - dt.timedelta(hours=HOURS)
+    fill(kafka.bootstrap_servers, topic, start, truth)
+    load_all(environ)
+    with DagsterDev(tmp_path_factory.mktemp("backfill") / "dagster", environ) as dagster:
+        whole = {**subprocess_environ(), **environ}
+        made = World(whole, url, topic, kafka.bootstrap_servers, dagster, start, truth)
+        made.sensors(on=False)
+        made.assert_true()
+        yield made
+
+
+def load_all(environ: dict[str, str]) -> None:
+    """A live run in a process of its own, until nothing waits."""
+    with child.start(environ) as process:
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+
+
+def subprocess_environ() -> dict[str, str]:
+    import os
+
+    return {k: v for k, v in os.environ.items() if not k.startswith("KAFKA_")}
+
+
+def fill(servers: str, topic: str, start: dt.datetime, truth: Truth) -> None:
+    """The windows' messages, evenly spread over all but the present hour, and a few now."""
+    first = int(start.timestamp() * 1000)
+    step = 3_600_000 // A_WINDOW
+    produce(servers, topic, news(7, HOURS * A_WINDOW), truth, timestamp_ms=lambda n: first + n * step)
+    produce(servers, topic, news(8, 200), truth)
+
+
+def damage(world: World, first: int, last: int) -> None:
+    """Rows of these windows changed, gone and invented by hand, among them some that are dead letters."""
+    inside = f"_kafka_timestamp >= '{world.clock(first)}' AND _kafka_timestamp < '{world.clock(last + 1)}'"
+    world.sql(
+        f"UPDATE information SET title = 'changed by hand' WHERE {inside} AND _kafka_offset % 3 = 0",
+        f"UPDATE information SET tags = '[\"x\"]', publish_time = '1999-01-01' WHERE {inside} AND _kafka_offset % 7 = 0",
+        f"DELETE FROM information WHERE {inside} AND _kafka_offset % 5 = 0",
+        f"UPDATE announcement SET body = NULL WHERE {inside}",
+        f"DELETE FROM announcement WHERE {inside} AND _kafka_offset % 2 = 0",
+        f"DELETE FROM kafka_ingest_dead_letters WHERE {inside.replace('_kafka', 'kafka')}",
+    )
+    partition, offset = next(
+        p for p, m in sorted(world.truth.dead_letters.items()) if p[1] >= first * A_WINDOW // 4 + 100 and m
+    )
+    world.sql(
+        "INSERT INTO information (id, title, publish_time, _kafka_topic, _kafka_partition, _kafka_offset) "
+        f"VALUES ('invented', 'was a dead letter', '2024-01-01', '{world.topic}', {partition}, {offset})"
+    )
+
+
+def test_three_windows_selected_in_the_ui_are_loaded_again_in_one_run_and_each_is_materialized(world: World) -> None:
+    damage(world, 1, 3)
+    keys = [world.window(n) for n in (1, 2, 3)]
+    params = {
+        "assetSelection": [{"path": ["information", name]} for name in ("information", "announcement", "dead_letters")],
+        "partitionNames": keys,
+        "title": "three windows",
+    }
+    answer = world.dagster.graphql(_BACKFILL, params=params)["launchPartitionBackfill"]
+    assert answer["__typename"] == "LaunchBackfillSuccess", answer
+
+    def backfill() -> dict[str, Any]:
+        found: dict[str, Any] = world.dagster.graphql(_BACKFILL_STATUS, id=answer["backfillId"])[
+            "partitionBackfillOrError"
+        ]
+        assert found["status"] not in ("FAILED", "COMPLETED_FAILED"), (found, world.dagster.tail())
+        return found
+
+    world.dagster.wait_for(lambda: backfill()["status"] == "COMPLETED_SUCCESS", 150, "the backfill to complete")
+    runs = backfill()["runs"]
+    assert len(runs) == 1
+    tags = {t["key"]: t["value"] for t in runs[0]["tags"]}
+    assert tags["kafka_ingest/kind"] == "backfill"
+    assert tags["kafka_ingest/progress"] == f"{3 * A_WINDOW}/{3 * A_WINDOW}"
+    world.assert_true()
+    for name in ("information", "announcement", "dead_letters"):
+        found = world.dagster.graphql(_MATERIALIZED, key={"path": ["information", name]})["assetOrError"]
+        own = [m for m in found["assetMaterializations"] if m["runId"] == runs[0]["id"]]
+        numbers = {m["partition"]: {e["label"]: e.get("intValue") for e in m["metadataEntries"]} for m in own}
+        assert sorted(numbers) == keys
+        assert len(own) == len(keys)
+        assert all(n["messages_of_window"] == A_WINDOW and n["messages"] == 3 * A_WINDOW for n in numbers.values())
+
+
+def test_windows_times_and_offsets_by_the_command_line_leave_exactly_the_truth(world: World) -> None:
+    damage(world, 2, 3)
+    done = world.done("--windows", f"{world.window(2)}..{world.window(3)}")
+    assert (done["status"], done["messages"]) == ("SUCCESS", 2 * A_WINDOW)
+    assert done["windows"] == [world.window(2), world.window(3)]
+    assert done["rows"]["information"] + done["rows"]["announcement"] + done["dead_letters"] == 2 * A_WINDOW
+    world.assert_true()
+
+    damage(world, 1, 1)
+    done = world.done("--from", world.clock(1), "--to", f"{world.clock(2)}Z".replace(" ", "T"))
+    assert done["messages"] == A_WINDOW
+    world.assert_true()
+
+    inside = "_kafka_partition = 2 AND _kafka_offset >= 100 AND _kafka_offset < 200"
+    world.sql(f"DELETE FROM information WHERE {inside}")
+    done = world.done("--from", "100", "--to", "200", "--partition", "2")
+    assert done["messages"] == 100
+    world.assert_true()
+
+
+def test_a_dry_run_and_the_preview_job_foretell_exactly_what_the_backfill_does_and_write_nothing(world: World) -> None:
+    damage(world, 0, 1)
+    before, total = world.rows(), ledger_total(world.url)
+    first, last = world.clock(0), world.clock(2)
+    arguments = ("--from", first, "--to", last)
+    plan = {"ops": {"information_dry_run": {"config": {"time_from": first, "time_to": last}}}}
+    preview = world.api.launch("preview_information", plan, {"dagster/partition": world.window(0)})
+    foretold = world.done("--dry-run", *arguments)
+    assert world.api.follow(preview, lambda _look: None).status == "SUCCESS", world.api.failure(preview)
+    events = world.dagster.graphql(_PREVIEW, run=preview)["logsForRun"]["events"]
+    entries = {e["label"]: e for event in events for e in event.get("metadataEntries") or ()}
+    assert json.loads(entries["details"]["jsonString"]) == foretold
+    assert "| information |" in entries["would_change"]["mdStr"]
+    assert world.rows() == before
+    assert ledger_total(world.url) == total
+    assert foretold["messages"] == 2 * A_WINDOW
+    done = world.done(*arguments)
+    after = world.rows()
+    for table in ("information", "announcement"):
+        old, new, said = before[table], after[table], foretold["tables"][table]
+        assert said["added"] == len(new.keys() - old.keys()) > 0
+        assert said["removed"] == len(old.keys() - new.keys())
+        assert said["changed"] == sum(old[k] != new[k] for k in old.keys() & new.keys()) > 0
+    assert foretold["tables"]["information"]["removed"] == 1
+    assert foretold["dead_letters"] == done["dead_letters"] > foretold["dead_letters_now"]
+    assert (
+        sum(foretold["tables"]["information"][x] for x in ("added", "changed", "unchanged"))
+        == done["rows"]["information"]
+    )
+    again = world.done("--dry-run", *arguments)
+    assert all(t["added"] == t["changed"] == t["removed"] == 0 for t in again["tables"].values())
+    world.assert_true()
+    text = world.cli("--dry-run", *arguments)
+    assert "Nothing was written." in text.stdout
+
+
+def test_a_wrong_config_fails_in_words_a_person_understands_and_an_empty_window_does_not(world: World) -> None:
+    empty = (world.start - dt.timedelta(hours=30)).strftime("%Y-%m-%d-%H:%M")
+    hollow = world.api.launch("ingest_information", {}, {"dagster/partition": empty})
+    wrong = {
+        world.api.launch("ingest_information", config(**fields), {}): error
+        for fields, error in (
+            ({"time_from": "yesterday"}, "time_from is 'yesterday'; it must be a time such as"),
+            ({"offset_from": 0, "partitions": ["9"]}, "partitions has '9', which stream information does not read"),
+            ({"ranges": [{"topic": world.topic, "partition": -1, "start": 0, "end": 1}]}, "greater than or equal to 0"),
+        )
+    }
+    for run, error in wrong.items():
+        assert world.api.follow(run, lambda _look: None).status == "FAILURE"
+        assert error in world.api.failure(run)
+    # A window without messages is no error.
+    assert world.api.follow(hollow, lambda _look: None).status == "SUCCESS"
+    assert world.api.loaded(hollow).windows == (empty,)
+    assert world.api.loaded(hollow).numbers["information"]["messages"] == 0
+    answer = world.cli("--from", "100", "--to", "50")
+    assert answer.returncode == 1
+    assert "offset_from is 100, not below offset_to, 50" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    answer = subprocess.run(
+        [*PROGRAM, "backfill", "information", "--yes", "--from", "1", "--url", "http://127.0.0.1:9"],
+        env=world.environ, cwd=child.REPOSITORY, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert answer.returncode == 75
+    assert "no Dagster answers at http://127.0.0.1:9" in answer.stderr
+    assert "dagster dev" in answer.stderr
+
+
+def test_the_present_window_on_demand_loads_what_waits_commits_and_says_so(world: World) -> None:
+    produce(world.servers, world.topic, news(11, 700), world.truth)
+    look = world.run({}, **{"dagster/partition": world.present()})
+    assert look.tags["kafka_ingest/kind"] == "live"
+    loaded = world.api.loaded(world.last_run)
+    assert loaded.numbers["information"]["messages"] == 700
+    assert loaded.numbers["information"]["lag"] == 0
+    world.assert_true()  # the consumer group's offsets among it
+
+
+def test_a_live_run_and_a_backfill_and_one_on_demand_at_once_stay_exactly_once(world: World) -> None:
+    damage(world, 0, 3)
+    world.sensors(on=True)
+    more = threading.Thread(target=produce, args=(world.servers, world.topic, news(12, 3_000), world.truth))
+    more.start()
+    # The whole log by times: its end continues into what the live runs are loading.
+    whole = world.api.launch("ingest_information", config(time_from=world.clock(0)), {})
+    windows = world.api.launch("ingest_information", {}, range_tags(world.window(0), world.window(3)))
+    demand = world.api.launch("ingest_information", {}, {"dagster/partition": world.present()})
+    more.join()
+    for run in (whole, windows, demand):
+        assert world.api.follow(run, lambda _look: None).status == "SUCCESS", world.api.failure(run)
+    world.dagster.wait_for(lambda: ledger_total(world.url) >= world.truth.total, 90, "all messages")
+    world.sensors(on=False)
+    world.dagster.wait_for(lambda: idle(world), 60, "the runs to end")
+    assert all(r["status"] == "SUCCESS" for r in world.dagster.runs() if "kafka_ingest/live" in r["tags"])
+    world.assert_true()
+
+
+def config(**fields: Any) -> dict[str, Any]:
+    return {"ops": {"information": {"ops": {"plan": {"config": fields}}}}}
+
+
+def range_tags(first: str, last: str) -> dict[str, str]:
+    return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+
+
+def idle(world: World) -> bool:
+    return all(r["status"] in ("SUCCESS", "FAILURE") for r in world.dagster.runs())
+
+
+def test_windows_that_retention_has_deleted_say_so_and_leave_the_tables_alone(world: World) -> None:
+    before = world.rows()
+    admin = AdminClient({"bootstrap.servers": world.servers})
+    cut = A_WINDOW // 4 + 150  # into the second window
+    for future in admin.delete_records([TopicPartition(world.topic, 0, cut)]).values():
+        future.result(30)
+    windows = f"{world.window(0)}..{world.window(4)}"
+    for arguments in (
+        ("--windows", windows),
+        ("--windows", windows, "--dry-run"),
+        ("--windows", world.window(1), "--dry-run"),
+    ):
+        answer = world.cli(*arguments)
+        assert answer.returncode == 1, answer.stdout
+        assert "retention has deleted messages of the window" in answer.stderr
+        assert f"{world.topic}[0] up to offset {cut}" in answer.stderr
+        assert "Traceback" not in answer.stderr
+    assert world.rows() == before
+    assert world.done("--windows", f"{world.window(2)}..{world.window(3)}")["messages"] == 2 * A_WINDOW
+    world.assert_true()
+
+
+def test_a_dry_run_reads_every_type_alike_on_mariadb(kafka: LocalKafka, mariadb: LocalDatabase) -> None:
+    topic, url = make_topic(kafka, partitions=2), fresh_database(mariadb)
+    truth = Truth()
+    produce(kafka.bootstrap_servers, topic, news(21, 1_000, partitions=2), truth)
+    environ = {**subprocess_environ(), **environment(kafka.bootstrap_servers, url, topic)}
+
+    def foretold() -> dict[str, Any]:
+        answer = subprocess.run(
+            [*PROGRAM, "backfill", "information", "--dry-run", "--json", "--from", "0"],
+            env=environ, cwd=child.REPOSITORY, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert answer.returncode == 0, answer.stderr
+        found: dict[str, Any] = json.loads(answer.stdout)
+        return found
+
+    first = foretold()
+    rows, keys = len(truth.information), len(truth.announcement)
+    assert first["tables"]["information"] == {"added": rows, "changed": 0, "unchanged": 0, "removed": 0}
+    assert first["tables"]["announcement"]["added"] == keys
+    assert (first["dead_letters"], first["live_offsets"]) == (len(truth.dead_letters), 1_000)
+    load_all(environment(kafka.bootstrap_servers, url, topic))
+    second = foretold()
+    assert second["tables"]["information"] == {"added": 0, "changed": 0, "unchanged": rows, "removed": 0}
+    assert second["tables"]["announcement"] == {"added": 0, "changed": 0, "unchanged": keys, "removed": 0}
+    assert (second["live_offsets"], second["dead_letters_now"]) == (0, len(truth.dead_letters))

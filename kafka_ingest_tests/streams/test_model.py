@@ -1,0 +1,202 @@
+"""Models say fields, columns, keys and date rules; what they cannot mean is refused where it is declared."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects.mysql import mariadb
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.schema import CreateTable
+
+from kafka_ingest.errors import ConfigError
+from kafka_ingest.streams.model import (
+    KAFKA_COLUMNS,
+    AppendModel,
+    ExactText,
+    Model,
+    UpsertModel,
+    bound_columns,
+    business_key,
+    date_field,
+    deletes_on_tombstone,
+    field,
+    is_upsert,
+    table_of,
+)
+from kafka_ingest.streams.stream import Stream
+from kafka_ingest_tests.support.models import Account, Booking, Event, Everything, Slot
+
+
+def stream_of(model: type[Model]) -> Stream:
+    return Stream(name="s", topics="t", routes={"m": model})
+
+
+def test_a_column_reads_the_field_of_its_name_unless_a_path_says_otherwise() -> None:
+    paths = {bound.name: bound.rule.path for bound in bound_columns(Everything)}
+    assert paths["number"] == ("number",)
+    assert paths["source"] == ("source", "name")
+    assert paths["dotted"] == ("a.b",)
+    assert not set(paths) & set(KAFKA_COLUMNS)
+
+
+def test_columns_come_in_the_order_of_their_declaration_and_the_position_comes_last() -> None:
+    names = [c.name for c in table_of(Everything).columns]
+    assert names[:3] == ["id", "note", "small"]
+    assert tuple(names[-4:]) == KAFKA_COLUMNS
+    assert [b.name for b in bound_columns(Everything)] == names[:-4]
+
+
+def test_a_date_takes_the_streams_zone_where_it_names_none() -> None:
+    dates = {b.name: b.rule for b in bound_columns(Everything, "Asia/Tokyo") if b.rule.dates}
+    assert {n: r.dates.timezone for n, r in dates.items() if r.dates} == {"at": "Asia/Shanghai", "seen": "Asia/Tokyo"}
+    assert {n: r.on_error for n, r in dates.items()} == {"at": "dead_letter", "seen": "null"}
+
+
+def test_an_append_table_is_keyed_by_kafka_position_and_an_upsert_table_by_its_business_key() -> None:
+    assert [c.name for c in table_of(Event).primary_key] == ["_kafka_topic", "_kafka_partition", "_kafka_offset"]
+    assert [c.name for c in table_of(Slot).primary_key] == ["room", "hour"]
+    assert (is_upsert(Event), is_upsert(Slot)) == (False, True)
+    assert (business_key(Event), business_key(Slot)) == ((), ("room", "hour"))
+    assert (deletes_on_tombstone(Slot), deletes_on_tombstone(Account)) == (False, True)
+
+
+@pytest.mark.parametrize("model", [Everything, Event, Account, Slot, Booking])
+def test_every_table_carries_the_kafka_position(model: type[Model]) -> None:
+    columns = table_of(model).columns
+    assert [columns[name].nullable for name in KAFKA_COLUMNS] == [False, False, False, True]
+
+
+def ddl(model: type[Model], dialect: sa.Dialect) -> str:
+    return str(CreateTable(table_of(model)).compile(dialect=dialect))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "collation"),
+    [(mysql.dialect(), "utf8mb4_0900_bin"), (mariadb.MariaDBDialect(), "utf8mb4_nopad_bin")],
+)
+def test_business_keys_are_compared_byte_for_byte_with_trailing_spaces(dialect: sa.Dialect, collation: str) -> None:
+    text = ddl(Account, dialect)
+    assert f"id VARCHAR(8) CHARACTER SET utf8mb4 COLLATE {collation} NOT NULL" in text
+    assert "_kafka_topic VARCHAR(280) CHARACTER SET ascii COLLATE ascii_bin NOT NULL" in text
+    assert "_kafka_timestamp DATETIME(6)" in text
+    assert "AUTO_INCREMENT" not in ddl(Slot, dialect)
+
+
+def test_tables_are_transactional_and_hold_every_character() -> None:
+    class Plain(AppendModel):
+        __tablename__ = "t_plain"
+        text: Mapped[str] = field(sa.String(5))
+
+    for dialect in (mysql.dialect(), mariadb.MariaDBDialect()):
+        text = ddl(Plain, dialect)
+        assert "ENGINE=InnoDB" in text
+        assert "utf8mb4" in text
+        assert "text VARCHAR(5) NOT NULL" in text  # a plain column keeps the table's collation
+    Model.metadata.remove(table_of(Plain))
+
+
+def test_exact_text_is_plain_text_elsewhere() -> None:
+    sqlite = sa.create_engine("sqlite://").dialect
+    assert str(ExactText(8).dialect_impl(sqlite).compile(dialect=sqlite)) == "VARCHAR(8)"
+
+
+@pytest.fixture
+def forget_tables() -> Any:
+    """Models made inside a test leave no table behind."""
+    before = set(Model.metadata.tables)
+    yield
+    for name in set(Model.metadata.tables) - before:
+        Model.metadata.remove(Model.metadata.tables[name])
+
+
+@pytest.mark.usefixtures("forget_tables")
+class TestRefused:
+    """Declarations that cannot work are refused when the stream is declared, not when its first message comes."""
+
+    def test_an_append_model_with_a_key_of_its_own(self) -> None:
+        class KeyedAppend(AppendModel):
+            __tablename__ = "t_keyed_append"
+            id: Mapped[int] = field(sa.Integer, primary_key=True)
+
+        with pytest.raises(ConfigError, match=r"KeyedAppend: an AppendModel is keyed by Kafka position.*UpsertModel"):
+            stream_of(KeyedAppend)
+
+    def test_a_column_that_does_not_say_where_its_value_comes_from(self) -> None:
+        class Unbound(AppendModel):
+            __tablename__ = "t_unbound"
+            id: Mapped[int] = mapped_column(sa.Integer)
+
+        with pytest.raises(ConfigError, match=r"column 'id' is not declared with field\(\) or date_field\(\)"):
+            stream_of(Unbound)
+
+    def test_a_column_type_json_has_no_rule_for(self) -> None:
+        class Binary(AppendModel):
+            __tablename__ = "t_binary"
+            blob: Mapped[bytes] = field(sa.LargeBinary)
+
+        with pytest.raises(
+            ConfigError, match=r"model Binary: column 'blob' has type LargeBinary\(\), which has no rule"
+        ):
+            stream_of(Binary)
+
+    def test_a_date_column_declared_with_field(self) -> None:
+        class PlainDate(AppendModel):
+            __tablename__ = "t_plain_date"
+            at: Mapped[dt.datetime] = field(sa.DateTime)
+
+        with pytest.raises(ConfigError, match=r"date_field\(\) for dates"):
+            stream_of(PlainDate)
+
+    def test_a_path_through_a_value(self) -> None:
+        class Through(AppendModel):
+            __tablename__ = "t_through"
+            one: Mapped[str] = field(sa.String(5), path="a")
+            two: Mapped[str] = field(sa.String(5), path="a.b")
+
+        with pytest.raises(ConfigError, match=r"'a.b' lies inside 'a'"):
+            stream_of(Through)
+
+    def test_one_field_read_as_two_types(self) -> None:
+        class Twice(AppendModel):
+            __tablename__ = "t_twice"
+            one: Mapped[str] = field(sa.String(5), path="a")
+            two: Mapped[int] = field(sa.Integer, path="a")
+
+        with pytest.raises(ConfigError, match="'a' is read in two ways"):
+            stream_of(Twice)
+
+    def test_a_zone_or_a_format_dates_cannot_use(self) -> None:
+        with pytest.raises(ConfigError, match="Mars/Olympus"):
+            date_field(timezone="Mars/Olympus")
+        with pytest.raises(ConfigError, match="no year"):
+            date_field(formats=("%H:%M",))
+
+    def test_tombstones_for_a_key_that_a_message_key_cannot_name(self) -> None:
+        class Dated(UpsertModel):
+            __tablename__ = "t_dated"
+            delete_on_tombstone = True
+            day: Mapped[dt.datetime] = date_field(primary_key=True)
+
+        with pytest.raises(ConfigError, match="key column 'day' is no String or integer"):
+            stream_of(Dated)
+
+    @pytest.mark.parametrize("name", ["dead_letters", "ledger", "kafka_ingest_offsets"])
+    def test_a_table_under_one_of_our_own_names(self, name: str) -> None:
+        ours = type(f"Ours_{name}", (AppendModel,), {"__tablename__": name, "id": field(sa.Integer)})
+        with pytest.raises(ConfigError, match=f"table name '{name}' is taken"):
+            stream_of(ours)
+
+
+@pytest.mark.usefixtures("forget_tables")
+def test_one_field_may_feed_two_columns_of_one_type() -> None:
+    class Double(AppendModel):
+        __tablename__ = "t_double"
+        one: Mapped[str] = field(sa.String(5), path="a")
+        two: Mapped[str] = field(sa.String(9), path="a")
+
+    assert [b.rule.path for b in bound_columns(Double)] == [("a",), ("a",)]
+    stream_of(Double)

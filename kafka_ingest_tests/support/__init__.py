@@ -1,0 +1,1 @@
+"""What the tests of the core share: models, raw slices, a database to look into, a fake cluster."""

@@ -1,0 +1,64 @@
+"""Stages are plain Python: Dagster is known in orchestration/, definitions.py and cli/ only, and I/O has its own places."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kafka_ingest
+
+ROOT = Path(kafka_ingest.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module a file imports, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+
+
+def place(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0]
+
+
+def importers(*packages: str) -> set[str]:
+    """Folders (or top-level modules) of ours that import one of these packages."""
+    return {
+        place(path)
+        for path in MODULES
+        for name in imported(path)
+        if any(name == p or name.startswith(f"{p}.") for p in packages)
+    }
+
+
+def test_dagster_is_imported_in_orchestration_definitions_and_the_command_line_only() -> None:
+    assert importers("dagster", "dagster_shared", "dagster_graphql") <= {"orchestration", "definitions.py", "cli"}
+
+
+def test_no_stage_imports_the_orchestration_around_it() -> None:
+    inner = {"streams", "kafka", "pipelines", "sinks", "engine", "settings.py", "records.py", "errors.py", "local"}
+    assert importers("kafka_ingest.orchestration", "kafka_ingest.cli", "kafka_ingest.definitions").isdisjoint(inner)
+
+
+def test_pipelines_do_no_io() -> None:
+    assert "pipelines" not in importers(
+        "confluent_kafka", "pymysql", "socket", "urllib", "http", "subprocess", "pathlib", "os", "kafka_ingest.sinks"
+    )
+
+
+def test_the_cluster_is_known_in_kafka_engine_and_the_tools_and_the_driver_in_sinks() -> None:
+    assert importers("confluent_kafka") <= {"kafka", "engine", "cli", "local"}
+    assert importers("pymysql") <= {"sinks", "cli", "local"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_module_says_in_its_first_line_what_it_is(path: Path) -> None:
+    source = path.read_text()
+    assert not source.strip() or ast.get_docstring(ast.parse(source))
