@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from kafka_ingest.records import BatchKind, RangeCounts, TopicPartition
+from kafka_ingest.records import BatchKind, OffsetRange, RangeCounts, TopicPartition
 from kafka_ingest.streams.model import MICROSECONDS, TOPIC_TYPE
 
 METADATA = sa.MetaData()
@@ -200,6 +200,24 @@ def append_batches(
     ]
     if rows:
         connection.execute(sa.insert(BATCHES), rows)
+
+
+def has_backfill(connection: sa.Connection, stream: str, ranges: Iterable[OffsetRange]) -> bool:
+    """Whether a backfill ahead of the next offset has loaded from these ranges, or what follows them, already."""
+    return any(
+        connection.execute(
+            sa.select(BATCHES.c.id)
+            .where(
+                BATCHES.c.stream == stream,
+                BATCHES.c.topic == each.topic,
+                BATCHES.c.kafka_partition == each.partition,
+                BATCHES.c.start_offset >= each.start,
+                BATCHES.c.kind == "backfill",
+            )
+            .limit(1)
+        ).first()
+        for each in ranges
+    )
 
 
 def advance(

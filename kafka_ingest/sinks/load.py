@@ -63,10 +63,7 @@ def load(sink: Sink, parsed: ParsedSlice, kind: BatchKind, context: LoadContext)
     Raises OffsetGap, DeadLetterLimit, AccountingError, and what `Sink.translate` makes of the driver's errors.
     """
     stream = context.stream
-    # Loading a range again also empties it in append tables that no longer get a row from it.
-    models = [
-        m for m in stream.models if m in parsed.rows or m in parsed.deletes or (kind != "live" and not is_upsert(m))
-    ]
+    models = [m for m in stream.models if m in parsed.rows or m in parsed.deletes]
     started = time.perf_counter()
     doing = f"loading {ranges_text(parsed.raw.ranges)} of stream {stream.name}"
     with sink.errors(doing), sink.engine.connect() as connection:
@@ -79,6 +76,9 @@ def load(sink: Sink, parsed: ParsedSlice, kind: BatchKind, context: LoadContext)
             context.at_step("4")
             parts = _admit(parsed, kind, {tp: p.next_offset for tp, p in locked.items()}, stream.name)
             inside = Inside(parsed, parts)
+            if ledger.has_backfill(connection, stream.name, inside.ranges) or kind != "live":
+                # Loading a range again also empties it in append tables that no longer get a row from it.
+                models = [m for m in stream.models if m in models or not is_upsert(m)]
             rows_by_table, letters = write_tables(connection, sink, stream, models, parsed, inside, context.at_step)
             context.at_step("7")
             now = context.now()

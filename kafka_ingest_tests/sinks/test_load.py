@@ -206,6 +206,13 @@ def test_a_backfill_above_the_next_offset_does_not_move_it(target: Target) -> No
     assert target.offsets()["mixed[0]"] == 4
 
 
+def test_a_live_load_takes_away_what_a_backfill_ahead_of_it_had_stored(target: Target) -> None:
+    target.load(events("d", start=3), "backfill")
+    target.load(events("a", "b", "c"))
+    target.load(raw_slice(Part([Msg(b"no JSON any more")], start=3)))
+    assert names(target) == ["a", "b", "c"]
+
+
 # --- upserts and deletes
 
 
