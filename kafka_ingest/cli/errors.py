@@ -63,7 +63,7 @@ def environment_secrets() -> tuple[str, ...]:
     from kafka_ingest.settings import from_environment
 
     try:
-        return from_environment().secrets()
+        return (*from_environment().secrets(), os.environ.get("KAFKA_INGEST_ALERT_WEBHOOK", ""))
     except KafkaIngestError:
-        names = ("PASSWORD", "SECRET", "TOKEN", "PEM", "JAAS", "OAUTHBEARER_CONFIG", "DATABASE_URL")
+        names = ("PASSWORD", "SECRET", "TOKEN", "PEM", "JAAS", "OAUTHBEARER_CONFIG", "DATABASE_URL", "WEBHOOK")
         return tuple(v for k, v in os.environ.items() if k.startswith("KAFKA_") and any(n in k for n in names) and v)

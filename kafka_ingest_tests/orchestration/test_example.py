@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from kafka_ingest.engine.observe import StreamState
+from kafka_ingest.errors import ConfigError
 from kafka_ingest.kafka.metadata import TopicState, Watermarks
 from kafka_ingest.orchestration.build import build_definitions
 from kafka_ingest.orchestration.example import count_hours, hours_of
@@ -153,3 +155,41 @@ def test_topics_are_observed_with_numbers_and_the_rate_since_the_last_look() -> 
     assert "| mixed | 0 | 2 | 30 | 25 | 5 |" in str(one.metadata["partitions"].value)
     (one, _) = observer.observations(look(30, 30))
     assert one.metadata["messages_per_second"].value == 0.0
+
+
+def test_a_users_own_assets_stand_beside_ours() -> None:
+    @dg.asset(deps=[KEY])
+    def report() -> None: ...
+
+    both = dg.Definitions.merge(build_definitions([STREAM]), dg.Definitions(assets=[report]))
+    dg.Definitions.validate_loadable(both)
+    assert {KEY, dg.AssetKey("report")} <= {s.key for s in both.resolve_all_asset_specs()}
+
+
+def test_columns_lead_back_to_the_fields_of_the_topic() -> None:
+    specs = {s.key.to_user_string(): s for s in build_definitions([STREAM]).resolve_all_asset_specs()}
+    lineage = specs["information/information"].metadata["dagster/column_lineage"].deps_by_column
+    (origin,) = lineage["source"]
+    assert (origin.asset_key.to_user_string(), origin.column_name) == ("kafka/information", "source.name")
+    (origin,) = specs["information/information_per_hour"].metadata["dagster/column_lineage"].deps_by_column["source"]
+    assert origin.asset_key.to_user_string() == "information/information"
+    assert specs["information/information"].freshness_policy is not None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"warn_dead_letter_ratio": 1.1},
+        {"fresh_warn": dt.timedelta(hours=25)},
+        {"fresh_warn": dt.timedelta(seconds=5)},
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        dataclasses.replace(STREAM, **wrong)
+
+
+def test_a_topic_that_may_rest_has_no_freshness_policy() -> None:
+    resting = build_definitions([dataclasses.replace(STREAM, fresh_fail=None)])
+    specs = {s.key.to_user_string(): s for s in resting.resolve_all_asset_specs()}
+    assert specs["information/information"].freshness_policy is None
