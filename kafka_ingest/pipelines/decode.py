@@ -200,7 +200,7 @@ def position_columns(raw: RawSlice, numbers: Sequence[int] | Numbers) -> dict[st
     stamps = raw.timestamps_ms[numbers]
     fits = (stamps != -1) & (stamps >= _MIN_TIMESTAMP_MS) & (stamps <= _MAX_TIMESTAMP_MS)
     instants = np.where(fits, stamps, 0).astype("datetime64[ms]").astype("datetime64[us]")
-    instants[~fits] = np.datetime64("NaT")
+    instants[~fits] = np.datetime64("NaT", "us")
     return {
         "_kafka_topic": pd.Series(topics[index], index=numbers, dtype=object),
         "_kafka_partition": pd.Series(partitions[index], index=numbers),

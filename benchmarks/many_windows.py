@@ -1,0 +1,11 @@
+"""The example stream with ten thousand hourly windows: what benchmarks/windows.py has Dagster load."""
+
+import dataclasses
+import datetime as dt
+
+from kafka_ingest.streams.information import STREAM as DECLARED
+
+WINDOWS = 10_000
+
+_NOW = dt.datetime.now(dt.timezone.utc).replace(minute=0, second=0, microsecond=0)
+STREAM = dataclasses.replace(DECLARED, window_start=_NOW - dt.timedelta(hours=WINDOWS - 1))
