@@ -45,6 +45,12 @@ def database(request: pytest.FixtureRequest) -> LocalDatabase:
 
 
 @pytest.fixture
+def mysql_url(mysql: LocalDatabase) -> str:
+    """An empty database for what takes long and does not depend on the server."""
+    return fresh_database(mysql)
+
+
+@pytest.fixture
 def mariadb_url(mariadb: LocalDatabase) -> str:
     """An empty database for what does not depend on the server."""
     return fresh_database(mariadb)

@@ -73,10 +73,10 @@ def test_two_runs_started_at_the_same_moment_load_everything_once(
 
 
 def test_dagster_runs_killed_while_loading_are_followed_by_runs_that_finish(
-    kafka: LocalKafka, database_url: str, topic: str, tmp_path: Path
+    kafka: LocalKafka, mysql_url: str, topic: str, tmp_path: Path
 ) -> None:
     truth = Truth()
-    with DagsterDev(tmp_path / "dagster", environment(kafka.bootstrap_servers, database_url, topic)) as dagster:
+    with DagsterDev(tmp_path / "dagster", environment(kafka.bootstrap_servers, mysql_url, topic)) as dagster:
 
         def produce_slowly() -> None:
             for seed in range(60):
@@ -94,14 +94,14 @@ def test_dagster_runs_killed_while_loading_are_followed_by_runs_that_finish(
                 killed.add(run[0])
                 os.kill(run[1], signal.SIGKILL)
         producer.join()
-        dagster.wait_for(lambda: ledger_total(database_url) >= truth.total, 120, "all messages")
+        dagster.wait_for(lambda: ledger_total(mysql_url) >= truth.total, 120, "all messages")
         dagster.wait_for(
             lambda: all(r["status"] in ("SUCCESS", "FAILURE") for r in dagster.runs()), 60, "the runs to end"
         )
         assert len(killed) >= 2
         statuses = {r["runId"]: r["status"] for r in dagster.runs()}
         assert all(statuses[run_id] == "FAILURE" for run_id in killed)
-    assert_exactly_once(database_url, kafka.bootstrap_servers, topic, truth)
+    assert_exactly_once(mysql_url, kafka.bootstrap_servers, topic, truth)
 
 
 def test_after_everything_is_killed_at_once_a_restart_recovers_without_a_person(
