@@ -30,7 +30,7 @@ from kafka_ingest.orchestration.pruning import prune_runs
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
 
 REPEATS = 7
-KEYS = [dg.AssetKey(["information", n]) for n in ("information", "announcement", "dead_letters")]
+KEYS = [dg.AssetKey([STREAM.name, n]) for n in ("information", "announcement", "dead_letters")]
 
 _PARTITIONS = """query ($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
     partitionStats { numMaterialized numPartitions } partitionKeyConnection(limit: 20000, ascending: false) { results }
@@ -57,7 +57,7 @@ def fill(home: Path, count: int) -> None:
     """Finished runs, spread evenly over the windows, each with a materialization of three assets."""
     with dg.DagsterInstance.from_config(str(home)) as instance:
         for number in range(count):
-            run = instance.create_run_for_job(ingest, tags={STREAM_TAG: "information", LIVE_TAG: "information"})
+            run = instance.create_run_for_job(ingest, tags={STREAM_TAG: STREAM.name, LIVE_TAG: STREAM.name})
             hours = number * WINDOWS // count
             window = (STREAM.window_start + dt.timedelta(hours=hours)).strftime("%Y-%m-%d-%H:00")
             for key in KEYS:
@@ -81,7 +81,7 @@ def median_ms(call: Callable[[], Any]) -> float:
 
 def measure(home: Path, environ: dict[str, str]) -> dict[str, float]:
     """Milliseconds of each page and of a tick."""
-    key = {"path": ["information", "information"]}
+    key = {"path": [STREAM.name, "information"]}
     with DagsterDev(home, environ) as dagster:
         found = {
             "partitions page": median_ms(lambda: dagster.graphql(_PARTITIONS, key=key)),
@@ -94,7 +94,7 @@ def measure(home: Path, environ: dict[str, str]) -> dict[str, float]:
             """Seconds of each tick since the start of this Dagster."""
             nodes = dagster.graphql(_TICKS)["repositoriesOrError"]["nodes"]
             sensors = {s["name"]: s["sensorState"]["ticks"] for node in nodes for s in node["sensors"]}
-            new = [t for t in sensors["information_sensor"] if t["endTimestamp"] and t["timestamp"] > started]
+            new = [t for t in sensors[f"{STREAM.name}_sensor"] if t["endTimestamp"] and t["timestamp"] > started]
             return [t["endTimestamp"] - t["timestamp"] for t in new]
 
         dagster.wait_for(lambda: len(ticks()) >= REPEATS, 180, f"{REPEATS} ticks")
@@ -125,7 +125,7 @@ def main() -> None:
             later = dt.datetime.now(dt.timezone.utc) + dt.timedelta(minutes=1)
             with dg.DagsterInstance.from_config(str(home)) as instance:
                 done = prune_runs(
-                    instance, [{STREAM_TAG: ["information"]}], [], before=later, most=100_000, seconds=3_600
+                    instance, [{STREAM_TAG: [STREAM.name]}], [], before=later, most=100_000, seconds=3_600
                 )
             pruned = measure(home, environ)
         finally:
