@@ -35,13 +35,17 @@ class Finding:
 
 def check_accounting(sink: Sink, stream: Stream, run_id: str) -> Finding:
     """rows + deletes + dead letters + ignored + absent == offsets, for each range this run loaded."""
+    with sink.errors("checking the ledger's accounts"), sink.engine.connect() as connection:
+        return accounts(connection, sa.and_(BATCHES.c.stream == stream.name, BATCHES.c.run_id == run_id))
+
+
+def accounts(connection: sa.Connection, which: sa.ColumnElement[bool], *, limit: int | None = None) -> Finding:
+    """Whether these entries of the ledger add up; at most `limit` faults."""
     c = BATCHES.c
     accounted = c.row_count + c.delete_count + c.dead_letter_count + c.ignored_count + c.absent_count
-    mine = sa.and_(c.stream == stream.name, c.run_id == run_id)
-    wrong = sa.select(*_PLACE, accounted.label("accounted")).where(mine, accounted != c.end_offset - c.start_offset)
-    with sink.errors("checking the ledger's accounts"), sink.engine.connect() as connection:
-        total = connection.execute(sa.select(sa.func.count()).select_from(BATCHES).where(mine)).scalar_one()
-        rows = connection.execute(wrong.order_by(c.id)).all()
+    wrong = sa.select(*_PLACE, accounted.label("accounted")).where(which, accounted != c.end_offset - c.start_offset)
+    total = connection.execute(sa.select(sa.func.count()).select_from(BATCHES).where(which)).scalar_one()
+    rows = connection.execute(wrong.order_by(c.id).limit(limit)).all()
     return Finding(
         total,
         tuple(f"{place(r)}: {r.accounted} of {r.end_offset - r.start_offset} offsets are accounted for" for r in rows),

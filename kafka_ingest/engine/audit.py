@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from kafka_ingest.engine.accounting import TILING_KINDS, Finding, place
+from kafka_ingest.engine.accounting import TILING_KINDS, Finding, accounts, place
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.ledger import BATCHES, OFFSETS
 from kafka_ingest.streams.stream import Stream
@@ -18,17 +18,8 @@ SHOWN_FAULTS = 100
 
 def audit_accounting(sink: Sink, stream: Stream) -> Finding:
     """rows + deletes + dead letters + ignored + absent == offsets, for every range ever loaded."""
-    c = BATCHES.c
-    accounted = c.row_count + c.delete_count + c.dead_letter_count + c.ignored_count + c.absent_count
-    of_stream = c.stream == stream.name
-    query = sa.select(BATCHES, accounted.label("accounted"))
     with sink.errors("auditing the ledger's accounts"), sink.engine.connect() as connection:
-        total = connection.execute(sa.select(sa.func.count()).select_from(BATCHES).where(of_stream)).scalar_one()
-        wrong = connection.execute(
-            query.where(of_stream, accounted != c.end_offset - c.start_offset).limit(SHOWN_FAULTS)
-        ).all()
-    faults = [f"{place(r)}: {r.accounted} of {r.end_offset - r.start_offset} offsets are accounted for" for r in wrong]
-    return Finding(total, tuple(faults))
+        return accounts(connection, BATCHES.c.stream == stream.name, limit=SHOWN_FAULTS)
 
 
 def audit_tiling(sink: Sink, stream: Stream) -> Finding:

@@ -19,7 +19,7 @@ from kafka_ingest.records import OffsetRange, ParsedSlice
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.existing import count_dead_letters
-from kafka_ingest.sinks.load import JUDGED_MESSAGES
+from kafka_ingest.sinks.load import is_over_limit
 from kafka_ingest.sinks.tables import explain_missing_columns
 from kafka_ingest.streams.stream import Stream
 
@@ -136,7 +136,7 @@ def _count(forecast: Forecast, stream: Stream, parsed: ParsedSlice) -> None:
     forecast.dead_letters.update(letter.stage for letter in letters)
     for letter in letters[: SHOWN_DEAD_LETTERS - len(forecast.first_dead_letters)]:
         forecast.first_dead_letters.append(ForecastLetter(raw.position(letter.number), letter.stage, letter.error))
-    if len(raw) >= JUDGED_MESSAGES and len(letters) > stream.max_dead_letter_ratio * len(raw):
+    if is_over_limit(stream, len(raw), len(letters)):
         forecast.failure = forecast.failure or (
             f"{len(letters)} of {len(raw)} messages of a slice are bad, over the stream's limit of "
             f"{stream.max_dead_letter_ratio:.0%} (max_dead_letter_ratio)"

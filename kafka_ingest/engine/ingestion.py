@@ -117,10 +117,6 @@ class Ingestion:
         """How the stream stands now: log ends, positions, lag."""
         return observe(self.stream, self.metadata, self.sink, self.settings)
 
-    def lag(self) -> int:
-        """Messages (offsets) waiting beyond the ledger now."""
-        return self.look().lag
-
     def drain(self, batch: Batch) -> Iterator[LoadResult]:
         """Go on: what did not fit in the first slice, then, in a live run, what comes.
 

@@ -8,13 +8,14 @@ from dataclasses import replace
 
 from kafka_ingest.engine.loss import handle_loss
 from kafka_ingest.engine.observe import StreamState, observe
-from kafka_ingest.errors import ConfigError, OffsetGap
+from kafka_ingest.errors import ConfigError
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.kafka.readiness import PartitionState, share_rows
 from kafka_ingest.records import Batch, BatchKind, OffsetRange, TopicPartition
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.load import offset_gap
 from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.streams.stream import Stream
 
@@ -98,10 +99,7 @@ def _not_loaded(
     for each in requested:
         position = positions[each.topic_partition]
         if position < each.start:
-            raise OffsetGap(
-                f"stream {stream.name}: {each} starts above the ledger's next offset {position}; "
-                f"loading it would leave out {each.start - position} offsets. Launch a new run: it plans from the ledger."
-            )
+            raise offset_gap(stream.name, each, position)
         if position < each.end:
             ranges.append(replace(each, start=position))
     return ranges

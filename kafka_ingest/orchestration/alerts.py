@@ -103,7 +103,7 @@ def run_readings(
 ) -> Iterator[tuple[Reading, float]]:
     """Runs of this code location that have ended since the last one told of each kind, in the order they ended."""
     names = {s.name for s in streams}
-    jobs = {job_name(s) for s in streams} | {AUDIT_JOB, RETENTION_JOB} | {f"ingest_{n}" for n in names}
+    jobs = {job_name(s) for s in streams} | {AUDIT_JOB, RETENTION_JOB}
     records = instance.get_run_records(
         dg.RunsFilter(
             statuses=[dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE],

@@ -74,7 +74,7 @@ def _run_step(step: Step, frame: pd.DataFrame, context: StepContext, parsed: Par
 
 def _first_each(dead_letters: Sequence[DeadLetter], stream: Stream, model: type[Model]) -> list[DeadLetter]:
     """One dead letter per message, the first error found, with its route."""
-    route = next(name for name, routed in stream.routes.items() if routed is model)
+    route = stream.route_of(model)
     first: dict[int, DeadLetter] = {}
     for letter in dead_letters:
         first.setdefault(letter.number, DeadLetter(letter.number, letter.stage, letter.error, letter.route or route))

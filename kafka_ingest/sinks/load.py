@@ -123,10 +123,7 @@ def _admit(
             )
         if kind == "live":
             if position < each.start:
-                raise OffsetGap(
-                    f"stream {stream}: {each} starts above the ledger's next offset {position}; loading it would leave out "
-                    f"{each.start - position} offsets. Launch a new run: it plans from the ledger."
-                )
+                raise offset_gap(stream, each, position)
             parts.append((replace(each, start=min(position, each.end)), "live"))
         elif each.start <= position < each.end:
             parts.append((replace(each, end=position), kind))
@@ -136,14 +133,27 @@ def _admit(
     return [(each, part_kind) for each, part_kind in parts if each.size]
 
 
+def is_over_limit(stream: Stream, messages: int, dead_letters: int) -> bool:
+    """Whether so large a part of a slice is bad that it must not load."""
+    return messages >= JUDGED_MESSAGES and dead_letters > stream.max_dead_letter_ratio * messages
+
+
+def offset_gap(stream: str, wanted: OffsetRange, position: int) -> OffsetGap:
+    """The refusal of a live range above the ledger's next offset."""
+    return OffsetGap(
+        f"stream {stream}: {wanted} starts above the ledger's next offset {position}; loading it would leave out "
+        f"{wanted.start - position} offsets. Launch a new run: it plans from the ledger."
+    )
+
+
 def _judge(counts: list[RangeCounts], letters: list[DeadLetter], stream: Stream, parsed: ParsedSlice) -> None:
     messages = sum(c.range.size - c.absent for c in counts)
-    limit = stream.max_dead_letter_ratio
-    if messages >= JUDGED_MESSAGES and len(letters) > limit * messages:
+    if is_over_limit(stream, messages, len(letters)):
         first = min(letters, key=lambda letter: letter.number)
         raise DeadLetterLimit(
             f"stream {stream.name}: {len(letters)} of {messages} messages in {ranges_text(c.range for c in counts)} are bad, "
-            f"over the limit of {limit:.0%}; nothing was loaded. First: {parsed.raw.position(first.number)}: {first.error}. "
+            f"over the limit of {stream.max_dead_letter_ratio:.0%}; nothing was loaded. "
+            f"First: {parsed.raw.position(first.number)}: {first.error}. "
             "Fix the model or the producer, or raise max_dead_letter_ratio."
         )
 

@@ -39,7 +39,7 @@ def write_tables(
         if deletes is not None and len(deletes):
             kept = None if rows is None else rows.drop(index=list(refused))
             refused |= _write_deletes(connection, sink, model, newest_per_key(model, kept, deletes)[1])
-        route = next(name for name, routed in stream.routes.items() if routed is model)
+        route = stream.route_of(model)
         letters += [DeadLetter(n, "database", error, route) for n, error in refused.items()]
     return rows_by_table, letters
 

@@ -198,6 +198,10 @@ class Stream:
             return re.fullmatch(self.topic_text, topic) is not None
         return topic in self._topic_tuple
 
+    def route_of(self, model: type[Model]) -> str:
+        """The message type that becomes this model; the first, where several do."""
+        return next(name for name, routed in self.routes.items() if routed is model)
+
     @property
     def models(self) -> tuple[type[Model], ...]:
         """The distinct models, in the order of the routes."""
