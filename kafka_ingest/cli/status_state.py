@@ -168,7 +168,7 @@ def _last(connection: sa.Connection, stream: Stream) -> tuple[dt.datetime | None
     c = ledger.BATCHES.c
     query = sa.select(c.loaded_at, c.run_id).where(c.stream == stream.name).order_by(c.id.desc()).limit(1)
     row = connection.execute(query).one_or_none()
-    return (None, None) if row is None else (row.loaded_at.replace(tzinfo=dt.timezone.utc), row.run_id)
+    return (None, None) if row is None else (ledger.aware_utc(row.loaded_at), row.run_id)
 
 
 def _windows(connection: sa.Connection, stream: Stream) -> tuple[int, str | None, str | None]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from kafka_ingest.records import TopicPartition
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.ledger import BATCHES, OFFSETS
+from kafka_ingest.sinks.ledger import BATCHES, OFFSETS, of_partition
 from kafka_ingest.streams.stream import Stream
 
 # Ranges of these kinds follow each other without gap or overlap.
@@ -76,9 +77,7 @@ def check_tiling(sink: Sink, stream: Stream, run_id: str) -> Finding:
 def _ranges_around(connection: sa.Connection, stream: Stream, span: Any) -> list[Any]:
     """The tiling ranges of a partition from `span.low` on, and the one before."""
     mine = sa.select(*_PLACE).where(
-        BATCHES.c.stream == stream.name,
-        BATCHES.c.topic == span.topic,
-        BATCHES.c.kafka_partition == span.kafka_partition,
+        of_partition(BATCHES, stream.name, TopicPartition(span.topic, span.kafka_partition)),
         BATCHES.c.kind.in_(TILING_KINDS),
     )
     start = BATCHES.c.start_offset
@@ -96,9 +95,7 @@ def _gaps(ranges: Sequence[Any]) -> Iterable[str]:
 def _wrong_end(connection: sa.Connection, stream: Stream, span: Any, ranges: Sequence[Any]) -> Iterable[str]:
     next_offset = connection.execute(
         sa.select(OFFSETS.c.next_offset).where(
-            OFFSETS.c.stream == stream.name,
-            OFFSETS.c.topic == span.topic,
-            OFFSETS.c.kafka_partition == span.kafka_partition,
+            of_partition(OFFSETS, stream.name, TopicPartition(span.topic, span.kafka_partition))
         )
     ).scalar()
     # A run that loads at this moment may have advanced both since the ranges were read; never backwards.

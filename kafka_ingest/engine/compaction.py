@@ -82,7 +82,7 @@ def _compact_some(
 ) -> tuple[int, int, int | None]:
     """Entries looked at and removed, and the offset to go on from; None at the end."""
     c = BATCHES.c
-    of_partition = sa.and_(c.stream == stream.name, c.topic == tp.topic, c.kafka_partition == tp.partition)
+    of_partition = ledger.of_partition(BATCHES, stream.name, tp)
     entries = connection.execute(
         sa.select(BATCHES)
         .where(of_partition, c.start_offset > after, c.kind == "live", c.loaded_at < ledger.naive_utc(before))
@@ -160,7 +160,7 @@ def _window(stream: Stream, entry: Any) -> str | None:
     """The window all of an entry's messages lie in; None where they lie in several, or carry no time."""
     if entry.min_timestamp is None or entry.max_timestamp is None:
         return None
-    first, last = (t.replace(tzinfo=dt.timezone.utc) for t in (entry.min_timestamp, entry.max_timestamp))
+    first, last = map(ledger.aware_utc, (entry.min_timestamp, entry.max_timestamp))
     if last.year == dt.MAXYEAR:  # its window has no end; such a time is a producer's mistake anyway
         return None
     key = window_of(stream, first, now=last)

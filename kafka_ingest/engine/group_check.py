@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from kafka_ingest.engine.accounting import Finding
-from kafka_ingest.engine.observe import group_of, read_positions
+from kafka_ingest.engine.observe import group_of, read_next_offsets
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.records import TopicPartition
 from kafka_ingest.settings import Settings
@@ -34,17 +34,13 @@ def check_consumer_group(
     for look in range(LOOKS):
         if look:
             sleep(LOOK_SECONDS)
-        before = _positions(sink, stream)
+        before = read_next_offsets(sink, stream)
         committed = metadata.group_offsets(group_id, before)
-        after = _positions(sink, stream)
+        after = read_next_offsets(sink, stream)
         faults = tuple(_faults(group_id, before, committed, after))
         if not faults:
             break
     return Finding(len(before), faults, {"consumer_group": group_id})
-
-
-def _positions(sink: Sink, stream: Stream) -> dict[TopicPartition, int]:
-    return {tp: p.next_offset for tp, p in read_positions(sink, stream).items() if "@" not in tp.topic}
 
 
 def _faults(

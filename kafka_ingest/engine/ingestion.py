@@ -11,7 +11,7 @@ from threading import Event
 
 from confluent_kafka import Consumer
 
-from kafka_ingest.engine.observe import StreamState, group_of, observe, read_positions
+from kafka_ingest.engine.observe import StreamState, group_of, observe, read_next_offsets
 from kafka_ingest.engine.plan import plan
 from kafka_ingest.engine.publish import publish_waiting
 from kafka_ingest.kafka.dead_letter_topic import DeadLetterPublisher
@@ -104,9 +104,7 @@ class Ingestion:
         The ledger's word counts, so a commit that an earlier run did not get to is repaired here.
         """
         group_id = group_of(self.stream, self.settings)
-        positions = {
-            tp: p.next_offset for tp, p in read_positions(self.sink, self.stream).items() if "@" not in tp.topic
-        }
+        positions = read_next_offsets(self.sink, self.stream)
         committed = self.metadata.group_offsets(group_id, positions)
         behind = {tp: offset for tp, offset in positions.items() if committed.get(tp) != offset}
         self._at_step("commit")
@@ -127,7 +125,7 @@ class Ingestion:
         """
         reader = self._open_reader(len(batch.ranges))
         is_live = batch.kind == "live"
-        positions = {tp: p.next_offset for tp, p in read_positions(self.sink, self.stream).items()}
+        positions = read_next_offsets(self.sink, self.stream)
         wanted = self._rest(batch, positions)
         self._stopping.clear()  # set by an earlier drain of this run, where the op is tried again
         reader.restart(wanted)

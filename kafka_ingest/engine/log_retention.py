@@ -12,7 +12,7 @@ from kafka_ingest.errors import ConfigError
 from kafka_ingest.kafka.metadata import KafkaMetadata, Watermarks
 from kafka_ingest.records import TopicPartition
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.ledger import BATCHES, naive_utc
+from kafka_ingest.sinks.ledger import BATCHES, naive_utc, of_partition
 from kafka_ingest.streams.stream import Stream
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
@@ -75,9 +75,7 @@ def _ask_ledger(
             return [], list(partitions)
         for tp, marks in sorted(partitions.items()):
             below = sa.and_(
-                c.stream == stream.name,
-                c.topic == tp.topic,
-                c.kafka_partition == tp.partition,
+                of_partition(BATCHES, stream.name, tp),
                 c.start_offset < marks.low,
                 c.max_timestamp.is_not(None),
             )

@@ -61,11 +61,18 @@ def observe(stream: Stream, metadata: KafkaMetadata, sink: Sink, settings: Setti
 
 
 def read_positions(sink: Sink, stream: Stream) -> dict[TopicPartition, LedgerPosition]:
-    """The ledger's positions; none where the ledger has not been made yet."""
+    """The ledger's positions; none where the ledger has not been made yet. What is kept of a recreated topic's former
+    life, under `topic@old-id`, is no position of a topic there is."""
     with sink.errors(f"reading the ledger of stream {stream.name}"), sink.engine.connect() as connection:
         if not sa.inspect(connection).has_table(ledger.OFFSETS.name):
             return {}
-        return ledger.positions(connection, stream.name)
+        found = ledger.positions(connection, stream.name)
+    return {tp: position for tp, position in found.items() if "@" not in tp.topic}
+
+
+def read_next_offsets(sink: Sink, stream: Stream) -> dict[TopicPartition, int]:
+    """Per partition the ledger's next offset."""
+    return {tp: position.next_offset for tp, position in read_positions(sink, stream).items()}
 
 
 def _starts(

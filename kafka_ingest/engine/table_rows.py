@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from kafka_ingest.engine.accounting import Finding
 from kafka_ingest.records import TopicPartition
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.ledger import BATCHES
+from kafka_ingest.sinks.ledger import BATCHES, of_partition
 from kafka_ingest.streams.model import is_upsert, table_of
 from kafka_ingest.streams.stream import Stream
 
@@ -218,7 +218,7 @@ def _all_entries(connection: sa.Connection, stream: Stream, tp: TopicPartition) 
 def _entry_columns(stream: Stream, tp: TopicPartition) -> sa.Select[Any]:
     c = BATCHES.c
     return sa.select(c.id, c.start_offset, c.end_offset, c.kind, c.rows_by_table, c.run_id).where(
-        c.stream == stream.name, c.topic == tp.topic, c.kafka_partition == tp.partition
+        of_partition(BATCHES, stream.name, tp)
     )
 
 

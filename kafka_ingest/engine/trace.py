@@ -12,9 +12,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from kafka_ingest.errors import ConfigError
+from kafka_ingest.records import TopicPartition
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.ledger import BATCHES, DEAD_LETTERS
-from kafka_ingest.sinks.letters import waiting
+from kafka_ingest.sinks.ledger import BATCHES, DEAD_LETTERS, aware_utc, naive_utc, of_partition
+from kafka_ingest.sinks.letters import at_position, waiting
 from kafka_ingest.sinks.tables import tombstone_table
 from kafka_ingest.streams.model import Model, business_key, deletes_on_tombstone, is_upsert, table_of
 from kafka_ingest.streams.stream import Stream
@@ -148,7 +149,7 @@ def _value(column: sa.Column[Any], text: str) -> Any:
 
 def _instant(text: str) -> dt.datetime:
     found = dt.datetime.fromisoformat(text)
-    return found if found.tzinfo is None else found.astimezone(dt.timezone.utc).replace(tzinfo=None)
+    return found if found.tzinfo is None else naive_utc(found)
 
 
 def _boolean(text: str) -> bool:
@@ -160,7 +161,7 @@ def _boolean(text: str) -> bool:
 def _row(connection: sa.Connection, stream: Stream, model: type[Model], row: Any, fate: str = "row") -> Traced:
     stamp = row["_kafka_timestamp"]
     position = Position(
-        row["_kafka_topic"], row["_kafka_partition"], row["_kafka_offset"], None if stamp is None else _utc(stamp)
+        row["_kafka_topic"], row["_kafka_partition"], row["_kafka_offset"], None if stamp is None else aware_utc(stamp)
     )
     key = {n: row[n] for n in business_key(model)} if is_upsert(model) else None
     return Traced(fate, position, key, None, _loads(connection, stream, position))
@@ -175,17 +176,13 @@ def _at(connection: sa.Connection, stream: Stream, model: type[Model], position:
         return _row(connection, stream, model, rows[0])
     letter = connection.execute(
         sa.select(letters.stage, letters.error, letters.kafka_timestamp).where(
-            waiting(),
-            letters.stream == stream.name,
-            letters.topic == position.topic,
-            letters.kafka_partition == position.partition,
-            letters.kafka_offset == position.offset,
+            waiting(), letters.stream == stream.name, at_position(*position_values(position))
         )
     ).first()
     loads = _loads(connection, stream, position)
     if letter is None:
         return Traced("no_row", position, None, None, loads)
-    stamp = None if letter.kafka_timestamp is None else _utc(letter.kafka_timestamp)
+    stamp = None if letter.kafka_timestamp is None else aware_utc(letter.kafka_timestamp)
     at = Position(*position_values(position), stamp)
     return Traced("dead_letter", at, None, f"{letter.stage}: {letter.error}", loads)
 
@@ -199,9 +196,7 @@ def _loads(connection: sa.Connection, stream: Stream, position: Position) -> tup
     rows = connection.execute(
         sa.select(BATCHES)
         .where(
-            c.stream == stream.name,
-            c.topic == position.topic,
-            c.kafka_partition == position.partition,
+            of_partition(BATCHES, stream.name, TopicPartition(position.topic, position.partition)),
             c.start_offset <= position.offset,
             c.end_offset > position.offset,
         )
@@ -214,16 +209,12 @@ def _loads(connection: sa.Connection, stream: Stream, position: Position) -> tup
             r.kind,
             r.window_key,
             r.run_id,
-            _utc(r.loaded_at),
+            aware_utc(r.loaded_at),
             r.row_count,
             r.dead_letter_count,
         )
         for r in rows
     )
-
-
-def _utc(naive: dt.datetime) -> dt.datetime:
-    return naive.replace(tzinfo=dt.timezone.utc)
 
 
 def as_document(traced: Traced, table: str, link: Callable[[str], str | None]) -> dict[str, Any]:

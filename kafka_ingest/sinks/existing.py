@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from kafka_ingest.records import OffsetRange
 from kafka_ingest.sinks.ledger import DEAD_LETTERS
-from kafka_ingest.sinks.letters import waiting
+from kafka_ingest.sinks.letters import count, has_letters_table, waiting
+from kafka_ingest.sinks.ranges import position_of, range_conditions
 from kafka_ingest.sinks.tables import tombstone_table
 from kafka_ingest.streams.model import KAFKA_COLUMNS, Model, business_key, deletes_on_tombstone, table_of
 
@@ -48,9 +49,9 @@ class ExistingRows:
 
     def in_range(self, wanted: OffsetRange) -> Columns:
         """Rows of these positions, in order of offset."""
-        t = self._table.c
-        where = _position(t, wanted)
-        return self._columns(sa.select(*self._selected).where(where).order_by(t["_kafka_offset"]))
+        topic, partition, offset = position_of(self._table)
+        (where,) = range_conditions((topic, partition, offset), [wanted])
+        return self._columns(sa.select(*self._selected).where(where).order_by(offset))
 
     def of_keys(self, keys: Sequence[tuple[Any, ...]]) -> Columns:
         """Rows of these business keys."""
@@ -77,30 +78,11 @@ class ExistingRows:
 
 def count_dead_letters(connection: sa.Connection, stream: str, ranges: Iterable[OffsetRange]) -> int:
     """Dead letters that wait in these ranges."""
-    if not sa.inspect(connection).has_table(DEAD_LETTERS.name):
+    if not has_letters_table(connection):
         return 0
-    found = 0
-    for each in ranges:
-        c = DEAD_LETTERS.c
-        where = sa.and_(
-            c.stream == stream,
-            c.topic == each.topic,
-            c.kafka_partition == each.partition,
-            c.kafka_offset >= each.start,
-            c.kafka_offset < each.end,
-            waiting(),
-        )
-        found += int(connection.execute(sa.select(sa.func.count()).select_from(DEAD_LETTERS).where(where)).scalar_one())
-    return found
-
-
-def _position(columns: Any, wanted: OffsetRange) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        columns["_kafka_topic"] == wanted.topic,
-        columns["_kafka_partition"] == wanted.partition,
-        columns["_kafka_offset"] >= wanted.start,
-        columns["_kafka_offset"] < wanted.end,
-    )
+    c = DEAD_LETTERS.c
+    within = range_conditions((c.topic, c.kafka_partition, c.kafka_offset), ranges)
+    return sum(count(connection, sa.and_(c.stream == stream, waiting(), condition)) for condition in within)
 
 
 def _readable(column: sa.Column[Any], dialect: str) -> sa.ColumnElement[Any]:

@@ -125,7 +125,7 @@ def positions(
         query = query.where(wanted).order_by(OFFSETS.c.topic, OFFSETS.c.kafka_partition).with_for_update()
     return {
         TopicPartition(row.topic, row.kafka_partition): LedgerPosition(
-            row.next_offset, row.topic_id, row.updated_at.replace(tzinfo=dt.timezone.utc)
+            row.next_offset, row.topic_id, aware_utc(row.updated_at)
         )
         for row in connection.execute(query)
     }
@@ -202,15 +202,18 @@ def append_batches(
         connection.execute(sa.insert(BATCHES), rows)
 
 
+def of_partition(table: sa.Table, stream: str, tp: TopicPartition) -> sa.ColumnElement[bool]:
+    """Rows of one of the ledger's tables that concern a Kafka partition of a stream."""
+    return sa.and_(table.c.stream == stream, table.c.topic == tp.topic, table.c.kafka_partition == tp.partition)
+
+
 def has_backfill(connection: sa.Connection, stream: str, ranges: Iterable[OffsetRange]) -> bool:
     """Whether a backfill ahead of the next offset has loaded from these ranges, or what follows them, already."""
     return any(
         connection.execute(
             sa.select(BATCHES.c.id)
             .where(
-                BATCHES.c.stream == stream,
-                BATCHES.c.topic == each.topic,
-                BATCHES.c.kafka_partition == each.partition,
+                of_partition(BATCHES, stream, each.topic_partition),
                 BATCHES.c.start_offset >= each.start,
                 BATCHES.c.kind == "backfill",
             )
@@ -234,16 +237,17 @@ def advance(
         values: dict[str, Any] = {"next_offset": next_offset, "run_id": run_id, "updated_at": naive_utc(now)}
         if topic_ids is not None:
             values["topic_id"] = topic_ids.get(tp.topic)
-        connection.execute(
-            sa.update(OFFSETS)
-            .where(OFFSETS.c.stream == stream, OFFSETS.c.topic == tp.topic, OFFSETS.c.kafka_partition == tp.partition)
-            .values(**values)
-        )
+        connection.execute(sa.update(OFFSETS).where(of_partition(OFFSETS, stream, tp)).values(**values))
 
 
 def naive_utc(instant: dt.datetime) -> dt.datetime:
     """An aware instant as the naive UTC value our DATETIME columns hold."""
     return instant.astimezone(dt.timezone.utc).replace(tzinfo=None)
+
+
+def aware_utc(stored: dt.datetime) -> dt.datetime:
+    """The instant a DATETIME column of ours holds."""
+    return stored.replace(tzinfo=dt.timezone.utc)
 
 
 def _timestamp(milliseconds: int | None) -> dt.datetime | None:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.records import DeadLetter, Headers, Outcome, Stage, TopicPartition
 from kafka_ingest.sinks.dead_letters import decode_headers, printable
-from kafka_ingest.sinks.ledger import DEAD_LETTERS, naive_utc
+from kafka_ingest.sinks.ledger import DEAD_LETTERS, aware_utc, naive_utc
 from kafka_ingest.sinks.ranges import in_lists
 
 Status = Literal["waiting", "replayed", "all"]
@@ -289,10 +289,7 @@ def _info_query() -> sa.Select[Any]:
 
 def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
     """A row with its instants as UTC."""
-    return {
-        name: value.replace(tzinfo=dt.timezone.utc) if isinstance(value, dt.datetime) else value
-        for name, value in row.items()
-    }
+    return {name: aware_utc(value) if isinstance(value, dt.datetime) else value for name, value in row.items()}
 
 
 def _letter(row: dict[str, Any]) -> Letter:

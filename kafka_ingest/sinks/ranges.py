@@ -16,6 +16,11 @@ Position = tuple[sa.ColumnElement[Any], sa.ColumnElement[Any], sa.ColumnElement[
 """The columns of topic, Kafka partition and offset."""
 
 
+def position_of(table: sa.Table) -> Position:
+    """The position columns of a target table."""
+    return table.c["_kafka_topic"], table.c["_kafka_partition"], table.c["_kafka_offset"]
+
+
 def range_conditions(columns: Position, ranges: Iterable[OffsetRange]) -> Iterator[sa.ColumnElement[bool]]:
     """Conditions that together hold exactly for these ranges, one statement each.
 

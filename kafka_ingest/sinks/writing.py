@@ -12,7 +12,7 @@ from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.inside import Inside
 from kafka_ingest.sinks.isolate import write_isolating
 from kafka_ingest.sinks.newest import newest_per_key
-from kafka_ingest.sinks.ranges import delete_ranges
+from kafka_ingest.sinks.ranges import delete_ranges, position_of
 from kafka_ingest.streams.model import Model, business_key, is_upsert, table_of
 from kafka_ingest.streams.stream import Stream
 
@@ -70,8 +70,7 @@ def _write_rows(
             rows = rows[pd.MultiIndex.from_frame(rows[keys].astype(object)).isin(again)].drop(index=list(now))
         return refused
     table = table_of(model)
-    c = table.c
-    delete_ranges(connection, table, (c["_kafka_topic"], c["_kafka_partition"], c["_kafka_offset"]), ranges)
+    delete_ranges(connection, table, position_of(table), ranges)
     if rows is None or not len(rows):
         return {}
     return write_isolating(connection, rows, lambda part: sink.insert(connection, model, part))
