@@ -5,10 +5,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 
+import pandas as pd
 import sqlalchemy as sa
 
 from kafka_ingest.cli.doctor_findings import Finding, fail, ok, warn
-from kafka_ingest.sinks.csv import FORMAT
+from kafka_ingest.sinks.infile import FORMAT, encode
 from kafka_ingest.sinks.local_infile import FILE, OfferingConnection
 
 _GRANT = "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, CREATE TEMPORARY TABLES ON the database TO this user."
@@ -68,9 +69,10 @@ def _load(connection: sa.Connection, name: str) -> Iterator[Finding]:
     driver = connection.connection.driver_connection
     if not isinstance(driver, OfferingConnection):
         return
+    rows = pd.DataFrame({"id": [1, 2], "word": ["one", "two"]})
     try:
         count, warnings = driver.load_local(
-            f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE {name}_t {FORMAT} (id, word)", memoryview(b'1,"one"\n2,"two"\n')
+            f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE {name}_t {FORMAT} (id, word)", encode(rows, ["id", "word"])
         )
     except Exception as error:  # noqa: BLE001  the driver's own errors; whatever it is, it is what to report
         yield warn(

@@ -11,18 +11,22 @@ Rules (README, "What becomes of a message"):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
+from operator import is_
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
-from kafka_ingest.pipelines.schema import ROUTE_TYPE, json_schema, model_schema
+from kafka_ingest.pipelines.columns import Column, text_series
+from kafka_ingest.pipelines.schema import ROUTE_TYPE, JsonSchema, json_schema, model_schema
 from kafka_ingest.pipelines.tombstones import key_schema, parse_keys
 from kafka_ingest.records import DeadLetter, ParsedSlice, RawSlice
-from kafka_ingest.streams.model import Model, deletes_on_tombstone
+from kafka_ingest.streams.model import BoundColumn, Model, deletes_on_tombstone
 from kafka_ingest.streams.stream import RouteByField, RouteByHeader, Stream
 
 Numbers = npt.NDArray[np.int64]
@@ -30,6 +34,10 @@ Numbers = npt.NDArray[np.int64]
 # MySQL DATETIME holds the years 1000 to 9999 (manual, "The DATE, DATETIME, and TIMESTAMP Types"), in milliseconds here.
 _MIN_TIMESTAMP_MS = -30_610_224_000_000
 _MAX_TIMESTAMP_MS = 253_402_300_799_999
+
+
+# Messages decoded at a time: what they decode to is taken apart while it is still in the processor's cache.
+_AT_ONCE = 1_000
 
 
 class StreamDecoder:
@@ -48,22 +56,20 @@ class StreamDecoder:
     def decode(self, raw: RawSlice) -> ParsedSlice:
         """Every message of `raw` into exactly one of rows, deletes, dead letters and ignored. Never raises on data."""
         parsed = ParsedSlice(raw=raw)
-        is_tombstone = np.fromiter((v is None for v in raw.values), dtype=bool, count=len(raw))
+        is_tombstone = np.fromiter(map(is_, raw.values, repeat(None)), dtype=bool, count=len(raw))
         numbers = np.flatnonzero(~is_tombstone)
-        types, numbers = self._message_types(raw, numbers, parsed)
         ignored: list[Numbers] = []
-        codes, names = pd.factorize(np.array([*types, None], dtype=object)[:-1])
-        for code, name in [*enumerate(names), (-1, None)]:
-            members = numbers[codes == code]
-            if not len(members):
-                continue
-            model = self._stream.routes.get(str(name)) if name is not None else None
-            if model is None:
-                self._unrouted(parsed, ignored, members, self._no_route(name), None if name is None else str(name))
-            else:
-                self._decode_rows(parsed, model, members, str(name))
+        rows = {model: _Rows(self._schemas[model]) for model in self._stream.models}
+        for start in range(0, len(numbers), _AT_ONCE):
+            types, members = self._message_types(raw, numbers[start : start + _AT_ONCE], parsed)
+            for name, chosen in _by_type(types, members):
+                model = None if name is None else self._stream.routes.get(name)
+                if model is None:
+                    self._unrouted(parsed, ignored, chosen, self._no_route(name), name)
+                else:
+                    rows[model].decode(raw, chosen, parsed.dead_letters, str(name))
+        parsed.rows = {model: each.frame(raw) for model, each in rows.items() if each.numbers}
         self._decode_tombstones(parsed, np.flatnonzero(is_tombstone), ignored)
-        parsed.rows = {model: frame.sort_index() for model, frame in parsed.rows.items()}
         parsed.ignored = np.sort(np.concatenate(ignored)) if ignored else np.empty(0, dtype=np.int64)
         return parsed
 
@@ -86,13 +92,13 @@ class StreamDecoder:
             return found[-1].decode("utf-8", "replace") if found else None
         return raw.ranges[int(raw.range_index[number])].topic
 
-    def _no_route(self, name: object) -> str:
+    def _no_route(self, name: str | None) -> str:
         by = self._stream.route_by
         where = f"field {by.path!r}" if isinstance(by, RouteByField) else "the type"
         where = f"header {by.name!r}" if isinstance(by, RouteByHeader) else where
         if name is None:
             return f"{where} is missing, so no route takes the message"
-        return f"no route for type {str(name)[:100]!r}; the stream has {', '.join(self._stream.routes)}"
+        return f"no route for type {name[:100]!r}; the stream has {', '.join(self._stream.routes)}"
 
     def _unrouted(
         self, parsed: ParsedSlice, ignored: list[Numbers], members: Numbers, error: str, route: str | None
@@ -102,20 +108,6 @@ class StreamDecoder:
         else:
             short = None if route is None else route[:100]
             parsed.dead_letters.extend(DeadLetter(int(n), "route", error, short) for n in members)
-
-    def _decode_rows(self, parsed: ParsedSlice, model: type[Model], members: Numbers, route: str) -> None:
-        schema, columns = self._schemas[model]
-        structs, good = decode_each(
-            schema.decode, parsed.raw, members, parsed.dead_letters, stage="decode", route=route
-        )
-        if not len(good):
-            return
-        data: dict[str, Any] = {
-            bound.name: pd.Series(schema.column(structs, which), index=good, dtype=object)
-            for which, bound in enumerate(columns)
-        }
-        frame = pd.DataFrame(data | position_columns(parsed.raw, good), index=good)
-        parsed.rows[model] = pd.concat([parsed.rows[model], frame]) if model in parsed.rows else frame
 
     def _decode_tombstones(self, parsed: ParsedSlice, numbers: Numbers, ignored: list[Numbers]) -> None:
         by_model: dict[type[Model], list[int]] = {}
@@ -141,6 +133,46 @@ class StreamDecoder:
             return next(iter(self._keys), None)
         model = self._stream.routes.get(self._outer_type(raw, number) or "")
         return model if model in self._keys else None
+
+
+class _Rows:
+    """The rows of one model as they are decoded, column by column."""
+
+    def __init__(self, schema: tuple[JsonSchema, tuple[BoundColumn, ...]]) -> None:
+        self._schema, bounds = schema
+        self._columns = {bound.name: Column(bound) for bound in bounds}
+        self.numbers: list[Numbers] = []
+
+    def decode(self, raw: RawSlice, members: Numbers, dead_letters: list[DeadLetter], route: str) -> None:
+        structs, good = decode_each(self._schema.decode, raw, members, dead_letters, stage="decode", route=route)
+        if not len(good):
+            return
+        self.numbers.append(good)
+        for which, column in enumerate(self._columns.values()):
+            column.add(self._schema.column(structs, which))
+
+    def frame(self, raw: RawSlice) -> pd.DataFrame:
+        """In order of message number."""
+        index = pd.Index(np.concatenate(self.numbers))
+        columns = {name: column.series(index) for name, column in self._columns.items()}
+        frame = pd.DataFrame(columns | position_columns(raw, index), copy=False)
+        return frame if index.is_monotonic_increasing else frame.sort_index()
+
+
+def _by_type(types: list[str | int | None], members: Numbers) -> Iterator[tuple[str | None, Numbers]]:
+    """Messages of the same type together. A number for a type counts as its digits."""
+    if types and types.count(types[0]) == len(types):  # the common case, at C speed
+        yield _type_name(types[0]), members
+        return
+    places: dict[str | int | None, list[int]] = {}
+    for place, each in enumerate(types):
+        places.setdefault(each, []).append(place)
+    for each, chosen in places.items():
+        yield _type_name(each), members[chosen]
+
+
+def _type_name(found: str | int | None) -> str | None:
+    return None if found is None else str(found)
 
 
 def decode_each(
@@ -192,18 +224,20 @@ def _explain(error: Exception, value: bytes | None) -> str:
     return f"not JSON: {error}"
 
 
-def position_columns(raw: RawSlice, numbers: Sequence[int] | Numbers) -> dict[str, Any]:
+def position_columns(raw: RawSlice, numbers: Sequence[int] | Numbers | pd.Index) -> dict[str, pd.Series]:
     """The `_kafka_*` columns of these messages. A Kafka timestamp MySQL cannot hold is NULL."""
-    index = raw.range_index[numbers]
-    topics = np.array([r.topic for r in raw.ranges], dtype=object)
+    index = pd.Index(numbers)
+    numbers = index.to_numpy()
+    which = raw.range_index[numbers]
+    topics = pa.array([r.topic for r in raw.ranges], pa.large_string())
     partitions = np.array([r.partition for r in raw.ranges], dtype=np.int32)
     stamps = raw.timestamps_ms[numbers]
     fits = (stamps != -1) & (stamps >= _MIN_TIMESTAMP_MS) & (stamps <= _MAX_TIMESTAMP_MS)
     instants = np.where(fits, stamps, 0).astype("datetime64[ms]").astype("datetime64[us]")
     instants[~fits] = np.datetime64("NaT", "us")
     return {
-        "_kafka_topic": pd.Series(topics[index], index=numbers, dtype=object),
-        "_kafka_partition": pd.Series(partitions[index], index=numbers),
-        "_kafka_offset": pd.Series(raw.offsets[numbers], index=numbers),
-        "_kafka_timestamp": pd.Series(instants, index=numbers),
+        "_kafka_topic": text_series(topics.take(pa.array(which)), index),
+        "_kafka_partition": pd.Series(partitions[which], index=index, copy=False),
+        "_kafka_offset": pd.Series(raw.offsets[numbers], index=index, copy=False),
+        "_kafka_timestamp": pd.Series(instants, index=index, copy=False),
     }

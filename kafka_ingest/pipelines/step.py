@@ -32,6 +32,11 @@ class StepContext:
 
 Step = Callable[[pd.DataFrame, StepContext], pd.DataFrame]
 """Takes the rows of one model (columns of the model plus the `_kafka_*` ones, index = message number in the slice) and
-returns them changed. It may change values, drop rows (they count as ignored) and `reject` rows (dead letters). It must
-keep the index of the rows it keeps and must not add rows. It must not do I/O. An exception fails the batch: a bug in a
-step must not turn a topic into dead letters."""
+returns them changed.
+
+Text, and JSON as its text, come as pandas' `str` with NaN where it is missing, everything else as Python objects with None; a
+column in which some value is no text (an integer in a text column) is objects as well.
+
+It may change values, drop rows (they count as ignored) and `reject` rows (dead letters). It must keep the index of the rows it
+keeps and must not add rows. It must not do I/O. An exception fails the batch: a bug in a step must not turn a topic into dead
+letters."""

@@ -46,7 +46,7 @@ def validate(rows: pd.DataFrame, model: type[Model]) -> tuple[pd.DataFrame, list
     for bound in bounds:
         columns[bound.name] = _column(rows[bound.name], bound, numbers, errors)
     position = {
-        "_kafka_topic": _to_arrow(rows["_kafka_topic"], pa.string()),
+        "_kafka_topic": _to_arrow(rows["_kafka_topic"], pa.large_string()),
         "_kafka_partition": _to_arrow(rows["_kafka_partition"], pa.int32()),
         "_kafka_offset": _to_arrow(rows["_kafka_offset"], pa.int64()),
         "_kafka_timestamp": _to_arrow(rows["_kafka_timestamp"], pa.timestamp("us")),
@@ -87,6 +87,8 @@ def _convert(
     numbers: npt.NDArray[np.int64],
     errors: Errors,
 ) -> pa.Array:
+    if isinstance(values.dtype, pd.StringDtype) and arrow_type == pa.large_string():
+        return _one_chunk(pa.array(values, arrow_type))  # text already: JSON's is taken as it stands
     is_plain = not isinstance(bound.column.type, sa.JSON | sa.Numeric) or isinstance(bound.column.type, sa.Float)
     if bound.rule.dates is not None:
         is_plain = pd.api.types.is_datetime64_any_dtype(values.dtype)  # Arrow would take any integer for microseconds
@@ -127,7 +129,7 @@ def _converter(bound: BoundColumn) -> tuple[Callable[[Any], Any], pa.DataType]:
     if bound.rule.dates is not None:
         return _to_instant, pa.timestamp("us")
     if isinstance(kind, sa.JSON):
-        return _to_json, pa.string()
+        return _to_json, pa.large_string()
     if isinstance(kind, sa.Boolean):
         return _to_boolean, pa.bool_()
     bits = integer_bits(kind)
@@ -136,8 +138,8 @@ def _converter(bound: BoundColumn) -> tuple[Callable[[Any], Any], pa.DataType]:
     if isinstance(kind, sa.Float):
         return _to_float, pa.float64()
     if isinstance(kind, sa.Numeric):
-        return _to_decimal(kind.precision or 10, kind.scale or 0), pa.string()
-    return _to_text, pa.string()
+        return _to_decimal(kind.precision or 10, kind.scale or 0), pa.large_string()
+    return _to_text, pa.large_string()
 
 
 def _limits(array: pa.Array, bound: BoundColumn) -> list[tuple[Any, Callable[[Any], str]]]:

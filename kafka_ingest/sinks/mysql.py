@@ -19,7 +19,7 @@ from kafka_ingest.errors import (
     PermanentError,
     SchemaMismatch,
 )
-from kafka_ingest.sinks import csv
+from kafka_ingest.sinks import infile
 from kafka_ingest.sinks.base import RowsRejected, Sink, register_sink
 from kafka_ingest.sinks.local_infile import FILE, OfferingConnection
 from kafka_ingest.sinks.newest import newer_sql
@@ -241,9 +241,9 @@ class MySQLSink(Sink):
         if self.uses_load_data:
             driver = connection.connection.driver_connection
             assert isinstance(driver, OfferingConnection)  # noqa: S101  our creator makes no other
-            statement = f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE {table} {csv.FORMAT} ({columns})"
+            statement = f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE {table} {infile.FORMAT} ({columns})"
             try:
-                loaded, warnings = driver.load_local(statement, csv.encode(rows, names))
+                loaded, warnings = driver.load_local(statement, infile.encode(rows, names))
             except pymysql.err.MySQLError as error:
                 if _errno(error) not in _NO_LOCAL_INFILE:
                     self._raise(error, statement)

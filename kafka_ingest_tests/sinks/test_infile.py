@@ -13,40 +13,36 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kafka_ingest.sinks import csv
+from kafka_ingest.sinks import infile
+
+SPECIAL = {"0": "\0", "b": "\b", "n": "\n", "r": "\r", "t": "\t", "Z": "\x1a"}
 
 
 def load_data(text: str) -> list[list[str | None]]:
-    r"""FIELDS TERMINATED BY ',' ENCLOSED BY '"' ESCAPED BY '' LINES TERMINATED BY '\n', by hand.
+    """FIELDS TERMINATED BY X'1F' ESCAPED BY X'1D' LINES TERMINATED BY X'1E', by hand.
 
-    A field that begins with a quote ends with a quote followed by a separator or the line's end; a quote inside is doubled.
-    A field without quotes is its text; the word NULL is NULL. There is no escape character.
+    A character after the escape stands for itself, but for those of SPECIAL; escape-N alone in a field is NULL. Nothing is
+    enclosed, so the word NULL is a word.
     """
     lines: list[list[str | None]] = []
     fields: list[str | None] = []
-    at = 0
-    while at < len(text):
-        if text[at] == '"':
-            at += 1
-            value = ""
-            while not (text[at] == '"' and text[at + 1] in ",\n"):
-                if text[at] == '"':
-                    assert text[at + 1] == '"', "a lone quote inside a field"
-                    at += 1
-                value += text[at]
-                at += 1
-            fields.append(value)
-            at += 1
+    value, is_null = "", False
+    characters = iter(text)
+    for each in characters:
+        if each == "\x1d":
+            escaped = next(characters)
+            is_null = escaped == "N" and not value
+            value += SPECIAL.get(escaped, escaped)
+        elif each in "\x1e\x1f":
+            fields.append(None if is_null and value == "N" else value)
+            value, is_null = "", False
+            if each == "\x1e":
+                lines.append(fields)
+                fields = []
         else:
-            end = min(e for e in (text.find(",", at), text.find("\n", at)) if e >= 0)
-            word = text[at:end]
-            fields.append(None if word == "NULL" else word)
-            at = end
-        if text[at] == "\n":
-            lines.append(fields)
-            fields = []
-        at += 1
+            value += each
     assert not fields, "the last line has no end"
+    assert not value
     return lines
 
 
@@ -55,11 +51,11 @@ def frame(**columns: Any) -> pd.DataFrame:
 
 
 def encoded(rows: pd.DataFrame) -> str:
-    return bytes(csv.encode(rows, list(rows.columns))).decode("utf-8")
+    return bytes(infile.encode(rows, list(rows.columns))).decode("utf-8")
 
 
-NASTY = st.text(st.sampled_from("\",\n\r\\N'NUL \0\t;é😀"), max_size=8) | st.sampled_from(
-    [None, "", "NULL", "\\N", "\\", '"', '""', '",', '"\n', '\\"', "\n", "null", "N"]
+NASTY = st.text(st.sampled_from("\x1d\x1e\x1fN\",\n\r\\'UL \0\t;é😀"), max_size=8) | st.sampled_from(
+    [None, "", "\x1d", "\x1dN", "N\x1e", "\x1f", "NULL", "\\N", "\\", '"', '""', '",', '"\n', '\\"', "\n", "null", "N"]
 )
 
 
@@ -104,17 +100,21 @@ def test_each_kind_of_value_has_its_text(values: list[Any], kind: pa.DataType, e
     assert [v for (v,) in load_data(encoded(frame(a=(values, kind))))] == expected
 
 
-def test_null_and_the_word_null_are_told_apart_by_their_quotes() -> None:
-    assert encoded(frame(a=(["NULL", None, ""], pa.string()))) == '"NULL"\nNULL\n""\n'
+def test_null_and_the_word_null_are_told_apart() -> None:
+    assert encoded(frame(a=(["NULL", None, "", "N"], pa.string()))) == "NULL\x1e\x1dN\x1e\x1eN\x1e"
+
+
+def test_marks_in_the_text_are_escaped() -> None:
+    assert encoded(frame(a=(["a\x1fb\x1ec\x1dd"], pa.string()))) == "a\x1d\x1fb\x1d\x1ec\x1d\x1dd\x1e"
 
 
 def test_columns_go_out_in_the_order_asked_and_a_part_of_a_frame_is_only_that_part() -> None:
     rows = frame(a=(["x", "y", "z"], pa.string()), b=([1, 2, 3], pa.int64()))
-    assert bytes(csv.encode(rows.iloc[1:], ["b", "a"])) == b'2,"y"\n3,"z"\n'
-    assert bytes(csv.encode(rows.iloc[:0], ["b", "a"])) == b""
+    assert bytes(infile.encode(rows.iloc[1:], ["b", "a"])) == b"2\x1fy\x1e3\x1fz\x1e"
+    assert bytes(infile.encode(rows.iloc[:0], ["b", "a"])) == b""
 
 
 def test_the_statement_names_the_format_this_module_writes() -> None:
-    assert csv.FORMAT == (
-        r"""CHARACTER SET utf8mb4 FIELDS TERMINATED BY ',' ENCLOSED BY '"' ESCAPED BY '' LINES TERMINATED BY '\n'"""
+    assert infile.FORMAT == (
+        "CHARACTER SET utf8mb4 FIELDS TERMINATED BY X'1F' ESCAPED BY X'1D' LINES TERMINATED BY X'1E'"
     )

@@ -1,0 +1,65 @@
+"""Decoded values as the columns of a frame: text as pandas' `str`, everything else as Python objects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+
+from kafka_ingest.streams.model import BoundColumn, ExactText
+
+TEXT = pd.StringDtype("pyarrow", na_value=np.nan)
+"""What pandas 3 calls `str`; a missing text is NaN."""
+
+
+class Column:
+    """The values of one column, taken in piece by piece while they are warm in the processor's cache.
+
+    Text, JSON and dates come out as `str` where every value is text (JSON as its text, null as missing), else as objects, as
+    everything that is no text does.
+    """
+
+    def __init__(self, bound: BoundColumn) -> None:
+        kind = bound.column.type
+        self._is_json = isinstance(kind, sa.JSON)
+        self._is_text = self._is_json or bound.rule.dates is not None or isinstance(kind, sa.String | ExactText)
+        self._pieces: list[list[Any] | pa.Array] = []
+
+    def add(self, values: list[Any]) -> None:
+        piece = self._text(values) if self._is_text else None
+        self._pieces.append(values if piece is None else piece)
+
+    def series(self, index: pd.Index) -> pd.Series:
+        """All pieces, in the order they came."""
+        if all(isinstance(piece, pa.Array) for piece in self._pieces):
+            return text_series(pa.chunked_array(self._pieces, pa.large_string()).combine_chunks(), index)
+        objects = np.empty(len(index), dtype=object)
+        start = 0
+        for piece in self._pieces:
+            values = piece.to_pylist() if isinstance(piece, pa.Array) else piece
+            objects[start : start + len(values)] = values
+            start += len(values)
+        return pd.Series(objects, index=index, dtype=object, copy=False)
+
+    def _text(self, values: list[Any]) -> pa.Array | None:
+        """None where some value is no text, or text that UTF-8 does not hold."""
+        try:
+            return _json_text(values) if self._is_json else pa.array(values, pa.large_string())
+        except (pa.ArrowException, UnicodeEncodeError):
+            return None
+
+
+def _json_text(values: list[msgspec.Raw]) -> pa.Array:
+    text = pa.array(list(map(bytes, values)), pa.large_binary()).cast(pa.large_string())
+    is_null = pc.or_(pc.equal(text, "null"), pc.equal(text, ""))  # "" where the field is missing
+    return pc.if_else(is_null, pa.scalar(None, pa.large_string()), text)
+
+
+def text_series(texts: pa.Array, index: pd.Index) -> pd.Series:
+    """A `str` column of these texts, without a copy."""
+    return pd.Series(TEXT.__from_arrow__(texts), index=index, copy=False)
