@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import chain, repeat
+from operator import is_, methodcaller
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,12 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from kafka_ingest.errors import DataLoss, RangeReadTimeout
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
+from kafka_ingest.kafka.fetched import Fetched, by_partition
 from kafka_ingest.kafka.metadata import LOGGER
 from kafka_ingest.records import OffsetRange, RawSlice, TopicPartition, ranges_text
 from kafka_ingest.settings import Settings
+
+_error = methodcaller("error")
 
 # Longest silence from the broker, while messages are due, before the read gives up.
 SILENCE_SECONDS = 60.0
@@ -34,7 +39,7 @@ class _Partition:
 
     position: int
     end: int
-    pending: list[Any] = field(default_factory=list)
+    pending: list[Fetched] = field(default_factory=list)
     """Messages fetched and not yet delivered, in offset order."""
     delivered_to: int = 0
     """Every message below this offset has been fetched: the offset of the last end-of-partition event."""
@@ -130,7 +135,7 @@ class RangeReader:
         Raises RangeReadTimeout after SILENCE_SECONDS without progress, KafkaUnavailable, AccessDenied.
         """
         starts = {tp: state.position for tp, state in sorted(self._partitions.items()) if not state.is_done}
-        taken: dict[TopicPartition, list[Any]] = {tp: [] for tp in starts}
+        taken: dict[TopicPartition, list[Fetched]] = {tp: [] for tp in starts}
         rows = size = 0
         deadline = self._clock() + SILENCE_SECONDS
         while starts:
@@ -151,30 +156,32 @@ class RangeReader:
         return self._slice(starts, taken)
 
     def _take(
-        self, tp: TopicPartition, into: list[Any], rows: int, size: int, max_rows: int, max_bytes: int
+        self, tp: TopicPartition, into: list[Fetched], rows: int, size: int, max_rows: int, max_bytes: int
     ) -> tuple[int, int, bool]:
         """Move pending messages of one partition into the slice. The last value says that the slice is full."""
         state = self._partitions[tp]
-        pending = state.pending
-        count = 0
         is_full = False
-        for message in pending:
-            if message.offset() >= state.end:
+        while state.pending:
+            first = state.pending[0]
+            wanted = int(np.searchsorted(first.offsets, state.end))
+            fitting = min(wanted, max_rows - rows)
+            if fitting and size + int(first.sizes[:fitting].sum()) > max_bytes:
+                fitting = int(np.searchsorted(np.cumsum(first.sizes[:fitting]), max_bytes - size, side="right"))
+                if not rows:
+                    fitting = max(1, fitting)  # a message larger than the bound comes alone
+            if fitting:
+                part, rest = first.split(fitting)
+                into.append(part)
+                rows += fitting
+                size += int(part.sizes.sum())
+                state.position = int(part.offsets[-1]) + 1
+                state.pending[:1] = [rest] if len(rest) else []
+            if fitting < len(first):
+                is_full = fitting < wanted
                 break
-            weight = len(message)
-            if rows >= max_rows or (rows and size + weight > max_bytes):
-                is_full = True
-                break
-            rows += 1
-            size += weight
-            count += 1
-        into.extend(pending[:count])
-        del pending[:count]
-        if count:
-            state.position = into[-1].offset() + 1
         # The offsets up to the next message, or to the end of the log, hold nothing for us.
-        if pending:
-            state.position = max(state.position, min(pending[0].offset(), state.end))
+        if state.pending:
+            state.position = max(state.position, min(int(state.pending[0].offsets[0]), state.end))
         else:
             state.position = max(state.position, min(state.delivered_to, state.end))
         return rows, size, is_full
@@ -184,58 +191,70 @@ class RangeReader:
         neither errors nor what lies beyond the ranges count against the silence of a partition that is due."""
         with kafka_errors("reading messages"):
             messages = self._consumer.consume(count, _POLL_SECONDS)
+        errors = list(map(_error, messages))
         has_progress = False
+        if not all(map(is_, errors, repeat(None))):  # not by ==, which a KafkaError does not bear
+            failed = [message for message, error in zip(messages, errors, strict=True) if error is not None]
+            messages = [message for message, error in zip(messages, errors, strict=True) if error is None]
+            for message in failed:
+                has_progress = self._is_progress(message) or has_progress
         done: set[TopicPartition] = set()
-        for message in messages:
-            error = message.error()
-            tp = TopicPartition(message.topic(), message.partition())
+        for tp, part in by_partition(messages):
             state = self._partitions.get(tp)
-            if error is None:
-                if state is not None:
-                    state.pending.append(message)
-                    has_progress = has_progress or not state.is_done
-                    if state.is_done:
-                        done.add(tp)
-            elif error.code() == KafkaError._PARTITION_EOF:
-                # The end of what a read_committed consumer may see. It may lie below a range's end, where the range was
-                # planned from a newer end than this fetch saw: then more is to come.
-                if state is not None and message.offset() > state.delivered_to:
-                    state.delivered_to = message.offset()
-                    has_progress = has_progress or not state.is_done
-            elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-                raise DataLoss(
-                    f"{message.topic()}[{message.partition()}]: Kafka deleted offsets of {ranges_text(self.remaining())} while "
-                    f"they were read ({error.str()}). Run again: the plan says how many are gone and what to do."
-                )
-            elif not error.retriable():
-                raise kafka_error(error, f"reading {message.topic()}[{message.partition()}]@{message.offset()}")
+            if state is None:
+                continue
+            state.pending.append(part)
+            has_progress = has_progress or not state.is_done
+            if state.is_done:
+                done.add(tp)
         for tp in done:
             self._pause_if_ahead(tp)
         return has_progress
 
+    def _is_progress(self, failed: Any) -> bool:
+        """What comes in a message's place: the end of a partition, or an error. Raises what does not pass by itself."""
+        error = failed.error()
+        if error.code() == KafkaError._PARTITION_EOF:
+            # The end of what a read_committed consumer may see. It may lie below a range's end, where the range was
+            # planned from a newer end than this fetch saw: then more is to come.
+            state = self._partitions.get(TopicPartition(failed.topic(), failed.partition()))
+            if state is None or failed.offset() <= state.delivered_to:
+                return False
+            state.delivered_to = failed.offset()
+            return not state.is_done
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            raise DataLoss(
+                f"{failed.topic()}[{failed.partition()}]: Kafka deleted offsets of {ranges_text(self.remaining())} while "
+                f"they were read ({error.str()}). Run again: the plan says how many are gone and what to do."
+            )
+        if not error.retriable():
+            raise kafka_error(error, f"reading {failed.topic()}[{failed.partition()}]@{failed.offset()}")
+        return False
+
     def _pause_if_ahead(self, tp: TopicPartition) -> None:
         """Keep a partition whose range is done from filling the memory with what lies beyond, while others are read."""
         state = self._partitions[tp]
-        held = sum(len(message) for message in state.pending)
-        if not state.is_paused and (len(state.pending) >= _HELD_MESSAGES or held >= _HELD_BYTES):
+        count, held = sum(map(len, state.pending)), sum(int(part.sizes.sum()) for part in state.pending)
+        if not state.is_paused and (count >= _HELD_MESSAGES or held >= _HELD_BYTES):
             with kafka_errors(f"pausing {tp}"):
                 self._consumer.pause([KafkaTopicPartition(*tp)])
             state.is_paused = True
 
-    def _slice(self, starts: dict[TopicPartition, int], taken: dict[TopicPartition, list[Any]]) -> RawSlice:
+    def _slice(self, starts: dict[TopicPartition, int], taken: dict[TopicPartition, list[Fetched]]) -> RawSlice:
         ranges = tuple(OffsetRange(*tp, start, self._partitions[tp].position) for tp, start in starts.items())
-        counts = [len(taken[tp]) for tp in starts]
-        messages = [message for tp in starts for message in taken[tp]]
+        counts = [sum(map(len, taken[tp])) for tp in starts]
+        parts = [part for tp in starts for part in taken[tp]]
         kept = [i for i, r in enumerate(ranges) if r.size]
         index = np.repeat(np.cumsum([1 if r.size else 0 for r in ranges], dtype=np.int32) - 1, counts)
+        empty = np.empty(0, dtype=np.int64)
         return RawSlice(
             ranges=tuple(ranges[i] for i in kept),
             range_index=index.astype(np.int32),
-            offsets=np.fromiter((m.offset() for m in messages), dtype=np.int64, count=len(messages)),
-            timestamps_ms=np.fromiter((m.timestamp()[1] for m in messages), dtype=np.int64, count=len(messages)),
-            keys=[m.key() for m in messages],
-            values=[m.value() for m in messages],
-            headers=[m.headers() for m in messages],
+            offsets=np.concatenate([empty, *(part.offsets for part in parts)]),
+            timestamps_ms=np.concatenate([empty, *(part.timestamps_ms for part in parts)]),
+            keys=list(chain.from_iterable(part.keys for part in parts)),
+            values=list(chain.from_iterable(part.values for part in parts)),
+            headers=list(chain.from_iterable(part.headers for part in parts)),
             absent=tuple(ranges[i].size - counts[i] for i in kept),
         )
 

@@ -1,0 +1,76 @@
+"""Messages as they come from the client, turned into columns at once: nothing is done message by message in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from operator import itemgetter, methodcaller
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kafka_ingest.records import Headers, TopicPartition
+
+_topic, _partition, _offset = methodcaller("topic"), methodcaller("partition"), methodcaller("offset")
+_timestamp, _key, _value, _headers = (methodcaller(n) for n in ("timestamp", "key", "value", "headers"))
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Successive messages of one partition, in offset order."""
+
+    offsets: npt.NDArray[np.int64]
+    timestamps_ms: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+    """Bytes of each value."""
+    keys: list[bytes | None]
+    values: list[bytes | None]
+    headers: list[Headers | None]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def split(self, at: int) -> tuple[Fetched, Fetched]:
+        """The first `at` messages, and the others."""
+        return self._part(slice(at)), self._part(slice(at, None))
+
+    def _part(self, part: slice) -> Fetched:
+        return Fetched(
+            self.offsets[part],
+            self.timestamps_ms[part],
+            self.sizes[part],
+            self.keys[part],
+            self.values[part],
+            self.headers[part],
+        )
+
+
+def by_partition(messages: Sequence[Any]) -> Iterator[tuple[TopicPartition, Fetched]]:
+    """Messages of the client, none of them an error, in pieces of one partition each, in the order they came."""
+    if not messages:
+        return
+    topics = list(map(_topic, messages))
+    partitions = np.fromiter(map(_partition, messages), dtype=np.int64, count=len(messages))
+    changes = partitions[1:] != partitions[:-1]
+    if topics.count(topics[0]) != len(topics):
+        numbers = {topic: number for number, topic in enumerate(set(topics))}
+        codes = np.fromiter(map(numbers.__getitem__, topics), dtype=np.int64, count=len(topics))
+        changes |= codes[1:] != codes[:-1]
+    starts = [0, *(np.flatnonzero(changes) + 1).tolist(), len(messages)]
+    whole = _columns(messages)
+    for start, end in pairwise(starts):
+        yield TopicPartition(topics[start], int(partitions[start])), whole._part(slice(start, end))
+
+
+def _columns(messages: Sequence[Any]) -> Fetched:
+    count = len(messages)
+    return Fetched(
+        offsets=np.fromiter(map(_offset, messages), dtype=np.int64, count=count),
+        timestamps_ms=np.fromiter(map(itemgetter(1), map(_timestamp, messages)), dtype=np.int64, count=count),
+        sizes=np.fromiter(map(len, messages), dtype=np.int64, count=count),
+        keys=list(map(_key, messages)),
+        values=list(map(_value, messages)),
+        headers=list(map(_headers, messages)),
+    )
