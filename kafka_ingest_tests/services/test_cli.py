@@ -286,7 +286,12 @@ def test_ctrl_c_ends_a_demo_cleanly(stack: tuple[Path, LocalStack], environment:
 
 def dagster_session(parent: int) -> int:
     """The demo's child: leader of Dagster's session."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    found = [int(pid) for pid in children if b"dagster" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    # Not from /proc/PID/task/TID/children, which may leave some out while any process ends (proc(5)).
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            own_parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            if own_parent == parent and b"dagster" in stat.with_name("cmdline").read_bytes():
+                found.append(int(stat.parent.name))
     assert len(found) == 1
     return found[0]
