@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Event
 
-from confluent_kafka import Consumer
-
+from kafka_ingest.engine.lanes import run_lanes, split_evenly
 from kafka_ingest.engine.observe import StreamState, group_of, observe, read_next_offsets
 from kafka_ingest.engine.plan import plan
 from kafka_ingest.engine.publish import publish_waiting
+from kafka_ingest.engine.sources import LiveSource, RangeSource, Source
 from kafka_ingest.kafka.dead_letter_topic import DeadLetterPublisher
 from kafka_ingest.kafka.group_offsets import commit_group_offsets
 from kafka_ingest.kafka.metadata import KafkaMetadata
@@ -26,12 +27,8 @@ from kafka_ingest.sinks.base import Sink, open_sink
 from kafka_ingest.sinks.load import LoadContext, load
 from kafka_ingest.streams.stream import Stream
 
-# While a run stays alive: how often it asks for new messages, and the least time from slice to slice, which bounds the
-# ledger's growth (two rows a second per Kafka partition at most) and costs half of it in freshness.
-POLL_SECONDS = 0.1
-SLICE_SECONDS = 0.5
-# How often a live run looks whether the stream's topics and partitions have changed.
-TOPICS_SECONDS = 30.0
+# A run with more waiting than so many slices loads with several loaders.
+BEHIND_SLICES = 2
 
 
 def _utc_now() -> dt.datetime:
@@ -61,8 +58,7 @@ class Ingestion:
         self._at_step = at_step
         self._context = LoadContext(stream, run_id, window_key, now, at_step)
         self._decoder = StreamDecoder(stream)
-        self._consumer: Consumer | None = None
-        self._reader: RangeReader | None = None
+        self._readers: list[RangeReader] = []
         topic = stream.dead_letter_topic
         self._publisher = None if topic is None else DeadLetterPublisher(settings, topic)
         self._stopping = Event()
@@ -84,7 +80,7 @@ class Ingestion:
 
     def read(self, batch: Batch) -> ParsedSlice:
         """The first slice of the batch, decoded and routed. Repeatable: it always starts at the batch's start."""
-        reader = self._open_reader(len(batch.ranges))
+        reader = self._open_reader(0, len(batch.ranges))
         reader.restart(batch.ranges)
         return self._decode_next(reader)
 
@@ -108,7 +104,8 @@ class Ingestion:
         committed = self.metadata.group_offsets(group_id, positions)
         behind = {tp: offset for tp, offset in positions.items() if committed.get(tp) != offset}
         self._at_step("commit")
-        commit_group_offsets(self._open_consumer(len(next_offsets)), group_id, behind, run_id=self.run_id)
+        reader = self._open_reader(0, len(next_offsets))
+        commit_group_offsets(reader.consumer, group_id, behind, run_id=self.run_id)
         self._publish()  # what an earlier run did not get to, too
 
     def look(self) -> StreamState:
@@ -119,44 +116,84 @@ class Ingestion:
         """Go on: what did not fit in the first slice, then, in a live run, what comes.
 
         Slice after slice, each its own transaction followed by its offsets' commit; the next slice is read and translated
-        by a thread while the database loads. A live run ends when nothing has come for the stream's linger time, when its
-        time is up, or when the stream's partitions have changed (the next run reads the new ones); a run until caught up at the
-        ends that the log has now, as a busy topic never stands still; a backfill at its end.
+        by a thread while the database loads. More than a slice's worth is loaded by several loaders, each with Kafka
+        partitions of its own. A live run ends when nothing has come for the stream's linger time, when its time is up, or
+        when the stream's partitions have changed (the next run reads the new ones); a run until caught up at the ends that
+        the log has now, as a busy topic never stands still; a backfill at its end.
         """
-        reader = self._open_reader(len(batch.ranges))
-        is_live = batch.kind == "live"
-        positions = read_next_offsets(self.sink, self.stream)
-        wanted = self._rest(batch, positions)
         self._stopping.clear()  # set by an earlier drain of this run, where the op is tried again
-        reader.restart(wanted)
-        follows = is_live and not batch.until_caught_up
-        source = _LiveSource(self, reader) if follows else _RangeSource(reader)
+        for result in self._drain(batch):
+            if result.total("dead_letters"):
+                self._publish()
+            yield result
+
+    def _drain(self, batch: Batch) -> Iterator[LoadResult]:
+        follows = batch.kind == "live" and not batch.until_caught_up
+        time_up = self.started + self.stream.batch.max_run_seconds if follows else math.inf
+        has_more = True
+        while has_more:
+            wanted = self._rest(batch, read_next_offsets(self.sink, self.stream))
+            groups = split_evenly(wanted, self._loaders)
+            if len(groups) > 1 and self._is_behind(sum(r.size for r in wanted)):
+                yield from self._drain_in_lanes(groups, batch.kind, time_up, len(wanted))
+                if not follows:
+                    return
+                wanted = self._rest(batch, read_next_offsets(self.sink, self.stream))
+            reader = self._open_reader(0, len(wanted))
+            reader.restart(wanted)
+            if not follows:
+                yield from self._slices(reader, RangeSource(reader, self._stopping, time_up), batch.kind)
+                return
+            source = LiveSource(self.stream, self.metadata, reader, self._stopping, time_up, self._is_behind)
+            yield from self._slices(reader, source, batch.kind)
+            has_more = source.has_more
+
+    def _drain_in_lanes(
+        self, groups: Sequence[tuple[OffsetRange, ...]], kind: BatchKind, time_up: float, partitions: int
+    ) -> Iterator[LoadResult]:
+        readers = [self._open_reader(number, partitions) for number in range(len(groups))]
+
+        def load(number: int, ranges: tuple[OffsetRange, ...]) -> Iterator[LoadResult]:
+            reader = readers[number]
+            reader.restart(ranges)
+            yield from self._slices(reader, RangeSource(reader, self._stopping, time_up), kind)
+
+        yield from run_lanes(groups, load, self._stopping)
+        for reader in readers:
+            reader.restart(())  # nothing is fetched ahead for a lane that is not there
+
+    def _slices(self, reader: RangeReader, source: Source, kind: BatchKind) -> Iterator[LoadResult]:
+        """The slices a source says are due: each result after its commit, the next slice prepared meanwhile."""
         group_id = group_of(self.stream, self.settings)
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as pool:
             upcoming = pool.submit(self._prepare_next, source, reader)
             try:
                 while (parsed := upcoming.result()) is not None:
                     upcoming = pool.submit(self._prepare_next, source, reader)
-                    result = self.load(parsed, batch.kind)
+                    result = self.load(parsed, kind)
                     self._at_step("commit")
-                    commit_group_offsets(
-                        self._open_consumer(len(wanted)), group_id, result.next_offsets, run_id=self.run_id
-                    )
-                    if result.total("dead_letters"):
-                        self._publish()
+                    commit_group_offsets(reader.consumer, group_id, result.next_offsets, run_id=self.run_id)
                     yield result
-            finally:
+            except BaseException:
                 self._stopping.set()  # ends the thread's wait for messages, so leaving this block is quick
+                raise
+
+    @property
+    def _loaders(self) -> int:
+        return self.stream.batch.loaders if self.sink.loads_in_parallel else 1
+
+    def _is_behind(self, waiting: int) -> bool:
+        """Whether so much waits that several loaders are worth their connections."""
+        return self._loaders > 1 and waiting > BEHIND_SLICES * self.stream.batch.max_rows
 
     def close(self) -> None:
         """Release connections. Idempotent."""
         self._stopping.set()
         if self._publisher is not None:
             self._publisher.close()
-        if self._consumer is not None:
-            self._consumer.close()
-            self._consumer = None
-            self._reader = None
+        for reader in self._readers:
+            reader.close()
+        self._readers.clear()
         self.sink.close()
 
     def _publish(self) -> None:
@@ -178,7 +215,7 @@ class Ingestion:
         ends = self.metadata.ends(known)
         return tuple(OffsetRange(*tp, positions[tp], max(positions[tp], ends[tp])) for tp in known)
 
-    def _prepare_next(self, source: _LiveSource | _RangeSource, reader: RangeReader) -> ParsedSlice | None:
+    def _prepare_next(self, source: Source, reader: RangeReader) -> ParsedSlice | None:
         if not source.wait_until_due():
             return None
         return self.translate(self._decode_next(reader))
@@ -187,73 +224,9 @@ class Ingestion:
         policy = self.stream.batch
         return self._decoder.decode(reader.read_slice(max_rows=policy.max_rows, max_bytes=policy.max_bytes))
 
-    def _open_consumer(self, partitions: int) -> Consumer:
-        if self._consumer is None:
-            self._consumer = open_consumer(
-                self.settings, group_of(self.stream, self.settings), partitions=max(1, partitions)
-            )
-        return self._consumer
-
-    def _open_reader(self, partitions: int) -> RangeReader:
-        if self._reader is None:
-            self._reader = RangeReader(self._open_consumer(partitions))
-        return self._reader
-
-
-class _RangeSource:
-    """Due as long as something of the ranges remains."""
-
-    def __init__(self, reader: RangeReader) -> None:
-        self._reader = reader
-
-    def wait_until_due(self) -> bool:
-        return bool(self._reader.remaining())
-
-
-class _LiveSource:
-    """Follows the ends of the log, and says when a slice is due: `take(min_messages, within=max_wait_seconds)`."""
-
-    def __init__(self, ingestion: Ingestion, reader: RangeReader) -> None:
-        self._ingestion = ingestion
-        self._reader = reader
-        self._partitions = tuple(reader.positions())
-        now = time.monotonic()
-        policy = ingestion.stream.batch
-        self._time_up = ingestion.started + policy.max_run_seconds
-        self._last_slice = now - SLICE_SECONDS
-        self._topics_seen = now
-
-    def wait_until_due(self) -> bool:
-        """True when a slice is due, False when the run is over."""
-        policy = self._ingestion.stream.batch
-        stopping = self._ingestion._stopping
-        idle_since = time.monotonic()
-        waiting_since: float | None = None
-        while not stopping.is_set():
-            now = time.monotonic()
-            if now >= self._time_up or self._partitions_changed(now):
-                return False
-            waiting = self._follow_ends()
-            if waiting:
-                waiting_since = now if waiting_since is None else waiting_since
-                is_paced = now - self._last_slice >= SLICE_SECONDS or waiting >= policy.max_rows
-                if is_paced and (waiting >= policy.min_messages or now - waiting_since >= policy.max_wait_seconds):
-                    self._last_slice = now
-                    return True
-            elif now - idle_since >= policy.linger:
-                return False
-            stopping.wait(POLL_SECONDS)
-        return False
-
-    def _follow_ends(self) -> int:
-        """Move the ranges' ends to the log's; how many offsets wait."""
-        ends = self._ingestion.metadata.ends(self._partitions)
-        positions = self._reader.positions()
-        self._reader.read_to(OffsetRange(*tp, position, max(position, ends[tp])) for tp, position in positions.items())
-        return sum(r.size for r in self._reader.remaining())
-
-    def _partitions_changed(self, now: float) -> bool:
-        if now - self._topics_seen < TOPICS_SECONDS:
-            return False
-        self._topics_seen = now
-        return self._ingestion.metadata.topics(self._ingestion.stream).partitions != self._partitions
+    def _open_reader(self, number: int, partitions: int) -> RangeReader:
+        """Reader of one lane; the first serves where there are no lanes. They share the memory for what is fetched ahead."""
+        while len(self._readers) <= number:
+            group_id = group_of(self.stream, self.settings)
+            self._readers.append(RangeReader(open_consumer(self.settings, group_id, partitions=max(1, partitions))))
+        return self._readers[number]

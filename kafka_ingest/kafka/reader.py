@@ -79,7 +79,8 @@ class RangeReader:
     """
 
     def __init__(self, consumer: Consumer, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._consumer = consumer
+        self.consumer = consumer
+        """Also commits offsets: librdkafka's clients may be used by several threads."""
         self._clock = clock
         self._partitions: dict[TopicPartition, _Partition] = {}
 
@@ -92,14 +93,14 @@ class RangeReader:
                 state.end = wanted.end
                 if state.is_paused and state.position < state.end:
                     with kafka_errors(f"reading {wanted}"):
-                        self._consumer.resume([KafkaTopicPartition(wanted.topic, wanted.partition)])
+                        self.consumer.resume([KafkaTopicPartition(wanted.topic, wanted.partition)])
                     state.is_paused = False
                 continue
             if state is not None:
                 self._leave(wanted.topic_partition)
             self._partitions[wanted.topic_partition] = _Partition(wanted.start, wanted.end)
             with kafka_errors(f"reading {wanted}"):
-                self._consumer.incremental_assign([KafkaTopicPartition(wanted.topic, wanted.partition, wanted.start)])
+                self.consumer.incremental_assign([KafkaTopicPartition(wanted.topic, wanted.partition, wanted.start)])
 
     def restart(self, ranges: Iterable[OffsetRange]) -> None:
         """Forget everything and read these ranges. Where the reader already stands at a range's start, it keeps what it
@@ -113,8 +114,8 @@ class RangeReader:
         state = self._partitions.pop(tp)
         with kafka_errors(f"leaving {tp}"):
             if state.is_paused:  # it may be assigned again
-                self._consumer.resume([KafkaTopicPartition(*tp)])
-            self._consumer.incremental_unassign([KafkaTopicPartition(*tp)])
+                self.consumer.resume([KafkaTopicPartition(*tp)])
+            self.consumer.incremental_unassign([KafkaTopicPartition(*tp)])
 
     def positions(self) -> dict[TopicPartition, int]:
         """Next offset to deliver of each partition being read."""
@@ -190,7 +191,7 @@ class RangeReader:
         """Get messages from librdkafka's queue into the pending lists. False where nothing came that is still to be read:
         neither errors nor what lies beyond the ranges count against the silence of a partition that is due."""
         with kafka_errors("reading messages"):
-            messages = self._consumer.consume(count, _POLL_SECONDS)
+            messages = self.consumer.consume(count, _POLL_SECONDS)
         errors = list(map(_error, messages))
         has_progress = False
         if not all(map(is_, errors, repeat(None))):  # not by ==, which a KafkaError does not bear
@@ -237,7 +238,7 @@ class RangeReader:
         count, held = sum(map(len, state.pending)), sum(int(part.sizes.sum()) for part in state.pending)
         if not state.is_paused and (count >= _HELD_MESSAGES or held >= _HELD_BYTES):
             with kafka_errors(f"pausing {tp}"):
-                self._consumer.pause([KafkaTopicPartition(*tp)])
+                self.consumer.pause([KafkaTopicPartition(*tp)])
             state.is_paused = True
 
     def _slice(self, starts: dict[TopicPartition, int], taken: dict[TopicPartition, list[Fetched]]) -> RawSlice:
@@ -260,4 +261,4 @@ class RangeReader:
 
     def close(self) -> None:
         """Release the consumer. Idempotent."""
-        self._consumer.close()
+        self.consumer.close()

@@ -31,6 +31,9 @@ class Sink(ABC):
     backends: ClassVar[tuple[str, ...]]
     """SQLAlchemy backend names (`mysql` of `mysql+pymysql://`) this sink serves."""
 
+    loads_in_parallel: ClassVar[bool] = False
+    """Whether several loads, of different Kafka partitions, may run at the same time and gain by it."""
+
     engine: sa.Engine
 
     @abstractmethod

@@ -105,6 +105,7 @@ class MySQLSink(Sink):
     """Loads into MySQL 8 or newer and MariaDB 10.6 or newer, InnoDB tables."""
 
     backends: ClassVar[tuple[str, ...]] = ("mysql", "mariadb")
+    loads_in_parallel: ClassVar[bool] = True
 
     def __init__(self, url: sa.URL) -> None:
         self.uses_load_data: bool | None = None
@@ -116,6 +117,7 @@ class MySQLSink(Sink):
             isolation_level="READ COMMITTED",
             pool_pre_ping=True,
             pool_recycle=1800,
+            max_overflow=16,  # beyond the pool's five: one for each loader of a run
         )
 
     def _connect(self, url: sa.URL) -> OfferingConnection:

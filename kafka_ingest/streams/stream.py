@@ -58,6 +58,8 @@ class BatchPolicy:
     max_wait_seconds: float = 10.0
     max_rows: int = 50_000
     max_bytes: int = 64 * 1024 * 1024
+    loaders: int = 2
+    """How many loaders a run uses at most where much is waiting, each with Kafka partitions and a connection of its own."""
     linger_seconds: float | None = None
     """How long a run that has caught up waits for more before it ends; `max_wait_seconds` where None, 0 ends at once."""
     max_run_seconds: float = 600.0
@@ -69,6 +71,7 @@ class BatchPolicy:
             "max_wait_seconds": (self.max_wait_seconds, 0, 86_400),
             "max_rows": (self.max_rows, 1, 1_000_000),
             "max_bytes": (self.max_bytes, 1_024, 1 << 30),
+            "loaders": (self.loaders, 1, 16),
             "linger_seconds": (self.linger, 0, 86_400),
             "max_run_seconds": (self.max_run_seconds, 0, 86_400),
         }

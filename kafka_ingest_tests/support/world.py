@@ -12,6 +12,7 @@ import pytest
 
 from kafka_ingest.engine import group_check as group_check_module
 from kafka_ingest.engine import ingestion as ingestion_module
+from kafka_ingest.engine import sources as sources_module
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.orchestration import checks as checks_module
 from kafka_ingest.records import TopicPartition
@@ -45,8 +46,8 @@ class World:
         monkeypatch.setattr(checks_module, "KafkaMetadata", lambda _settings: self.metadata)
         monkeypatch.setattr(group_check_module, "LOOK_SECONDS", 0.0)
         monkeypatch.setattr(ingestion_module, "open_consumer", self.open_consumer)
-        monkeypatch.setattr(ingestion_module, "SLICE_SECONDS", 0.0)
-        monkeypatch.setattr(ingestion_module, "POLL_SECONDS", 0.001)
+        monkeypatch.setattr(sources_module, "SLICE_SECONDS", 0.0)
+        monkeypatch.setattr(sources_module, "POLL_SECONDS", 0.001)
 
     def open_consumer(self, *_arguments: Any, **_options: Any) -> FakeConsumer:
         self.consumers.append(FakeConsumer(self.logs, group=self.metadata.committed))
