@@ -17,7 +17,7 @@ from rich.live import Live
 
 from kafka_ingest.cli.demo_dagster import DagsterDev, choose_port, dagster_home
 from kafka_ingest.cli.demo_view import DemoState, panel, plain_line, runs_text
-from kafka_ingest.cli.errors import FailedCommand, redact
+from kafka_ingest.cli.errors import FailedCommand
 from kafka_ingest.cli.interrupts import Interrupts
 from kafka_ingest.cli.local import ROOT_OPTION
 from kafka_ingest.cli.producing import ProduceCounts, ensure_topic, produce_messages
@@ -29,6 +29,7 @@ from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.local.errors import LocalServerError
 from kafka_ingest.local.server import is_running, stop_data_dir
 from kafka_ingest.local.stack import DATABASE_KINDS, KAFKA_KINDS, SERVER_KINDS, LocalStack
+from kafka_ingest.redaction import redact
 from kafka_ingest.settings import Settings, from_environment
 from kafka_ingest.sinks.base import Sink, open_sink
 from kafka_ingest.streams.information import STREAM

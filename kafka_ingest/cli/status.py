@@ -12,12 +12,12 @@ import click
 from rich.console import Group
 from rich.live import Live
 
-from kafka_ingest.cli.errors import redact
 from kafka_ingest.cli.options import streams_named
 from kafka_ingest.cli.status_state import StreamStatus, gather
 from kafka_ingest.cli.status_view import as_json, as_table, make_console
 from kafka_ingest.errors import RetryableError
 from kafka_ingest.kafka.metadata import KafkaMetadata
+from kafka_ingest.redaction import redact
 from kafka_ingest.settings import Settings, from_environment
 from kafka_ingest.sinks.base import Sink, open_sink
 from kafka_ingest.streams.stream import Stream

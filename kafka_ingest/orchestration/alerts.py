@@ -15,7 +15,6 @@ from typing import Any
 import dagster as dg
 import sqlalchemy as sa
 
-from kafka_ingest.cli.errors import redact
 from kafka_ingest.engine.alerting import Reading, over_limit, tell_changes
 from kafka_ingest.engine.observe import observe
 from kafka_ingest.engine.webhook import post
@@ -25,6 +24,7 @@ from kafka_ingest.orchestration.auditing import AUDIT_JOB, audit_checks
 from kafka_ingest.orchestration.checks import run_checks
 from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG, job_name
 from kafka_ingest.orchestration.retention import RETENTION_JOB
+from kafka_ingest.redaction import redact
 from kafka_ingest.settings import Operations, Settings, from_environment, operations
 from kafka_ingest.sinks.base import Sink, open_sink
 from kafka_ingest.sinks.ledger import DEAD_LETTERS
