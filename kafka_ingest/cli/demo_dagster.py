@@ -19,6 +19,7 @@ from typing import Any
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.local.errors import LocalServerError
 from kafka_ingest.local.ports import LOOPBACK, port_is_free
+from kafka_ingest.processes import session_members
 
 PORTS_TRIED = 50
 READY_SECONDS = 180.0
@@ -177,25 +178,3 @@ class DagsterDev:
         assert self._process is not None  # noqa: S101  only asked after the start
         self._process.poll()  # a zombie of ours is no process
         return session_members(self._process.pid)
-
-
-def session_members(session: int) -> list[int]:
-    """Pids of the processes in a session that are not zombies; where there is no /proc, its first one only."""
-    proc = Path("/proc")
-    if not proc.is_dir():
-        try:
-            os.killpg(session, 0)
-        except (ProcessLookupError, PermissionError):
-            return []
-        return [session]
-    found = []
-    for entry in proc.iterdir():
-        if entry.name.isdigit():
-            try:
-                # proc(5): after the name in brackets come state, ppid, pgrp, session.
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue  # it ended meanwhile
-            if int(fields[3]) == session and fields[0] not in "ZX":
-                found.append(int(entry.name))
-    return sorted(found)
