@@ -7,6 +7,9 @@ import socket
 
 from kafka_ingest.processes import boot_id, start_ticks
 
+NO_BOOT_ID = "no-proc"
+"""Not Linux: the host's name and the pid have to do."""
+
 
 def this_process() -> str:
     """`host:boot:pid:start` of this process: never the same for two processes, nor across restarts of the machine."""
@@ -30,11 +33,25 @@ def is_alive(process: str) -> bool | None:
     host, boot, pid, start = process.rsplit(":", 3)
     if host != socket.gethostname():
         return None
-    return boot == _boot_id() and start_ticks(int(pid)) == int(start)
+    if boot != _boot_id():
+        return False
+    if boot == NO_BOOT_ID:
+        return _number_is_taken(int(pid))
+    return start_ticks(int(pid)) == int(start)
 
 
 def _boot_id() -> str:
     try:
         return boot_id()
     except FileNotFoundError:
-        return "no-proc"  # not Linux: the pid and the host's name have to do
+        return NO_BOOT_ID
+
+
+def _number_is_taken(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True

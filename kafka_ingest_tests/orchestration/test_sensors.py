@@ -57,6 +57,16 @@ def test_another_process_under_the_same_number_is_another_process() -> None:
     assert is_alive(":".join((host, "another-boot", pid, start))) is False
 
 
+def test_where_there_is_no_proc_a_process_is_alive_while_its_number_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("kafka_ingest.processes.PROC", tmp_path / "none")
+    assert is_alive(this_process()) is True
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        name = this_process().replace(f":{os.getpid()}:", f":{child.pid}:")
+    assert is_alive(name) is False
+
+
 def test_of_a_process_on_another_host_nothing_is_known() -> None:
     assert is_alive("elsewhere:boot:1:1") is None
 
