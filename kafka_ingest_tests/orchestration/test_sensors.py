@@ -17,6 +17,7 @@ import pytest
 from kafka_ingest.errors import KafkaUnavailable
 from kafka_ingest.orchestration import sensors
 from kafka_ingest.orchestration.build import build_definitions
+from kafka_ingest.orchestration.clients import Clients
 from kafka_ingest.orchestration.liveness import is_alive, process_of, process_tag, this_process
 from kafka_ingest.orchestration.names import LIVE_TAG, PROCESS_TAG
 from kafka_ingest.orchestration.sensors import backoff_seconds
@@ -150,8 +151,8 @@ class World:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.target = Target(MIXED)
         self.metadata = FakeMetadata({})
-        connections = sensors._Connections(SETTINGS, self.metadata, self.target.sink)
-        monkeypatch.setattr(sensors, "_connections", lambda: connections)
+        clients = Clients(SETTINGS, self.metadata, self.target.sink)
+        monkeypatch.setattr(sensors, "shared_clients", lambda: clients)
         defs = build_definitions([MIXED])
         self.sensor = defs.resolve_sensor_def("mixed_sensor")
         self.repository = defs.get_repository_def()
