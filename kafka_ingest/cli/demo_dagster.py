@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from kafka_ingest.errors import ConfigError
+from kafka_ingest.cli.dagster_api import DagsterApi
+from kafka_ingest.errors import ConfigError, KafkaIngestError
 from kafka_ingest.local.errors import LocalServerError
 from kafka_ingest.local.ports import LOOPBACK, port_is_free
 from kafka_ingest.processes import session_members
@@ -27,6 +25,7 @@ READY_SECONDS = 180.0
 STOP_STEPS = ((signal.SIGINT, 20.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0))
 LOG_TAIL_LINES = 25
 _POLL_SECONDS = 0.2
+_ANSWER_SECONDS = 5.0
 
 _LOCATIONS = """{ workspaceOrError { __typename
   ... on Workspace { locationEntries { loadStatus locationOrLoadError { __typename ... on PythonError { message } } } }
@@ -65,6 +64,7 @@ class DagsterDev:
     def __init__(self, *, home: Path, log_file: Path, port: int, environ: Mapping[str, str]) -> None:
         self.log_file = log_file
         self.url = f"http://{LOOPBACK}:{port}"
+        self._api = DagsterApi(self.url, timeout_seconds=_ANSWER_SECONDS)
         self._port = port
         self._home = home
         self._environ = {
@@ -131,23 +131,15 @@ class DagsterDev:
 
     def runs(self) -> Counter[str]:
         """Runs since the start, by status in lower case; empty where the UI does not answer."""
-        answer = self._ask(_RUNS, {"f": {"createdAfter": self._started_at}})
+        answer = self._ask(_RUNS, f={"createdAfter": self._started_at})
         results = [] if answer is None else answer["runsOrError"].get("results", [])
         return Counter(str(r["status"]).lower() for r in results)
 
-    def _ask(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-        body = json.dumps({"query": query, "variables": variables or {}}).encode()
-        request = urllib.request.Request(  # noqa: S310  http on loopback
-            f"{self.url}/graphql", data=body, headers={"Content-Type": "application/json"}
-        )
-        # A proxy of the user's has no business with loopback.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    def _ask(self, query: str, **variables: Any) -> dict[str, Any] | None:
         try:
-            with opener.open(request, timeout=5) as answer:
-                data = json.load(answer).get("data")
-        except (OSError, ValueError, urllib.error.URLError):
-            return None
-        return data if isinstance(data, dict) else None
+            return self._api.ask(query, **variables)
+        except KafkaIngestError:
+            return None  # it is not up yet, or busy
 
     def log_tail(self) -> str:
         """The last lines of its log."""
