@@ -10,17 +10,9 @@ from kafka_ingest.engine.observe import observe, oldest_wait_seconds, oldest_win
 from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.kafka.readiness import Due, NotDue, readiness
 from kafka_ingest.orchestration.clients import Clients, shared_clients
+from kafka_ingest.orchestration.launching import ranges_config, ranges_tags
 from kafka_ingest.orchestration.liveness import is_alive, process_of
-from kafka_ingest.orchestration.names import (
-    KIND_TAG,
-    LIVE_TAG,
-    PROCESS_TAG,
-    RANGES_TAG,
-    STREAM_TAG,
-    job_name,
-    sensor_name,
-)
-from kafka_ingest.records import OffsetRange, ranges_text
+from kafka_ingest.orchestration.names import LIVE_TAG, PROCESS_TAG, REASON_TAG, job_name, sensor_name
 from kafka_ingest.streams.stream import Stream
 
 # Dagster's sensor loop looks every five seconds, whatever a sensor asks for.
@@ -90,26 +82,14 @@ def _run_request(stream: Stream, due: Due, window: str, now: dt.datetime) -> dg.
     return dg.RunRequest(
         # A key that was used is never launched again, also when its run failed, so no two attempts share one.
         run_key=f"{stream.name}:{now.timestamp():.3f}",
-        run_config=run_config(stream, due.ranges, "live"),
+        run_config=ranges_config(stream, due.ranges, "live"),
         partition_key=window,
         tags={
-            STREAM_TAG: stream.name,
-            KIND_TAG: "live",
-            LIVE_TAG: stream.name,
-            RANGES_TAG: ranges_text(due.ranges, limit=4),
-            "kafka_ingest/reason": due.reason,
+            **ranges_tags(stream, due.ranges, "live"),
+            REASON_TAG: due.reason,
             "dagster/max_runtime": str(int(stream.batch.max_run_seconds + OVERTIME_SECONDS)),
         },
     )
-
-
-def run_config(stream: Stream, ranges: tuple[OffsetRange, ...], kind: str) -> dict[str, object]:
-    """Run config of the stream's job for exact ranges."""
-    config = {
-        "kind": kind,
-        "ranges": [{"topic": r.topic, "partition": r.partition, "start": r.start, "end": r.end} for r in ranges],
-    }
-    return {"ops": {stream.name: {"ops": {"plan": {"config": config}}}}}
 
 
 def _in_flight(instance: dg.DagsterInstance, stream: Stream, now: dt.datetime) -> list[str]:
