@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 
 import click
 from rich.console import Group
@@ -57,11 +57,8 @@ def status(stream_name: str | None, is_json: bool, watch: bool, interval: float)
 @contextmanager
 def opened(settings: Settings) -> Iterator[tuple[KafkaMetadata, Sink]]:
     """Clients for looking, closed at the end."""
-    metadata, sink = KafkaMetadata(settings), open_sink(settings.database_url)
-    try:
-        yield metadata, sink
-    finally:
-        sink.close()
+    with closing(open_sink(settings.database_url)) as sink:
+        yield KafkaMetadata(settings), sink
 
 
 def look(streams: Mapping[str, Stream], metadata: KafkaMetadata, sink: Sink, settings: Settings) -> list[StreamStatus]:
