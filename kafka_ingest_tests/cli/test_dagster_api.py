@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ from kafka_ingest.cli.dagster_api import DagsterApi, DagsterUnavailable
 from kafka_ingest.cli.demo_dagster import DagsterDev
 from kafka_ingest.errors import PermanentError
 from kafka_ingest.local.ports import free_port
+from kafka_ingest_tests.support.post_server import Answer, PostServer
 
 
 class Answering:
@@ -26,29 +25,12 @@ class Answering:
         self.code = 200
         self.answer: Any = {"data": {}}
         self.asked: list[dict[str, Any]] = []
-        outer = self
+        server = PostServer(self._answer)
+        self.port, self.close = server.port, server.close
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                outer.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                body = json.dumps(outer.answer).encode()
-                self.send_response(outer.code)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_arguments: Any) -> None:
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def _answer(self, _path: str, body: bytes) -> Answer:
+        self.asked.append(json.loads(body))
+        return self.code, {}, json.dumps(self.answer).encode()
 
 
 @pytest.fixture
