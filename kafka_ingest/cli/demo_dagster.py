@@ -16,6 +16,7 @@ from typing import Any
 from kafka_ingest.cli.dagster_api import DagsterApi
 from kafka_ingest.errors import ConfigError, KafkaIngestError
 from kafka_ingest.local.errors import LocalServerError
+from kafka_ingest.local.files import tail_of
 from kafka_ingest.local.ports import LOOPBACK, port_is_free
 from kafka_ingest.processes import session_members
 
@@ -23,7 +24,6 @@ PORTS_TRIED = 50
 READY_SECONDS = 180.0
 # What each signal is given before the next, stronger one.
 STOP_STEPS = ((signal.SIGINT, 20.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0))
-LOG_TAIL_LINES = 25
 _POLL_SECONDS = 0.2
 _ANSWER_SECONDS = 5.0
 
@@ -96,7 +96,7 @@ class DagsterDev:
     def check(self) -> None:
         """Raises LocalServerError, with the end of the log, where it has ended."""
         if self.exit_code is not None:
-            end = f"end of {self.log_file}:\n{self.log_tail()}"
+            end = f"end of {self.log_file}:\n{tail_of(self.log_file)}"
             raise LocalServerError(f"dagster dev ended with exit code {self.exit_code}; {end}")
 
     @property
@@ -111,7 +111,7 @@ class DagsterDev:
             self.check()
             if time.monotonic() > deadline:
                 raise LocalServerError(
-                    f"dagster dev was not ready after {READY_SECONDS:.0f} s; end of {self.log_file}:\n{self.log_tail()}"
+                    f"dagster dev was not ready after {READY_SECONDS:.0f} s; end of {self.log_file}:\n{tail_of(self.log_file)}"
                 )
             time.sleep(_POLL_SECONDS)
 
@@ -140,14 +140,6 @@ class DagsterDev:
             return self._api.ask(query, **variables)
         except KafkaIngestError:
             return None  # it is not up yet, or busy
-
-    def log_tail(self) -> str:
-        """The last lines of its log."""
-        try:
-            lines = self.log_file.read_text(errors="replace").splitlines()
-        except FileNotFoundError:
-            return "(no log)"
-        return "\n".join(lines[-LOG_TAIL_LINES:])
 
     def stop(self) -> list[int]:
         """Stop it and everything it started: SIGINT, then SIGTERM, then SIGKILL. Returns the pids that are left: none."""

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from kafka_ingest.local.files import read_json, write_private_json
+from kafka_ingest.local.files import read_json, tail_of, write_private_json
 from kafka_ingest.processes import PROC, boot_id, start_ticks
 
 POLL_SECONDS = 0.05
-LOG_TAIL_LINES = 25
 
 
 class ServerProcess:
@@ -68,11 +67,7 @@ class ServerProcess:
 
     def log_tail(self) -> str:
         """The last lines of the server's log, for error messages."""
-        try:
-            lines = self.log_file.read_text(errors="replace").splitlines()
-        except FileNotFoundError:
-            return "(no log)"
-        return "\n".join(lines[-LOG_TAIL_LINES:])
+        return tail_of(self.log_file)
 
     def _signal_and_wait(self, number: signal.Signals, timeout_seconds: float) -> bool:
         pid = self.live_pid()
