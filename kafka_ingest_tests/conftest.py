@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
+from hypothesis import settings
 
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.kafka import LocalKafka
+
+# Hypothesis gives an example 200 ms, which a machine that is busy with something else takes now and then.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

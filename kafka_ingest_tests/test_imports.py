@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,7 +46,12 @@ def test_dagster_is_imported_in_orchestration_definitions_and_the_command_line_o
 
 def test_no_stage_imports_the_orchestration_around_it() -> None:
     inner = {"streams", "kafka", "pipelines", "sinks", "engine", "settings.py", "records.py", "errors.py", "local"}
+    inner |= {"redaction.py", "processes.py"}
     assert importers("kafka_ingest.orchestration", "kafka_ingest.cli", "kafka_ingest.definitions").isdisjoint(inner)
+
+
+def test_nothing_imports_the_command_line_but_itself() -> None:
+    assert importers("kafka_ingest.cli") == {"cli"}
 
 
 def test_pipelines_do_no_io() -> None:
@@ -56,6 +63,12 @@ def test_pipelines_do_no_io() -> None:
 def test_the_cluster_is_known_in_kafka_engine_and_the_tools_and_the_driver_in_sinks() -> None:
     assert importers("confluent_kafka") <= {"kafka", "engine", "cli", "local"}
     assert importers("pymysql") <= {"sinks", "cli", "local"}
+
+
+def test_what_a_command_launches_runs_with_does_not_wait_for_dagster() -> None:
+    code = "import sys, kafka_ingest.cli.backfill; print('dagster' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert answer.stdout == "False\n"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

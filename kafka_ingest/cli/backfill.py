@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from typing import Any
 
 import click
 
 from kafka_ingest.cli.backfill_view import RunBar, forecast_table, forecast_text, run_json, run_text
 from kafka_ingest.cli.dagster_api import DEFAULT_URL, DagsterApi
-from kafka_ingest.cli.errors import FailedCommand, redact
+from kafka_ingest.cli.errors import FailedCommand
 from kafka_ingest.cli.options import streams_named
 from kafka_ingest.cli.status import opened
 from kafka_ingest.cli.status_view import make_console
 from kafka_ingest.engine.dry_run import Forecast, dry_run
 from kafka_ingest.engine.selection import Selection, ranges_of_selection
 from kafka_ingest.engine.window_ranges import ranges_of_windows
+from kafka_ingest.orchestration.launching import backfill_config, backfill_tags
+from kafka_ingest.orchestration.names import job_name
 from kafka_ingest.records import OffsetRange
+from kafka_ingest.redaction import redact
 from kafka_ingest.settings import from_environment
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import window_bounds, window_of
@@ -142,7 +144,7 @@ def _dry_run(stream: Stream, keys: tuple[str, ...], selection: Selection, is_jso
 def _launch(
     stream: Stream, keys: tuple[str, ...], selection: Selection, api: DagsterApi, what: str, is_json: bool
 ) -> None:
-    run_id = api.launch(f"ingest_{stream.name}", run_config(stream, selection), run_tags(stream, keys))
+    run_id = api.launch(job_name(stream), backfill_config(stream, selection), backfill_tags(stream, keys))
     if not is_json:
         click.echo(f"Loading stream {stream.name} again, {what}: {api.link(run_id)}", err=True)
     try:
@@ -159,25 +161,3 @@ def _launch(
         click.echo(run_text(run_id, look, loaded))
     if failure is not None:
         raise FailedCommand(f"Run {run_id} {look.status.lower()}: {failure}")
-
-
-def run_config(stream: Stream, selection: Selection) -> dict[str, Any]:
-    """Run config of the stream's job for a backfill: the selection as it stands; the run makes offsets of it."""
-    config: dict[str, Any] = {
-        name: value
-        for name in ("time_from", "time_to", "offset_from", "offset_to")
-        if (value := getattr(selection, name)) is not None
-    }
-    if selection.partitions:
-        config["partitions"] = list(selection.partitions)
-    return {"ops": {stream.name: {"ops": {"plan": {"config": {"kind": "backfill"} | config}}}}}
-
-
-def run_tags(stream: Stream, keys: tuple[str, ...]) -> dict[str, str]:
-    """Tags of the run; windows are given as Dagster gives them."""
-    tags = {"kafka_ingest/stream": stream.name, "kafka_ingest/kind": "backfill"}
-    if len(keys) == 2:
-        tags |= {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[1]}
-    elif keys:
-        tags["dagster/partition"] = keys[0]
-    return tags

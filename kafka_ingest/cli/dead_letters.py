@@ -6,8 +6,8 @@ import json
 import re
 import sys
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from typing import Any, Literal, TypeVar, cast, get_args
 
 import click
@@ -240,10 +240,5 @@ def _say(text: str) -> None:
     click.echo(text, err=True)
 
 
-@contextmanager
-def _opened() -> Iterator[Sink]:
-    sink = open_sink(from_environment().database_url)
-    try:
-        yield sink
-    finally:
-        sink.close()
+def _opened() -> closing[Sink]:
+    return closing(open_sink(from_environment().database_url))

@@ -17,9 +17,10 @@ from rich.live import Live
 
 from kafka_ingest.cli.demo_dagster import DagsterDev, choose_port, dagster_home
 from kafka_ingest.cli.demo_view import DemoState, panel, plain_line, runs_text
-from kafka_ingest.cli.errors import FailedCommand, redact
+from kafka_ingest.cli.errors import FailedCommand
 from kafka_ingest.cli.interrupts import Interrupts
-from kafka_ingest.cli.local import ROOT_OPTION
+from kafka_ingest.cli.local_options import DATABASE_OPTION, KAFKA_OPTION, ROOT_OPTION
+from kafka_ingest.cli.options import BAD_RATIO_OPTION
 from kafka_ingest.cli.producing import ProduceCounts, ensure_topic, produce_messages
 from kafka_ingest.cli.samples import sample_messages
 from kafka_ingest.cli.status_state import StreamStatus, gather
@@ -28,7 +29,8 @@ from kafka_ingest.errors import ConfigError, KafkaIngestError
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.local.errors import LocalServerError
 from kafka_ingest.local.server import is_running, stop_data_dir
-from kafka_ingest.local.stack import DATABASE_KINDS, KAFKA_KINDS, SERVER_KINDS, LocalStack
+from kafka_ingest.local.stack import SERVER_KINDS, LocalStack
+from kafka_ingest.redaction import redact
 from kafka_ingest.settings import Settings, from_environment
 from kafka_ingest.sinks.base import Sink, open_sink
 from kafka_ingest.streams.information import STREAM
@@ -43,13 +45,7 @@ _CHECK_SECONDS = 0.25
 @click.option(
     "--rate", type=click.FloatRange(min=0.1, max=100_000), default=20.0, show_default=True, help="Messages a second."
 )
-@click.option(
-    "--bad-ratio",
-    type=click.FloatRange(min=0, max=1),
-    default=0.03,
-    show_default=True,
-    help="Part of messages that cannot become rows.",
-)
+@BAD_RATIO_OPTION
 @ROOT_OPTION
 @click.option(
     "--port",
@@ -58,8 +54,8 @@ _CHECK_SECONDS = 0.25
     show_default=True,
     help="Port of Dagster's UI; the next free one where it is taken.",
 )
-@click.option("--kafka", type=click.Choice(["auto", *KAFKA_KINDS]), default="auto", show_default=True)
-@click.option("--database", type=click.Choice(["auto", *DATABASE_KINDS]), default="auto", show_default=True)
+@KAFKA_OPTION
+@DATABASE_OPTION
 @click.option(
     "--seconds", type=click.FloatRange(min=1), help="End after so many seconds of producing.  [default: at Ctrl-C]"
 )

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from kafka_ingest.errors import ConfigError
+from kafka_ingest.cli.dagster_api import DagsterApi
+from kafka_ingest.errors import ConfigError, KafkaIngestError
 from kafka_ingest.local.errors import LocalServerError
+from kafka_ingest.local.files import tail_of
 from kafka_ingest.local.ports import LOOPBACK, port_is_free
+from kafka_ingest.processes import session_members
 
 PORTS_TRIED = 50
 READY_SECONDS = 180.0
 # What each signal is given before the next, stronger one.
 STOP_STEPS = ((signal.SIGINT, 20.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0))
-LOG_TAIL_LINES = 25
 _POLL_SECONDS = 0.2
+_ANSWER_SECONDS = 5.0
 
 _LOCATIONS = """{ workspaceOrError { __typename
   ... on Workspace { locationEntries { loadStatus locationOrLoadError { __typename ... on PythonError { message } } } }
@@ -64,6 +64,7 @@ class DagsterDev:
     def __init__(self, *, home: Path, log_file: Path, port: int, environ: Mapping[str, str]) -> None:
         self.log_file = log_file
         self.url = f"http://{LOOPBACK}:{port}"
+        self._api = DagsterApi(self.url, timeout_seconds=_ANSWER_SECONDS)
         self._port = port
         self._home = home
         self._environ = {
@@ -95,7 +96,7 @@ class DagsterDev:
     def check(self) -> None:
         """Raises LocalServerError, with the end of the log, where it has ended."""
         if self.exit_code is not None:
-            end = f"end of {self.log_file}:\n{self.log_tail()}"
+            end = f"end of {self.log_file}:\n{tail_of(self.log_file)}"
             raise LocalServerError(f"dagster dev ended with exit code {self.exit_code}; {end}")
 
     @property
@@ -110,7 +111,7 @@ class DagsterDev:
             self.check()
             if time.monotonic() > deadline:
                 raise LocalServerError(
-                    f"dagster dev was not ready after {READY_SECONDS:.0f} s; end of {self.log_file}:\n{self.log_tail()}"
+                    f"dagster dev was not ready after {READY_SECONDS:.0f} s; end of {self.log_file}:\n{tail_of(self.log_file)}"
                 )
             time.sleep(_POLL_SECONDS)
 
@@ -130,31 +131,15 @@ class DagsterDev:
 
     def runs(self) -> Counter[str]:
         """Runs since the start, by status in lower case; empty where the UI does not answer."""
-        answer = self._ask(_RUNS, {"f": {"createdAfter": self._started_at}})
+        answer = self._ask(_RUNS, f={"createdAfter": self._started_at})
         results = [] if answer is None else answer["runsOrError"].get("results", [])
         return Counter(str(r["status"]).lower() for r in results)
 
-    def _ask(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-        body = json.dumps({"query": query, "variables": variables or {}}).encode()
-        request = urllib.request.Request(  # noqa: S310  http on loopback
-            f"{self.url}/graphql", data=body, headers={"Content-Type": "application/json"}
-        )
-        # A proxy of the user's has no business with loopback.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    def _ask(self, query: str, **variables: Any) -> dict[str, Any] | None:
         try:
-            with opener.open(request, timeout=5) as answer:
-                data = json.load(answer).get("data")
-        except (OSError, ValueError, urllib.error.URLError):
-            return None
-        return data if isinstance(data, dict) else None
-
-    def log_tail(self) -> str:
-        """The last lines of its log."""
-        try:
-            lines = self.log_file.read_text(errors="replace").splitlines()
-        except FileNotFoundError:
-            return "(no log)"
-        return "\n".join(lines[-LOG_TAIL_LINES:])
+            return self._api.ask(query, **variables)
+        except KafkaIngestError:
+            return None  # it is not up yet, or busy
 
     def stop(self) -> list[int]:
         """Stop it and everything it started: SIGINT, then SIGTERM, then SIGKILL. Returns the pids that are left: none."""
@@ -177,25 +162,3 @@ class DagsterDev:
         assert self._process is not None  # noqa: S101  only asked after the start
         self._process.poll()  # a zombie of ours is no process
         return session_members(self._process.pid)
-
-
-def session_members(session: int) -> list[int]:
-    """Pids of the processes in a session that are not zombies; where there is no /proc, its first one only."""
-    proc = Path("/proc")
-    if not proc.is_dir():
-        try:
-            os.killpg(session, 0)
-        except (ProcessLookupError, PermissionError):
-            return []
-        return [session]
-    found = []
-    for entry in proc.iterdir():
-        if entry.name.isdigit():
-            try:
-                # proc(5): after the name in brackets come state, ppid, pgrp, session.
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue  # it ended meanwhile
-            if int(fields[3]) == session and fields[0] not in "ZX":
-                found.append(int(entry.name))
-    return sorted(found)

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from kafka_ingest.cli.doctor_findings import Finding, as_json, fail, ok, redacted, warn
-from kafka_ingest.cli.errors import environment_secrets
 from kafka_ingest.errors import KafkaIngestError
+from kafka_ingest.redaction import environment_secrets
 from kafka_ingest.settings import from_environment
 from kafka_ingest.streams.registry import declared_streams
 

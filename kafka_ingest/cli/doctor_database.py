@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Collection, Iterator
+from contextlib import closing
 
 import sqlalchemy as sa
 
@@ -32,10 +33,8 @@ def check_database(settings: Settings, streams: Collection[Stream]) -> Iterator[
     except (KafkaIngestError, ImportError, sa.exc.ArgumentError) as error:
         yield fail("database", f"{type(error).__name__}: {error}", _URL)
         return
-    try:
+    with closing(sink):
         yield from _check(sink, settings, streams)
-    finally:
-        sink.close()
 
 
 def _check(sink: Sink, settings: Settings, streams: Collection[Stream]) -> Iterator[Finding]:

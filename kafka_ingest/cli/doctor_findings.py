@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from kafka_ingest.cli.errors import redact
+from kafka_ingest.redaction import redact
 
 _ADVICE = re.compile(r"\. It is retried.*|; (see )?`kafka-ingest doctor`.*", re.DOTALL)
 

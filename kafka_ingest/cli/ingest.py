@@ -17,6 +17,8 @@ from kafka_ingest.cli.status import opened
 from kafka_ingest.engine.observe import observe
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.kafka.metadata import KafkaMetadata
+from kafka_ingest.orchestration.launching import ranges_config, ranges_tags
+from kafka_ingest.orchestration.names import STREAM_TAG, job_name
 from kafka_ingest.records import OffsetRange, ranges_text
 from kafka_ingest.settings import Settings, from_environment
 from kafka_ingest.sinks.base import Sink
@@ -91,15 +93,10 @@ def _run(
     # Imported here: Dagster takes seconds.
     import dagster as dg
 
-    from kafka_ingest.orchestration.names import KIND_TAG, LIVE_TAG, RANGES_TAG, STREAM_TAG
-
     job = _job(stream)
     run_id = str(uuid.uuid4())
     now = dt.datetime.now(dt.timezone.utc)
     started = time.monotonic()
-    tags = {STREAM_TAG: stream.name, KIND_TAG: kind, RANGES_TAG: ranges_text(ranges, limit=4)}
-    if kind == "live":
-        tags[LIVE_TAG] = stream.name  # the queue starts no other live run of the stream beside this one
     with dg.DagsterInstance.get() if os.environ.get("DAGSTER_HOME") else dg.DagsterInstance.ephemeral() as instance:
         _say_others(instance, stream)
         try:
@@ -110,7 +107,7 @@ def _run(
                     partition_key=window_of(stream, now, now=now),
                     raise_on_error=False,
                     run_id=run_id,
-                    tags=tags,
+                    tags=ranges_tags(stream, ranges, kind),
                 )
         except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
             _summary(stream, settings, metadata, sink, run_id, started, None)
@@ -123,7 +120,6 @@ def _run(
 
 def _job(stream: Stream) -> dg.JobDefinition:
     from kafka_ingest.definitions import defs
-    from kafka_ingest.orchestration.names import job_name
 
     return defs.resolve_job_def(job_name(stream))
 
@@ -132,10 +128,7 @@ def run_config(
     stream: Stream, ranges: tuple[OffsetRange, ...], kind: str, until_caught_up: bool, *, verbose: bool
 ) -> dict[str, Any]:
     """Run config of the stream's job as the sensor makes it, with Dagster's console log quiet unless verbose."""
-    from kafka_ingest.orchestration import sensors
-
-    config: dict[str, Any] = dict(sensors.run_config(stream, ranges, kind))
-    config["ops"][stream.name]["ops"]["plan"]["config"]["until_caught_up"] = until_caught_up
+    config = ranges_config(stream, ranges, kind, until_caught_up=until_caught_up)
     level = "INFO" if verbose else "CRITICAL"
     return config | {"loggers": {"console": {"config": {"log_level": level}}}}
 
@@ -143,8 +136,6 @@ def run_config(
 def _say_others(instance: dg.DagsterInstance, stream: Stream) -> None:
     """Two runs at once are safe, as the ledger is locked, but one of them does the work for nothing."""
     import dagster as dg
-
-    from kafka_ingest.orchestration.names import STREAM_TAG
 
     busy = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
     others = instance.get_runs(dg.RunsFilter(tags={STREAM_TAG: stream.name}, statuses=busy), limit=1)

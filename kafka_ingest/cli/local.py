@@ -7,16 +7,9 @@ from pathlib import Path
 
 import click
 
+from kafka_ingest.cli.local_options import DATABASE_OPTION, KAFKA_OPTION, ROOT_OPTION
 from kafka_ingest.local.errors import LocalServerError
-from kafka_ingest.local.stack import DATABASE_KINDS, KAFKA_KINDS, LocalStack
-
-ROOT_OPTION = click.option(
-    "--root",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(".local"),
-    show_default=True,
-    help="Folder for the servers' data, logs and passwords.",
-)
+from kafka_ingest.local.stack import LocalStack
 
 
 @click.group()
@@ -26,8 +19,8 @@ def local() -> None:
 
 @local.command()
 @ROOT_OPTION
-@click.option("--kafka", type=click.Choice(["auto", *KAFKA_KINDS]), default="auto", show_default=True)
-@click.option("--database", type=click.Choice(["auto", *DATABASE_KINDS]), default="auto", show_default=True)
+@KAFKA_OPTION
+@DATABASE_OPTION
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def up(root: Path, kafka: str, database: str, as_json: bool) -> None:
     """Start a broker and a database, or find them running, and print how to reach them."""

@@ -1,4 +1,4 @@
-"""Arguments that several commands take, and how their text is read."""
+"""Options and arguments that several commands take, and how their text is read."""
 
 from __future__ import annotations
 
@@ -14,6 +14,14 @@ from kafka_ingest.streams.stream import Stream
 
 _RANGE = re.compile(
     r"(?P<topic>[A-Za-z0-9._-]{1,249}):(?P<partition>[0-9]{1,9}):(?P<start>[0-9]{1,18})-(?P<end>[0-9]{1,18})"
+)
+
+BAD_RATIO_OPTION = click.option(
+    "--bad-ratio",
+    type=click.FloatRange(min=0, max=1),
+    default=0.03,
+    show_default=True,
+    help="Part of messages that cannot become rows.",
 )
 
 

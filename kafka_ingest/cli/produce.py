@@ -11,7 +11,7 @@ import time
 
 import click
 
-from kafka_ingest.cli.options import streams_named
+from kafka_ingest.cli.options import BAD_RATIO_OPTION, streams_named
 from kafka_ingest.cli.producing import (
     ProduceCounts,
     Timestamps,
@@ -59,13 +59,7 @@ class TimestampsType(click.ParamType):  # type: ignore[type-arg]  # generic from
     help="Messages a second; 0: as fast as it goes.",
 )
 @click.option("--count", type=click.IntRange(min=1), help="How many messages.  [default: until Ctrl-C]")
-@click.option(
-    "--bad-ratio",
-    type=click.FloatRange(min=0, max=1),
-    default=0.03,
-    show_default=True,
-    help="Part of messages that cannot become rows.",
-)
+@BAD_RATIO_OPTION
 @click.option("--seed", type=int, help="The same seed gives the same messages.  [default: another each time]")
 @click.option("--topic", help="Topic to send to.  [default: the stream's]")
 @click.option(

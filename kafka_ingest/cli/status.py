@@ -6,18 +6,18 @@ import datetime as dt
 import json
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 
 import click
 from rich.console import Group
 from rich.live import Live
 
-from kafka_ingest.cli.errors import redact
 from kafka_ingest.cli.options import streams_named
 from kafka_ingest.cli.status_state import StreamStatus, gather
 from kafka_ingest.cli.status_view import as_json, as_table, make_console
 from kafka_ingest.errors import RetryableError
 from kafka_ingest.kafka.metadata import KafkaMetadata
+from kafka_ingest.redaction import redact
 from kafka_ingest.settings import Settings, from_environment
 from kafka_ingest.sinks.base import Sink, open_sink
 from kafka_ingest.streams.stream import Stream
@@ -57,11 +57,8 @@ def status(stream_name: str | None, is_json: bool, watch: bool, interval: float)
 @contextmanager
 def opened(settings: Settings) -> Iterator[tuple[KafkaMetadata, Sink]]:
     """Clients for looking, closed at the end."""
-    metadata, sink = KafkaMetadata(settings), open_sink(settings.database_url)
-    try:
-        yield metadata, sink
-    finally:
-        sink.close()
+    with closing(open_sink(settings.database_url)) as sink:
+        yield KafkaMetadata(settings), sink
 
 
 def look(streams: Mapping[str, Stream], metadata: KafkaMetadata, sink: Sink, settings: Settings) -> list[StreamStatus]:

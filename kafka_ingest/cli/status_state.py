@@ -10,7 +10,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from kafka_ingest.engine.observe import StreamState, group_of, observe
-from kafka_ingest.kafka.metadata import KafkaMetadata, Watermarks
+from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.records import TopicPartition
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks import ledger
@@ -96,9 +96,6 @@ def gather(
     topics = metadata.topics(stream)
     committed = metadata.group_offsets(group_id, topics.partitions)
     state = observe(stream, metadata, sink, settings)
-    # What was loaded between the look at the log and the look at the ledger is no cut-off log: look again.
-    passed = [tp for tp, known in state.ledger.items() if known.next_offset > state.watermarks[tp].high]
-    watermarks = {**state.watermarks, **metadata.watermarks(passed)}
     with sink.errors(f"reading the ledger of stream {stream.name}"), sink.engine.connect() as connection:
         existing = set(sa.inspect(connection).get_table_names())
         tables = tuple(_count(connection, model, existing) for model in stream.models)
@@ -110,7 +107,7 @@ def gather(
         stream=stream.name,
         group_id=group_id,
         at=now,
-        partitions=tuple(_partition(tp, marks, state, committed) for tp, marks in sorted(watermarks.items())),
+        partitions=tuple(_partition(tp, state, committed.get(tp)) for tp in sorted(state.watermarks)),
         missing_topics=state.topics.missing,
         loaded=loaded,
         tables=tables,
@@ -123,25 +120,22 @@ def gather(
     )
 
 
-def _partition(
-    tp: TopicPartition, marks: Watermarks, state: StreamState, committed: Mapping[TopicPartition, int]
-) -> PartitionStatus:
-    position = state.position(tp)
-    known = state.ledger.get(tp)
+def _partition(tp: TopicPartition, state: StreamState, group: int | None) -> PartitionStatus:
+    marks, known = state.watermarks[tp], state.ledger.get(tp)
     return PartitionStatus(
         topic=tp.topic,
         partition=tp.partition,
         log_start=marks.low,
         log_end=marks.high,
         next_offset=None if known is None else known.next_offset,
-        group_offset=committed.get(tp),
-        lag=0 if position is None else max(0, marks.high - max(position, marks.low)),
-        agreement=_agreement(tp, marks, state, committed.get(tp)),
+        group_offset=group,
+        lag=state.lag_of(tp),
+        agreement=_agreement(tp, state, group),
     )
 
 
-def _agreement(tp: TopicPartition, marks: Watermarks, state: StreamState, group: int | None) -> Agreement:
-    known = state.ledger.get(tp)
+def _agreement(tp: TopicPartition, state: StreamState, group: int | None) -> Agreement:
+    marks, known = state.watermarks[tp], state.ledger.get(tp)
     if known is None:
         return "new"
     topic_id = state.topics.topic_ids.get(tp.topic)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 
 import click
 
@@ -38,11 +39,8 @@ def trace_command(table: str, key: str, is_json: bool, limit: int) -> None:
     Run links need KAFKA_INGEST_DAGSTER_URL. Reads only.
     """
     stream, model = stream_of_table(streams_named(None), table)
-    sink = open_sink(from_environment().database_url)
-    try:
+    with closing(open_sink(from_environment().database_url)) as sink:
         found = trace(sink, stream, model, key, limit=limit)
-    finally:
-        sink.close()
     if is_json:
         click.echo(json.dumps([as_document(each, table, operations().run_link) for each in found]))
     else:

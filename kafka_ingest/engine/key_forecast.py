@@ -68,9 +68,8 @@ class KeyStates:
     """
 
     def __init__(self) -> None:
-        self._store = sqlite3.connect(
-            ""
-        )  # private, and on disk once it outgrows its cache (SQLite manual, "Temporary Files")
+        # "" is a private database, on disk once it outgrows its cache (SQLite manual, "Temporary Files").
+        self._store = sqlite3.connect("")
         self._store.execute("CREATE TABLE keys (key TEXT PRIMARY KEY, outcome TEXT, state TEXT) WITHOUT ROWID")
 
     def find(self, keys: Sequence[str]) -> dict[str, KeyState]:

@@ -37,11 +37,12 @@ class StreamState:
     @property
     def lag(self) -> int:
         """Offsets between position and last stable offset, all partitions."""
-        return sum(
-            max(0, marks.high - max(position, marks.low))
-            for tp, marks in self.watermarks.items()
-            if (position := self.position(tp)) is not None
-        )
+        return sum(self.lag_of(tp) for tp in self.watermarks)
+
+    def lag_of(self, tp: TopicPartition) -> int:
+        """The partition's part of the lag; 0 where its position is not pinned yet."""
+        position, marks = self.position(tp), self.watermarks[tp]
+        return 0 if position is None else max(0, marks.high - max(position, marks.low))
 
 
 def group_of(stream: Stream, settings: Settings) -> str:

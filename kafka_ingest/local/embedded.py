@@ -12,16 +12,15 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from kafka_ingest.local.broker import LocalBroker
 from kafka_ingest.local.errors import LocalServerError
 from kafka_ingest.local.files import Progress, silent
-from kafka_ingest.local.kafka_probe import broker_answers, probe_broker
 from kafka_ingest.local.ports import LOOPBACK
-from kafka_ingest.local.server import LocalServer
 
 INSTALL_EMBEDDED = "`pip install 'kafka-ingest[embedded]'`"
 
 
-class EmbeddedKafka(LocalServer):
+class EmbeddedKafka(LocalBroker):
     """Used as `LocalKafka` is; its log is `data_dir/embedded.log`."""
 
     title = "noida-db (embedded stand-in for Kafka)"
@@ -47,23 +46,12 @@ class EmbeddedKafka(LocalServer):
         kafka._bring_up(port, progress)
         return kafka
 
-    @property
-    def bootstrap_servers(self) -> str:
-        """`127.0.0.1:PORT`."""
-        return f"{LOOPBACK}:{self.port}"
-
     def _launch(self) -> int:
         # The program itself, not the `noida-db` script: that one waits for it as a child and passes no signal on.
         options = ["--data-dir", str(self.data_dir / "data"), "--host", LOOPBACK]
         return self._process.spawn(
             [str(self._program), "start", *options, "--only", "kafka", "--kafka-port", str(self.port)]
         )
-
-    def _check_ready(self) -> bool:
-        if not broker_answers(self.bootstrap_servers):
-            return False
-        probe_broker(self.bootstrap_servers)
-        return True
 
 
 def find_embedded() -> tuple[Path, str]:

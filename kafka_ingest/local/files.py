@@ -1,4 +1,4 @@
-"""The download cache, file locks, and files only their owner may read."""
+"""The download cache, file locks, files only their owner may read, and the ends of logs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 Progress = Callable[[str], None]
+LOG_TAIL_LINES = 25
 
 
 def silent(line: str) -> None:
@@ -81,3 +82,12 @@ def read_json(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
     return values if isinstance(values, dict) else {}
+
+
+def tail_of(log_file: Path) -> str:
+    """The last lines of a log, for error messages."""
+    try:
+        lines = log_file.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return "(no log)"
+    return "\n".join(lines[-LOG_TAIL_LINES:])

@@ -8,12 +8,11 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+from kafka_ingest.local.broker import LocalBroker
 from kafka_ingest.local.errors import LocalServerError
 from kafka_ingest.local.files import Progress, read_json, silent, write_private, write_private_json
 from kafka_ingest.local.java import find_java, kafka_jars, kafka_version
-from kafka_ingest.local.kafka_probe import broker_answers, probe_broker
 from kafka_ingest.local.ports import LOOPBACK, free_port
-from kafka_ingest.local.server import LocalServer
 
 FORMAT_TIMEOUT_SECONDS = 120
 JVM_OPTIONS = (
@@ -29,7 +28,7 @@ JVM_OPTIONS = (
 )
 
 
-class LocalKafka(LocalServer):
+class LocalKafka(LocalBroker):
     """A broker on 127.0.0.1 whose topics live in `data_dir`; its log is `data_dir/kafka.log`."""
 
     title = "Apache Kafka"
@@ -63,11 +62,6 @@ class LocalKafka(LocalServer):
     """The major version of the Java it runs on."""
     _java: list[str]
 
-    @property
-    def bootstrap_servers(self) -> str:
-        """`127.0.0.1:PORT`."""
-        return f"{LOOPBACK}:{self.port}"
-
     def _launch(self) -> int:
         config = self.data_dir / "server.properties"
         write_private(config, self._config_text(controller_port=free_port()))
@@ -87,12 +81,6 @@ class LocalKafka(LocalServer):
         )
         if answer.returncode != 0:
             raise LocalServerError(f"Kafka could not format {self.data_dir / 'data'}:\n{answer.stdout}{answer.stderr}")
-
-    def _check_ready(self) -> bool:
-        if not broker_answers(self.bootstrap_servers):
-            return False
-        probe_broker(self.bootstrap_servers)
-        return True
 
     def _config_text(self, controller_port: int) -> str:
         values = {

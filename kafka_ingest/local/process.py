@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from kafka_ingest.local.files import read_json, write_private_json
+from kafka_ingest.local.files import read_json, tail_of, write_private_json
+from kafka_ingest.processes import PROC, boot_id, start_ticks
 
-PROC = Path("/proc")
 POLL_SECONDS = 0.05
-LOG_TAIL_LINES = 25
 
 
 class ServerProcess:
@@ -43,8 +42,8 @@ class ServerProcess:
             )
         # The server outlives this object on purpose; without a return code Popen would warn about that when collected.
         process.returncode = 0
-        start = _start_ticks(process.pid)
-        write_private_json(self._pid_file, {"pid": process.pid, "start_ticks": start, "boot": boot_id()})
+        recorded = {"pid": process.pid, "start_ticks": start_ticks(process.pid), "boot": boot_id()}
+        write_private_json(self._pid_file, recorded)
         return process.pid
 
     def live_pid(self) -> int | None:
@@ -68,15 +67,11 @@ class ServerProcess:
 
     def log_tail(self) -> str:
         """The last lines of the server's log, for error messages."""
-        try:
-            lines = self.log_file.read_text(errors="replace").splitlines()
-        except FileNotFoundError:
-            return "(no log)"
-        return "\n".join(lines[-LOG_TAIL_LINES:])
+        return tail_of(self.log_file)
 
     def _signal_and_wait(self, number: signal.Signals, timeout_seconds: float) -> bool:
         pid = self.live_pid()
-        start = _start_ticks(pid) if pid else None
+        start = start_ticks(pid) if pid else None
         if pid is None or start is None:
             return True
         try:
@@ -92,40 +87,9 @@ class ServerProcess:
         return True
 
 
-def boot_id() -> str:
-    """What the kernel calls this boot."""
-    return (PROC / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
-
-
-def _alive(pid: int, start_ticks: int) -> bool:
+def _alive(pid: int, start: int) -> bool:
     _reap(pid)
-    return _start_ticks(pid) == start_ticks
-
-
-def _start_ticks(pid: int) -> int | None:
-    """When the process started (field 22 of /proc/PID/stat); None when it is gone or a zombie.
-
-    A killed process with threads left is not gone yet: they still hold its ports and files.
-    """
-    fields = _stat_fields(pid)
-    if fields is None or (fields[0] in "ZX" and _thread_count(pid) <= 1):
-        return None
-    return int(fields[19])
-
-
-def _thread_count(pid: int) -> int:
-    try:
-        return sum(1 for _ in (PROC / str(pid) / "task").iterdir())
-    except OSError:
-        return 0
-
-
-def _stat_fields(pid: int) -> list[str] | None:
-    """/proc/PID/stat from field 3 (state) on: the name before it may hold spaces and brackets."""
-    try:
-        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
+    return start_ticks(pid) == start
 
 
 def _command_names(pid: int, marker: str) -> bool:

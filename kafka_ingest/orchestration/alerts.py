@@ -9,24 +9,23 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
 
-from kafka_ingest.cli.errors import redact
 from kafka_ingest.engine.alerting import Reading, over_limit, tell_changes
 from kafka_ingest.engine.observe import observe
 from kafka_ingest.engine.webhook import post
 from kafka_ingest.errors import KafkaIngestError
-from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.orchestration.auditing import AUDIT_JOB, audit_checks
 from kafka_ingest.orchestration.checks import run_checks
+from kafka_ingest.orchestration.clients import shared_clients
 from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG, job_name
 from kafka_ingest.orchestration.retention import RETENTION_JOB
-from kafka_ingest.settings import Operations, Settings, from_environment, operations
-from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.redaction import redact
+from kafka_ingest.settings import Operations, operations
+from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.ledger import DEAD_LETTERS
 from kafka_ingest.sinks.letters import waiting
 from kafka_ingest.streams.stream import Stream
@@ -38,13 +37,6 @@ OVERLAP_SECONDS = 60.0
 FIRST_LOOK_SECONDS = 600.0
 _ERROR_CHARACTERS = 500
 _RUNS_A_TICK = 200
-
-
-@cache
-def _clients() -> tuple[Settings, KafkaMetadata, Sink]:
-    """Kept between ticks: opening them costs more than a tick does."""
-    settings = from_environment()
-    return settings, KafkaMetadata(settings), open_sink(settings.database_url)
 
 
 def alert_sensors(streams: Sequence[Stream]) -> list[dg.SensorDefinition]:
@@ -150,12 +142,12 @@ def _limits_and_checks(
     for stream in streams:
         try:
             if wanted.alert_lag is not None:
-                settings, metadata, sink = _clients()
-                lag = observe(stream, metadata, sink, settings).lag
+                clients = shared_clients()
+                lag = observe(stream, clients.metadata, clients.sink, clients.settings).lag
                 readings.append(_limit_reading(stream, "lag", lag, wanted.alert_lag, firing, "messages wait"))
             if wanted.alert_dead_letters is not None:
                 limit = wanted.alert_dead_letters
-                kept = _dead_letters(_clients()[2], stream, limit)
+                kept = _dead_letters(shared_clients().sink, stream, limit)
                 readings.append(_limit_reading(stream, "dead_letters", kept, limit, firing, "dead letters wait"))
         except KafkaIngestError as error:
             trouble.append(redact(f"{type(error).__name__}: {error}"))

@@ -4,6 +4,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -123,14 +124,10 @@ def checks_definition(stream: Stream, name: str, checks: list[Check]) -> dg.Asse
     @dg.multi_asset_check(name=name, specs=specs, can_subset=True)
     def run(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         settings = from_environment()
-        with op_errors(context.op_execution_context):
-            sink = open_sink(settings.database_url)
-            try:
-                look = Look(sink, stream, context.run.run_id, settings)
-                for key in context.selected_asset_check_keys:
-                    yield _result(by_key[key], look)
-            finally:
-                sink.close()
+        with op_errors(context.op_execution_context), closing(open_sink(settings.database_url)) as sink:
+            look = Look(sink, stream, context.run.run_id, settings)
+            for key in context.selected_asset_check_keys:
+                yield _result(by_key[key], look)
 
     return run
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-from pathlib import Path
+
+from kafka_ingest.processes import boot_id, start_ticks
+
+NO_BOOT_ID = "no-proc"
+"""Not Linux: the host's name and the pid have to do."""
 
 
 def this_process() -> str:
     """`host:boot:pid:start` of this process: never the same for two processes, nor across restarts of the machine."""
-    return ":".join((socket.gethostname(), _boot_id(), str(os.getpid()), _start_ticks(os.getpid()) or "0"))
+    return ":".join((socket.gethostname(), _boot_id(), str(os.getpid()), str(start_ticks(os.getpid()) or 0)))
 
 
 def process_tag(run_id: str) -> str:
@@ -29,21 +33,25 @@ def is_alive(process: str) -> bool | None:
     host, boot, pid, start = process.rsplit(":", 3)
     if host != socket.gethostname():
         return None
-    return boot == _boot_id() and _start_ticks(int(pid)) == start
+    if boot != _boot_id():
+        return False
+    if boot == NO_BOOT_ID:
+        return _number_is_taken(int(pid))
+    return start_ticks(int(pid)) == int(start)
 
 
 def _boot_id() -> str:
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return boot_id()
     except FileNotFoundError:
-        return "no-proc"  # not Linux: the pid and the host's name have to do
+        return NO_BOOT_ID
 
 
-def _start_ticks(pid: int) -> str | None:
-    """Start time of a process in clock ticks since boot (proc(5), field 22 of /proc/pid/stat); None where it is gone."""
+def _number_is_taken(pid: int) -> bool:
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return None
-    fields = stat.rsplit(")", 1)[1].split()
-    return None if fields[0] == "Z" else fields[19]
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True

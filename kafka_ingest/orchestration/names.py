@@ -1,19 +1,23 @@
-"""Asset keys, tags and job names: what people search for in the UI."""
+"""Asset keys, tags and job names: what people search for in the UI. Dagster is imported with the first asset key only."""
 
 from __future__ import annotations
 
 import re
-
-import dagster as dg
+from typing import TYPE_CHECKING
 
 from kafka_ingest.streams.model import Model, table_of
 from kafka_ingest.streams.stream import Stream
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 STREAM_TAG = "kafka_ingest/stream"
 KIND_TAG = "kafka_ingest/kind"
 LIVE_TAG = "kafka_ingest/live"
 """The stream's name on live runs only: what `dagster.yaml` limits to one at a time."""
 RANGES_TAG = "kafka_ingest/ranges"
+REASON_TAG = "kafka_ingest/reason"
+"""Why the sensor launched the run."""
 UPKEEP_TAG = "kafka_ingest/upkeep"
 """On runs of the audit and of the retention."""
 PROCESS_TAG = "kafka_ingest/process"
@@ -36,17 +40,23 @@ def sensor_name(stream: Stream) -> str:
 
 def topic_key(topic: str) -> dg.AssetKey:
     """Asset of a topic, or of a topic pattern."""
-    return dg.AssetKey(["kafka", re.sub(r"[^A-Za-z0-9_.-]", "_", topic).replace(".", "_")])
+    return _key("kafka", re.sub(r"[^A-Za-z0-9_.-]", "_", topic).replace(".", "_"))
 
 
 def table_key(stream: Stream, model: type[Model]) -> dg.AssetKey:
-    return dg.AssetKey([stream.name, table_of(model).name])
+    return _key(stream.name, table_of(model).name)
 
 
 def dead_letters_key(stream: Stream) -> dg.AssetKey:
-    return dg.AssetKey([stream.name, DEAD_LETTERS])
+    return _key(stream.name, DEAD_LETTERS)
 
 
 def ledger_key(stream: Stream) -> dg.AssetKey:
     """The stream's part of the ledger: what the daily audit checks."""
-    return dg.AssetKey([stream.name, LEDGER])
+    return _key(stream.name, LEDGER)
+
+
+def _key(*path: str) -> dg.AssetKey:
+    import dagster as dg  # not at the top: it takes seconds, and the command line wants tags and job names only
+
+    return dg.AssetKey(list(path))

@@ -3,6 +3,7 @@
 # No `from __future__ import annotations` here: Dagster reads the op's annotations as they stand.
 import json
 import time
+from contextlib import closing
 from typing import Any
 
 import dagster as dg
@@ -42,20 +43,14 @@ def preview_job(stream: Stream) -> dg.JobDefinition:
                 context.instance.add_run_tags(context.run_id, {PROGRESS_TAG: Pace(done, total).tag})
 
         settings = from_environment()
-        with op_errors(context):
-            sink = open_sink(settings.database_url)
-            try:
-                metadata = KafkaMetadata(settings)
-                ranges, kind = requested(context, config, stream, metadata, sink)
-                if kind == "live":
-                    raise ConfigError(
-                        "a preview is of a backfill: choose a window with kind=backfill, or give times, offsets or ranges"
-                    )
-                forecast = dry_run(
-                    stream, ranges, metadata=metadata, sink=sink, settings=settings, on_progress=on_progress
+        with op_errors(context), closing(open_sink(settings.database_url)) as sink:
+            metadata = KafkaMetadata(settings)
+            ranges, kind = requested(context, config, stream, metadata, sink)
+            if kind == "live":
+                raise ConfigError(
+                    "a preview is of a backfill: choose a window with kind=backfill, or give times, offsets or ranges"
                 )
-            finally:
-                sink.close()
+            forecast = dry_run(stream, ranges, metadata=metadata, sink=sink, settings=settings, on_progress=on_progress)
             context.add_output_metadata(_metadata(forecast))
             context.log.info(f"Nothing was written. {json.dumps(forecast.as_dict()['tables'])}")
             if forecast.failure is not None:

@@ -3,6 +3,7 @@
 # No `from __future__ import annotations` here: Dagster reads the op's annotations as they stand.
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from enum import Enum
 from typing import Any, cast
 
@@ -100,10 +101,9 @@ def replay_job(stream: Stream) -> dg.JobDefinition:
         out=dg.Out(dg.Nothing),
     )
     def replay_dead_letters(context: dg.OpExecutionContext, config: ReplayConfig) -> Iterator[Any]:
-        sink = open_sink(from_environment().database_url)
         report = _Report()
         trouble: KafkaIngestError | None = None
-        try:
+        with closing(open_sink(from_environment().database_url)) as sink:
             with op_errors(context):
                 plan = plan_replay(sink, stream, config.wanted(), run_id=context.run_id, limit=config.limit)
             for topic, number in plan.left_out.items():
@@ -115,8 +115,6 @@ def replay_job(stream: Stream) -> dg.JobDefinition:
                 _run(sink, plan, context.run_id, config.dry_run, report)
             except KafkaIngestError as error:
                 trouble = error  # what was committed before it is reported first
-        finally:
-            sink.close()
         if not config.dry_run:
             yield from _events(stream, report)
         with op_errors(context):

@@ -4,6 +4,7 @@
 
 import datetime as dt
 from collections.abc import Iterable
+from contextlib import closing
 
 import dagster as dg
 
@@ -35,18 +36,14 @@ def retention_schedule(streams: Iterable[Stream]) -> dg.ScheduleDefinition:
             context.log.info("KAFKA_INGEST_RETENTION_DAYS=0: everything is kept.")
             return before
         removed = looked = 0
-        with op_errors(context):
-            sink = open_sink(from_environment().database_url)
-            try:
-                for stream in named:
-                    found = compact_ledger(sink, stream, before=before, seconds=LEDGER_SECONDS)
-                    context.log.info(
-                        f"stream {stream.name}: {found.entries_removed} of {found.entries_before} old ledger entries merged "
-                        f"into others{'' if found.finished else '; time was up, the next day goes on'}"
-                    )
-                    looked, removed = looked + found.entries_before, removed + found.entries_removed
-            finally:
-                sink.close()
+        with op_errors(context), closing(open_sink(from_environment().database_url)) as sink:
+            for stream in named:
+                found = compact_ledger(sink, stream, before=before, seconds=LEDGER_SECONDS)
+                context.log.info(
+                    f"stream {stream.name}: {found.entries_removed} of {found.entries_before} old ledger entries merged "
+                    f"into others{'' if found.finished else '; time was up, the next day goes on'}"
+                )
+                looked, removed = looked + found.entries_before, removed + found.entries_removed
         context.add_output_metadata({"entries_looked_at": looked, "entries_removed": removed})
         return before
 

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
-from functools import cache
 
 import dagster as dg
 
 from kafka_ingest.engine.observe import observe, oldest_wait_seconds, oldest_window, partition_states
 from kafka_ingest.errors import KafkaIngestError
-from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.kafka.readiness import Due, NotDue, readiness
+from kafka_ingest.orchestration.clients import Clients, shared_clients
+from kafka_ingest.orchestration.launching import ranges_config, ranges_tags
 from kafka_ingest.orchestration.liveness import is_alive, process_of
-from kafka_ingest.orchestration.names import (
-    KIND_TAG,
-    LIVE_TAG,
-    PROCESS_TAG,
-    RANGES_TAG,
-    STREAM_TAG,
-    job_name,
-    sensor_name,
-)
-from kafka_ingest.records import OffsetRange, ranges_text
-from kafka_ingest.settings import Settings, from_environment
-from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.orchestration.names import LIVE_TAG, PROCESS_TAG, REASON_TAG, job_name, sensor_name
 from kafka_ingest.streams.stream import Stream
 
 # Dagster's sensor loop looks every five seconds, whatever a sensor asks for.
@@ -45,20 +33,6 @@ _IN_FLIGHT = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Connections:
-    settings: Settings
-    metadata: KafkaMetadata
-    sink: Sink
-
-
-@cache
-def _connections() -> _Connections:
-    """Clients of this process, kept between ticks: opening them costs more than a tick does."""
-    settings = from_environment()
-    return _Connections(settings, KafkaMetadata(settings), open_sink(settings.database_url))
-
-
 def stream_sensor(stream: Stream, job: dg.job) -> dg.SensorDefinition:  # type: ignore[valid-type]
     """Launches a run when a batch is due."""
 
@@ -76,7 +50,7 @@ def stream_sensor(stream: Stream, job: dg.job) -> dg.SensorDefinition:  # type: 
         if in_flight:
             return dg.SkipReason(f"run {', '.join(r[:8] for r in in_flight)} is loading this stream")
         try:
-            return _decide(context.instance, stream, _connections(), now)
+            return _decide(context.instance, stream, shared_clients(), now)
         except KafkaIngestError as error:
             # The tick's reason is where a person looks; the error page of a failed tick says no more than this.
             return dg.SkipReason(f"{type(error).__name__}: {error}")
@@ -85,10 +59,10 @@ def stream_sensor(stream: Stream, job: dg.job) -> dg.SensorDefinition:  # type: 
 
 
 def _decide(
-    instance: dg.DagsterInstance, stream: Stream, connections: _Connections, now: dt.datetime
+    instance: dg.DagsterInstance, stream: Stream, clients: Clients, now: dt.datetime
 ) -> dg.RunRequest | dg.SkipReason:
-    metadata = connections.metadata
-    state = observe(stream, metadata, connections.sink, connections.settings)
+    metadata = clients.metadata
+    state = observe(stream, metadata, clients.sink, clients.settings)
     if not state.topics.partitions:
         return dg.SkipReason(f"topic {', '.join(state.topics.missing)} does not exist yet")
     states = partition_states(state, stream, metadata, now=now, next_tick_seconds=TICK_SECONDS)
@@ -108,26 +82,14 @@ def _run_request(stream: Stream, due: Due, window: str, now: dt.datetime) -> dg.
     return dg.RunRequest(
         # A key that was used is never launched again, also when its run failed, so no two attempts share one.
         run_key=f"{stream.name}:{now.timestamp():.3f}",
-        run_config=run_config(stream, due.ranges, "live"),
+        run_config=ranges_config(stream, due.ranges, "live"),
         partition_key=window,
         tags={
-            STREAM_TAG: stream.name,
-            KIND_TAG: "live",
-            LIVE_TAG: stream.name,
-            RANGES_TAG: ranges_text(due.ranges, limit=4),
-            "kafka_ingest/reason": due.reason,
+            **ranges_tags(stream, due.ranges, "live"),
+            REASON_TAG: due.reason,
             "dagster/max_runtime": str(int(stream.batch.max_run_seconds + OVERTIME_SECONDS)),
         },
     )
-
-
-def run_config(stream: Stream, ranges: tuple[OffsetRange, ...], kind: str) -> dict[str, object]:
-    """Run config of the stream's job for exact ranges."""
-    config = {
-        "kind": kind,
-        "ranges": [{"topic": r.topic, "partition": r.partition, "start": r.start, "end": r.end} for r in ranges],
-    }
-    return {"ops": {stream.name: {"ops": {"plan": {"config": config}}}}}
 
 
 def _in_flight(instance: dg.DagsterInstance, stream: Stream, now: dt.datetime) -> list[str]:

@@ -37,7 +37,7 @@ class TopicObserver:
             yield dg.AssetObservation(
                 topic_key(declared),
                 metadata={
-                    "lag": sum(_lag(state, tp) for tp in own),
+                    "lag": sum(state.lag_of(tp) for tp in own),
                     "end_offsets": sum(ends.values()),
                     "messages_per_second": round(came / seconds, 3),
                     "kafka_partitions": len(own),
@@ -48,17 +48,12 @@ class TopicObserver:
         self._at = now
 
 
-def _lag(state: StreamState, tp: TopicPartition) -> int:
-    position, marks = state.position(tp), state.watermarks[tp]
-    return 0 if position is None else max(0, marks.high - max(position, marks.low))
-
-
 def _table(state: StreamState, own: list[TopicPartition]) -> str:
     lines = ["| topic | partition | log start | log end | next offset | lag |", "|---|---:|---:|---:|---:|---:|"]
     for tp in own[:_SHOWN_PARTITIONS]:
         marks, position = state.watermarks[tp], state.position(tp)
         at = "—" if position is None else position
-        lines.append(f"| {tp.topic} | {tp.partition} | {marks.low} | {marks.high} | {at} | {_lag(state, tp)} |")
+        lines.append(f"| {tp.topic} | {tp.partition} | {marks.low} | {marks.high} | {at} | {state.lag_of(tp)} |")
     if len(own) > _SHOWN_PARTITIONS:
         lines.append(f"\n…and {len(own) - _SHOWN_PARTITIONS} more: `kafka-ingest status`.")
     return "\n".join(lines)

@@ -14,13 +14,14 @@ import pytest
 from rich.console import Console
 
 from kafka_ingest.cli.demo import demo_environment
-from kafka_ingest.cli.demo_dagster import DagsterDev, choose_port, dagster_home, session_members
+from kafka_ingest.cli.demo_dagster import DagsterDev, choose_port, dagster_home
 from kafka_ingest.cli.demo_view import DemoState, panel, plain_line
 from kafka_ingest.cli.interrupts import Interrupts
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.local.errors import LocalServerError
 from kafka_ingest.local.ports import free_port
 from kafka_ingest.local.stack import LocalStack
+from kafka_ingest.processes import session_members
 from kafka_ingest_tests.cli.test_status import STATUS
 
 STACK = LocalStack("127.0.0.1:9", "sqlite:///x.db", ("one", "two"), "apache", "sqlite")

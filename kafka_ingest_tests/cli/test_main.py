@@ -9,7 +9,6 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from kafka_ingest.cli.errors import environment_secrets, redact
 from kafka_ingest.cli.lazy import LazyCommand, LazyGroup
 from kafka_ingest.cli.main import COMMANDS, cli
 from kafka_ingest.errors import AccessDenied, ConfigError, DatabaseUnavailable, KafkaIngestError
@@ -84,18 +83,6 @@ def test_secrets_are_cut_out_of_errors_in_every_form(monkeypatch: pytest.MonkeyP
     text = f"cannot use {PASSWORD} or u:{QUOTED}@h or broker-secret"
     result = CliRunner().invoke(failing(ConfigError(text)), ["run"])
     assert result.stderr == "Error: cannot use *** or u:***@h or ***\n"
-
-
-def test_where_the_settings_do_not_parse_the_raw_values_are_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KAFKA_ENABLE_AUTO_COMMIT", "true")
-    monkeypatch.setenv("KAFKA_SASL_PASSWORD", "broker-secret")
-    assert "broker-secret" in environment_secrets()
-    assert redact("x broker-secret y") == "x *** y"
-
-
-def test_a_secret_inside_another_does_not_leave_the_rest_of_it() -> None:
-    assert redact("abcdef", ["abc", "abcdef"]) == "***"
-    assert redact("nothing", []) == "nothing"
 
 
 def test_the_group_gives_back_its_own_commands_beside_the_lazy_ones() -> None:

@@ -172,4 +172,4 @@ def test_how_ledger_log_and_group_agree(
     marks = Watermarks(10, 100)
     known = {} if next_offset is None else {tp: LedgerPosition(next_offset, topic_id, AT)}
     state = StreamState(TopicState((tp,), {"news": "id"}, ()), {tp: marks}, known, {tp: 10})
-    assert _agreement(tp, marks, state, group) == expected
+    assert _agreement(tp, state, group) == expected

@@ -116,7 +116,7 @@ loads = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 1)), min_size=1, ma
 again = st.lists(st.tuples(st.integers(0, 20), st.integers(1, 6)), max_size=3)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(loads, again, st.sets(st.integers(0, 31)), st.integers(1, 6))
 def test_after_any_history_everything_still_adds_up(
     history: list[tuple[int, int]], repeats: list[tuple[int, int]], bad: set[int], size: int

@@ -217,6 +217,29 @@ def test_lag_counts_what_waits_and_not_what_is_gone() -> None:
     case.target.pin({P0: 2, P1: 4})
     state, _ = seen(case, NOW)
     assert state.lag == 3 + 5
+    assert [state.lag_of(tp) for tp in (P0, P1)] == [3, 5]
+
+
+def test_a_partition_that_is_not_pinned_yet_has_no_lag() -> None:
+    state, _ = seen(Case({P0: full(P0, 9)}, start="latest"), NOW)
+    assert (state.lag_of(P0), state.lag) == (0, 0)
+
+
+def test_a_run_that_loads_during_the_look_does_not_seem_to_be_past_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case({P0: full(P0, 1)})
+    case.target.pin({P0: 0})
+    look = case.metadata.watermarks
+
+    def look_while_a_run_loads(partitions: Sequence[TopicPartition]) -> Any:
+        marks = look(partitions)
+        case.metadata.logs[P0] = full(P0, 3)
+        case.target.load(raw_slice(Part([Msg(b"")] * 3)))
+        return marks
+
+    monkeypatch.setattr(case.metadata, "watermarks", look_while_a_run_loads)
+    state, _ = seen(case, NOW)
+    assert case.target.offsets() == {"mixed[0]": 3}
+    assert (state.position(P0), state.watermarks[P0].high) == (0, 1)
 
 
 def test_messages_that_would_wait_too_long_until_the_next_tick_are_aged() -> None:

@@ -17,7 +17,8 @@ import pytest
 
 from kafka_ingest.local.files import build_once, write_private_json
 from kafka_ingest.local.ports import LOOPBACK, free_port, port_answers, port_is_free
-from kafka_ingest.local.process import ServerProcess, boot_id
+from kafka_ingest.local.process import ServerProcess
+from kafka_ingest.processes import boot_id
 
 SLEEP = "import time; time.sleep(120)"
 IGNORE_TERM = (

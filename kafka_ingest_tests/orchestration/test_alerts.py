@@ -15,6 +15,7 @@ from dagster._core.events import DagsterEvent
 from kafka_ingest.orchestration import alerts
 from kafka_ingest.orchestration.alerts import alert_sensors, alerts_sensor
 from kafka_ingest.orchestration.build import build_definitions
+from kafka_ingest.orchestration.clients import Clients
 from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG, dead_letters_key
 from kafka_ingest.records import TopicPartition
 from kafka_ingest.settings import from_environment
@@ -49,7 +50,8 @@ class Watched:
         self.target = Target(MIXED, SQLiteSink(sa.make_url(url)))
         self.target.pin({P0: 0})
         self.metadata = FakeMetadata({P0: log(P0, range(5), 5)})
-        monkeypatch.setattr(alerts, "_clients", lambda: (from_environment(), self.metadata, self.target.sink))
+        clients = Clients(from_environment(), self.metadata, self.target.sink)
+        monkeypatch.setattr(alerts, "shared_clients", lambda: clients)
         self.job = build_definitions([MIXED]).resolve_job_def("ingest_mixed")
         self.cursor: str | None = None
 

@@ -14,9 +14,9 @@ from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.errors import DatabaseUnavailable, SchemaMismatch
 from kafka_ingest.orchestration.build import build_definitions
 from kafka_ingest.orchestration.handover import handover_of
+from kafka_ingest.orchestration.launching import ranges_config
 from kafka_ingest.orchestration.liveness import process_of, this_process
 from kafka_ingest.orchestration.names import LIVE_TAG, PROCESS_TAG
-from kafka_ingest.orchestration.sensors import run_config
 from kafka_ingest.records import OffsetRange
 from kafka_ingest_tests.support.world import STREAM, World
 
@@ -52,7 +52,7 @@ def execute(
 ) -> dg.ExecuteInProcessResult:
     job = build_definitions([STREAM]).resolve_job_def("ingest_mixed")
     return job.execute_in_process(
-        run_config=run_config(STREAM, ranges, kind),
+        run_config=ranges_config(STREAM, ranges, kind),
         partition_key=partition or window(),
         instance=instance,
         tags={LIVE_TAG: "mixed"},

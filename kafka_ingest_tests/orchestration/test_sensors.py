@@ -17,6 +17,7 @@ import pytest
 from kafka_ingest.errors import KafkaUnavailable
 from kafka_ingest.orchestration import sensors
 from kafka_ingest.orchestration.build import build_definitions
+from kafka_ingest.orchestration.clients import Clients
 from kafka_ingest.orchestration.liveness import is_alive, process_of, process_tag, this_process
 from kafka_ingest.orchestration.names import LIVE_TAG, PROCESS_TAG
 from kafka_ingest.orchestration.sensors import backoff_seconds
@@ -55,6 +56,16 @@ def test_another_process_under_the_same_number_is_another_process() -> None:
     host, boot, pid, start = this_process().rsplit(":", 3)
     assert is_alive(":".join((host, boot, pid, str(int(start) - 1)))) is False
     assert is_alive(":".join((host, "another-boot", pid, start))) is False
+
+
+def test_where_there_is_no_proc_a_process_is_alive_while_its_number_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("kafka_ingest.processes.PROC", tmp_path / "none")
+    assert is_alive(this_process()) is True
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        name = this_process().replace(f":{os.getpid()}:", f":{child.pid}:")
+    assert is_alive(name) is False
 
 
 def test_of_a_process_on_another_host_nothing_is_known() -> None:
@@ -140,8 +151,8 @@ class World:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.target = Target(MIXED)
         self.metadata = FakeMetadata({})
-        connections = sensors._Connections(SETTINGS, self.metadata, self.target.sink)
-        monkeypatch.setattr(sensors, "_connections", lambda: connections)
+        clients = Clients(SETTINGS, self.metadata, self.target.sink)
+        monkeypatch.setattr(sensors, "shared_clients", lambda: clients)
         defs = build_definitions([MIXED])
         self.sensor = defs.resolve_sensor_def("mixed_sensor")
         self.repository = defs.get_repository_def()

@@ -78,7 +78,7 @@ BODIES = st.none() | st.binary(max_size=40) | OBJECTS.map(as_json) | mutated()
 KEYS = st.none() | st.binary(max_size=12) | VALUES.map(as_json) | st.dictionaries(st.just("id"), VALUES).map(as_json)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.lists(st.builds(Msg, BODIES, key=KEYS), max_size=12), st.sampled_from([STREAM, IGNORING]))
 @example([Msg(b'{"type":"e","id":"x","price":1e9999999}')], STREAM)
 @example([Msg(None, key=b"1" + b"0" * 40)], STREAM)
@@ -102,7 +102,7 @@ def fate(messages: list[Msg]) -> list[Any]:
     return [found[n] for n in range(len(messages))]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.builds(Msg, BODIES, key=KEYS), min_size=1, max_size=8))
 def test_what_becomes_of_a_message_is_its_own_affair(messages: list[Msg]) -> None:
     assert fate(messages) == [fate([message])[0] for message in messages]

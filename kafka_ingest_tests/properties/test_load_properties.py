@@ -160,4 +160,4 @@ class Loads(RuleBasedStateMachine):
 
 
 TestLoads = Loads.TestCase
-TestLoads.settings = settings(max_examples=15, stateful_step_count=10, deadline=None)
+TestLoads.settings = settings(max_examples=15, stateful_step_count=10)

@@ -68,7 +68,7 @@ def check(
         assert delivered[each.topic_partition] == [o for o in sorted(messages) if each.start <= o < each.end]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.data(),
     logs(),
@@ -87,7 +87,7 @@ def test_slices_tile_the_ranges_and_every_message_comes_once(
         check(list(slices_of(reader, rows, size)), wanted, of, rows, size)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.data(), logs(), st.integers(1, 12), st.integers(0, 1_000), st.integers(0, 5), st.sampled_from([1, 2_000]))
 def test_a_restart_after_any_partial_read_gives_the_same_as_a_fresh_read(
     data: st.DataObject, of: dict[TopicPartition, Log], rows: int, seed: int, read_before: int, held: int
@@ -102,7 +102,7 @@ def test_a_restart_after_any_partial_read_gives_the_same_as_a_fresh_read(
         check(list(slices_of(reader, rows, 100)), wanted, of, rows, 100)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.data(), logs(), st.integers(1, 12), st.integers(0, 1_000), st.sampled_from([1, 5, 2_000]))
 def test_ranges_that_grow_while_they_are_read_are_one_range_in_the_end(
     data: st.DataObject, of: dict[TopicPartition, Log], rows: int, seed: int, held: int

@@ -110,7 +110,7 @@ class Stream(RuleBasedStateMachine):
 
 
 TestStream = Stream.TestCase
-TestStream.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestStream.settings = settings(max_examples=40, stateful_step_count=30)
 
 
 @given(

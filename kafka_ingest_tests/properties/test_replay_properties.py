@@ -75,7 +75,7 @@ def loaded(batches: list[tuple[Stream, int, list[Msg]]], *, stream: Stream | Non
 
 
 @given(batches=BATCHES, replays=REPLAYS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 def test_replays_of_any_kind_converge_to_what_fixed_code_loads(
     batches: list[tuple[Stream, int, list[Msg]]], replays: list[tuple[LetterFilter, Stream, int, str]]
 ) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
 import time
 from typing import Any
+
+from kafka_ingest_tests.support.post_server import Answer, PostServer
 
 
 class Hook:
@@ -17,31 +17,14 @@ class Hook:
         self.paths: list[str] = []
         self.answers: list[int] = []
         self.delay_seconds = 0.0
-        hook = self
+        self._server = PostServer(self._answer)
+        self.url = f"{self._server.url}/hook/s3cret-t0ken"
+        self.close = self._server.close
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                hook.paths.append(self.path)
-                time.sleep(hook.delay_seconds)
-                code = hook.answers.pop(0) if hook.answers else 204
-                if code < 300:
-                    hook.got.append(json.loads(body))
-                self.send_response(code)
-                if code == 302:
-                    self.send_header("Location", f"{hook.url}/elsewhere")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_arguments: Any) -> None:
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/hook/s3cret-t0ken"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def _answer(self, path: str, body: bytes) -> Answer:
+        self.paths.append(path)
+        time.sleep(self.delay_seconds)
+        code = self.answers.pop(0) if self.answers else 204
+        if code < 300:
+            self.got.append(json.loads(body))
+        return code, {"Location": f"{self.url}/elsewhere"} if code == 302 else {}, b""

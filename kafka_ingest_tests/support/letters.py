@@ -14,9 +14,11 @@ from kafka_ingest.pipelines.step import StepContext
 from kafka_ingest.sinks import letters
 from kafka_ingest.sinks.letters import Letter, LetterFilter
 from kafka_ingest.sinks.replay import ReplayResult
+from kafka_ingest.sinks.sqlite import SQLiteSink
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.support.database import NOW, Target
 from kafka_ingest_tests.support.models import MIXED, Event
+from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 LATER = NOW + dt.timedelta(hours=1)
 
@@ -74,3 +76,18 @@ def dump(target: Target) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every table."""
     tables = target.all("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
     return {name: sorted(target.all(f'SELECT * FROM "{name}"'), key=repr) for (name,) in tables}
+
+
+def loaded(stream: Stream = BROKEN, *parts: Part, sink: SQLiteSink | None = None) -> Target:
+    """A database where `stream` has loaded these ranges, by default four events and an account, into dead letters."""
+    target = Target(FIXED, sink)
+    ranges = parts or (Part([Msg(event("a")), Msg(event("b")), Msg(event("c")), Msg(account("x", 5))]),)
+    raw = raw_slice(*ranges)
+    target.pin({r.topic_partition: r.start for r in raw.ranges})
+    target.load(raw, stream=stream)
+    return target
+
+
+def names(target: Target) -> list[str]:
+    """Of the events in the table, in order of Kafka position."""
+    return [name for (name,) in target.rows(Event, "name")]

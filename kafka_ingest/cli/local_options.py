@@ -1,0 +1,21 @@
+"""Options of the commands that start servers on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kafka_ingest.local.stack import DATABASE_KINDS, KAFKA_KINDS
+
+ROOT_OPTION = click.option(
+    "--root",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".local"),
+    show_default=True,
+    help="Folder for the servers' data, logs and passwords.",
+)
+KAFKA_OPTION = click.option("--kafka", type=click.Choice(["auto", *KAFKA_KINDS]), default="auto", show_default=True)
+DATABASE_OPTION = click.option(
+    "--database", type=click.Choice(["auto", *DATABASE_KINDS]), default="auto", show_default=True
+)

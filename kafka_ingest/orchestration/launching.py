@@ -1,0 +1,59 @@
+"""What a run of a stream's job is launched with: its config and its tags.
+
+Dagster is not imported: the command line launches runs over GraphQL, and importing Dagster takes seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kafka_ingest.engine.selection import Selection
+from kafka_ingest.orchestration.names import KIND_TAG, LIVE_TAG, RANGES_TAG, STREAM_TAG
+from kafka_ingest.records import OffsetRange, ranges_text
+from kafka_ingest.streams.stream import Stream
+
+# Dagster's own: the window, or the first and the last of several, that a run is of.
+PARTITION_TAG = "dagster/partition"
+PARTITION_RANGE_START_TAG = "dagster/asset_partition_range_start"
+PARTITION_RANGE_END_TAG = "dagster/asset_partition_range_end"
+_SHOWN_RANGES = 4
+
+
+def ranges_config(stream: Stream, ranges: Sequence[OffsetRange], kind: str, **options: object) -> dict[str, Any]:
+    """Config of a run over exact ranges; `options` are further fields of the plan's config."""
+    each = [{"topic": r.topic, "partition": r.partition, "start": r.start, "end": r.end} for r in ranges]
+    return _config(stream, {"kind": kind, "ranges": each} | options)
+
+
+def ranges_tags(stream: Stream, ranges: Sequence[OffsetRange], kind: str) -> dict[str, str]:
+    """Tags of a run over exact ranges. A live one's keep the queue from starting another beside it."""
+    tags = {STREAM_TAG: stream.name, KIND_TAG: kind, RANGES_TAG: ranges_text(ranges, limit=_SHOWN_RANGES)}
+    return tags | ({LIVE_TAG: stream.name} if kind == "live" else {})
+
+
+def backfill_config(stream: Stream, selection: Selection) -> dict[str, Any]:
+    """Config of a backfill: the selection as it stands; the run makes offsets of it."""
+    chosen: dict[str, Any] = {
+        name: value
+        for name in ("time_from", "time_to", "offset_from", "offset_to")
+        if (value := getattr(selection, name)) is not None
+    }
+    if selection.partitions:
+        chosen["partitions"] = list(selection.partitions)
+    return _config(stream, {"kind": "backfill"} | chosen)
+
+
+def backfill_tags(stream: Stream, keys: Sequence[str]) -> dict[str, str]:
+    """Tags of a backfill; of `keys`, its first and last window or its only one, as Dagster gives them."""
+    tags = {STREAM_TAG: stream.name, KIND_TAG: "backfill"}
+    if len(keys) == 2:
+        tags |= {PARTITION_RANGE_START_TAG: keys[0], PARTITION_RANGE_END_TAG: keys[1]}
+    elif keys:
+        tags[PARTITION_TAG] = keys[0]
+    return tags
+
+
+def _config(stream: Stream, plan: Mapping[str, object]) -> dict[str, Any]:
+    """The stream's graph holds the op `plan`, which alone is configured."""
+    return {"ops": {stream.name: {"ops": {"plan": {"config": dict(plan)}}}}}

@@ -1,0 +1,37 @@
+"""Takes secrets out of what people are shown: errors, findings, alerts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from urllib.parse import quote, quote_plus
+
+from kafka_ingest.errors import KafkaIngestError
+
+HIDDEN = "***"
+
+
+def redact(text: str, secrets: Iterable[str] | None = None) -> str:
+    """The text with every secret of the environment's settings (or of `secrets`) replaced, as it stands or URL-encoded."""
+    known = environment_secrets() if secrets is None else tuple(secrets)
+    forms = {
+        form
+        for secret in known
+        if secret
+        for form in (secret, quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1])
+    }
+    for form in sorted(forms, key=len, reverse=True):  # a secret may be a part of another
+        text = text.replace(form, HIDDEN)
+    return text
+
+
+def environment_secrets() -> tuple[str, ...]:
+    """What must never be printed. Where the settings do not parse: every value that could hold a secret, whole."""
+    # Not at the top: it brings SQLAlchemy, and the command line answers --help without.
+    from kafka_ingest.settings import from_environment
+
+    try:
+        return (*from_environment().secrets(), os.environ.get("KAFKA_INGEST_ALERT_WEBHOOK", ""))
+    except KafkaIngestError:
+        names = ("PASSWORD", "SECRET", "TOKEN", "PEM", "JAAS", "OAUTHBEARER_CONFIG", "DATABASE_URL", "WEBHOOK")
+        return tuple(v for k, v in os.environ.items() if k.startswith("KAFKA_") and any(n in k for n in names) and v)

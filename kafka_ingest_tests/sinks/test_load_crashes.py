@@ -1,0 +1,47 @@
+"""A crash at any step, then a repeat, is as one clean pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from kafka_ingest.records import RawSlice
+from kafka_ingest_tests.support.database import Crash, Target
+from kafka_ingest_tests.support.loads import P0, P1, account, event, gone
+from kafka_ingest_tests.support.models import MIXED
+from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
+
+STEPS = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"]
+SEQUENCE: list[tuple[RawSlice, str]] = [
+    (raw_slice(Part([event("a"), account("k", 1), Msg(b"bad")]), Part([account("k", 9), gone("m")], partition=1)), "live"),
+    (raw_slice(Part([event("b", amount=13), gone("k"), account("m", 4), event("c")], start=3, end=9)), "live"),
+    (raw_slice(Part([event("A"), account("k", 1), event("x")]), Part([account("k", 9), gone("m")], partition=1)), "backfill"),
+]  # fmt: skip
+
+
+def dying_at(step: str) -> Callable[[str], None]:
+    def at_step(now: str) -> None:
+        if now == step:
+            raise Crash(step)
+
+    return at_step
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_crash_before_any_step_then_a_repeat_is_as_one_clean_pass(step: str) -> None:
+    clean, crashed = Target(MIXED), Target(MIXED)
+    for target in (clean, crashed):
+        target.pin({P0: 0, P1: 0})
+    for raw, kind in SEQUENCE:
+        clean.load(raw, kind)  # type: ignore[arg-type]
+        before = crashed.state(), crashed.batches()
+        with pytest.raises(Crash):
+            crashed.load(raw, kind, at_step=dying_at(step))  # type: ignore[arg-type]
+        if step != "11":
+            assert (crashed.state(), crashed.batches()) == before
+        crashed.load(raw, kind)  # type: ignore[arg-type]
+    assert crashed.state() == clean.state()
+    extra = 2 if step == "11" else 0  # a backfill that was committed is loaded again, and stands twice in the ledger
+    assert len(crashed.batches()) == len(clean.batches()) + extra
+    assert crashed.batches()[:3] == clean.batches()[:3]
