@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from kafka_ingest.records import BatchKind, OffsetRange, RangeCounts, TopicPartition
+from kafka_ingest.sinks.ranges import OR_TERMS, any_of
 from kafka_ingest.streams.model import MICROSECONDS, TOPIC_TYPE
 
 METADATA = sa.MetaData()
@@ -209,18 +210,12 @@ def of_partition(table: sa.Table, stream: str, tp: TopicPartition) -> sa.ColumnE
 
 def has_backfill(connection: sa.Connection, stream: str, ranges: Iterable[OffsetRange]) -> bool:
     """Whether a backfill ahead of the next offset has loaded from these ranges, or what follows them, already."""
-    return any(
-        connection.execute(
-            sa.select(BATCHES.c.id)
-            .where(
-                of_partition(BATCHES, stream, each.topic_partition),
-                BATCHES.c.start_offset >= each.start,
-                BATCHES.c.kind == "backfill",
-            )
-            .limit(1)
-        ).first()
+    c = BATCHES.c
+    ahead = [
+        sa.and_(of_partition(BATCHES, stream, each.topic_partition), c.start_offset >= each.start, c.kind == "backfill")
         for each in ranges
-    )
+    ]
+    return any(connection.execute(sa.select(c.id).where(where).limit(1)).first() for where in any_of(ahead))
 
 
 def advance(
@@ -233,11 +228,18 @@ def advance(
     topic_ids: Mapping[str, str] | None = None,
 ) -> None:
     """Move positions. The caller holds the rows' locks. `topic_ids` also records recreated topics' new ids."""
-    for tp, next_offset in sorted(next_offsets.items()):
-        values: dict[str, Any] = {"next_offset": next_offset, "run_id": run_id, "updated_at": naive_utc(now)}
+    moved = sorted(next_offsets.items())
+    for start in range(0, len(moved), OR_TERMS):
+        some = dict(moved[start : start + OR_TERMS])
+        mine = {tp: of_partition(OFFSETS, stream, tp) for tp in some}
+        values: dict[str, Any] = {
+            "next_offset": sa.case(*((mine[tp], next_offset) for tp, next_offset in some.items())),
+            "run_id": run_id,
+            "updated_at": naive_utc(now),
+        }
         if topic_ids is not None:
-            values["topic_id"] = topic_ids.get(tp.topic)
-        connection.execute(sa.update(OFFSETS).where(of_partition(OFFSETS, stream, tp)).values(**values))
+            values["topic_id"] = sa.case(*((mine[tp], sa.literal(topic_ids.get(tp.topic), sa.String)) for tp in some))
+        connection.execute(sa.update(OFFSETS).where(sa.or_(*mine.values())).values(**values))
 
 
 def naive_utc(instant: dt.datetime) -> dt.datetime:

@@ -12,6 +12,10 @@ from kafka_ingest.records import OffsetRange, TopicPartition
 # Values of one IN list: few round trips, and far below every server's limit (SQLite's is 32,766 parameters).
 IN_VALUES = 1_000
 
+# Conditions of one statement: few round trips where a stream has a thousand partitions; SQLite's expressions are at most 1,000
+# deep.
+OR_TERMS = 100
+
 Position = tuple[sa.ColumnElement[Any], sa.ColumnElement[Any], sa.ColumnElement[Any]]
 """The columns of topic, Kafka partition and offset."""
 
@@ -22,21 +26,29 @@ def position_of(table: sa.Table) -> Position:
 
 
 def range_conditions(columns: Position, ranges: Iterable[OffsetRange]) -> Iterator[sa.ColumnElement[bool]]:
-    """Conditions that together hold exactly for these ranges, one statement each.
+    """Conditions that together hold exactly for these ranges, each for a statement of its own.
 
     Ranges of a single offset, of which a replay has many, are put together as lists per Kafka partition.
     """
     topic, partition, offset = columns
     single: dict[TopicPartition, list[int]] = {}
+    longer: list[sa.ColumnElement[bool]] = []
     for each in ranges:
         if each.size == 1:
             single.setdefault(each.topic_partition, []).append(each.start)
         else:
             where = sa.and_(topic == each.topic, partition == each.partition)
-            yield sa.and_(where, offset >= each.start, offset < each.end)
+            longer.append(sa.and_(where, offset >= each.start, offset < each.end))
+    yield from any_of(longer)
     for tp, offsets in single.items():
         for values in in_lists(offsets):
             yield sa.and_(topic == tp.topic, partition == tp.partition, offset.in_(values))
+
+
+def any_of(conditions: Sequence[sa.ColumnElement[bool]]) -> Iterator[sa.ColumnElement[bool]]:
+    """The conditions joined by OR, as many at a time as a server plans well."""
+    for start in range(0, len(conditions), OR_TERMS):
+        yield sa.or_(*conditions[start : start + OR_TERMS])
 
 
 def in_lists(values: Sequence[int]) -> Iterator[Sequence[int]]:
