@@ -196,6 +196,8 @@ class LoadResult:
     """The ledger's next offset of each partition touched, after the commit."""
     messages_by_window: Mapping[str, int]
     """Messages loaded per time window (partition key), in order of time."""
+    skipped: int
+    """Offsets of the slice that the ledger had already: another run is loading the same."""
     load_seconds: float
     latency_p50_seconds: float | None
     latency_p95_seconds: float | None

@@ -117,9 +117,10 @@ class Ingestion:
 
         Slice after slice, each its own transaction followed by its offsets' commit; the next slice is read and translated
         by a thread while the database loads. More than a slice's worth is loaded by several loaders, each with Kafka
-        partitions of its own. A live run ends when nothing has come for the stream's linger time, when its time is up, or
-        when the stream's partitions have changed (the next run reads the new ones); a run until caught up at the ends that
-        the log has now, as a busy topic never stands still; a backfill at its end.
+        partitions of its own. A live run ends when nothing has come for the stream's linger time, when its time is up or,
+        shortly before, the next run has taken over, or when the stream's partitions have changed (the next run reads the new
+        ones); a run until caught up at the ends that the log has now, as a busy topic never stands still; a backfill at its
+        end.
         """
         self._stopping.clear()  # set by an earlier drain of this run, where the op is tried again
         for result in self._drain(batch):
@@ -133,9 +134,8 @@ class Ingestion:
         has_more = True
         while has_more:
             wanted = self._rest(batch, read_next_offsets(self.sink, self.stream))
-            groups = split_evenly(wanted, self._loaders)
-            if len(groups) > 1 and self._is_behind(sum(r.size for r in wanted)):
-                yield from self._drain_in_lanes(groups, batch.kind, time_up, len(wanted))
+            if self._is_far_behind(wanted):
+                yield from self._drain_in_lanes(wanted, batch.kind, time_up)
                 if not follows:
                     return
                 wanted = self._rest(batch, read_next_offsets(self.sink, self.stream))
@@ -144,14 +144,16 @@ class Ingestion:
             if not follows:
                 yield from self._slices(reader, RangeSource(reader, self._stopping, time_up), batch.kind)
                 return
-            source = LiveSource(self.stream, self.metadata, reader, self._stopping, time_up, self._is_behind)
-            yield from self._slices(reader, source, batch.kind)
+            source = LiveSource(self.stream, self.metadata, reader, self._stopping, time_up, self._is_far_behind)
+            for result in self._slices(reader, source, batch.kind):
+                yield result
+                if result.skipped and time.monotonic() > time_up - self.stream.batch.handover_seconds:
+                    self._stopping.set()  # the next run has taken over
             has_more = source.has_more
 
-    def _drain_in_lanes(
-        self, groups: Sequence[tuple[OffsetRange, ...]], kind: BatchKind, time_up: float, partitions: int
-    ) -> Iterator[LoadResult]:
-        readers = [self._open_reader(number, partitions) for number in range(len(groups))]
+    def _drain_in_lanes(self, wanted: Sequence[OffsetRange], kind: BatchKind, time_up: float) -> Iterator[LoadResult]:
+        groups = split_evenly(wanted, self._loaders)
+        readers = [self._open_reader(number, len(wanted)) for number in range(len(groups))]
 
         def load(number: int, ranges: tuple[OffsetRange, ...]) -> Iterator[LoadResult]:
             reader = readers[number]
@@ -182,9 +184,10 @@ class Ingestion:
     def _loaders(self) -> int:
         return self.stream.batch.loaders if self.sink.loads_in_parallel else 1
 
-    def _is_behind(self, waiting: int) -> bool:
-        """Whether so much waits that several loaders are worth their connections."""
-        return self._loaders > 1 and waiting > BEHIND_SLICES * self.stream.batch.max_rows
+    def _is_far_behind(self, waiting: Sequence[OffsetRange]) -> bool:
+        """Whether so much waits, in more than one Kafka partition, that several loaders are worth their connections."""
+        has_choice = self._loaders > 1 and sum(r.size > 0 for r in waiting) > 1
+        return has_choice and sum(r.size for r in waiting) > BEHIND_SLICES * self.stream.batch.max_rows
 
     def close(self) -> None:
         """Release connections. Idempotent."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 STREAM_TAG = "kafka_ingest/stream"
 KIND_TAG = "kafka_ingest/kind"
 LIVE_TAG = "kafka_ingest/live"
-"""The stream's name on live runs only: what `dagster.yaml` limits to one at a time."""
+"""The stream's name on live runs only: what `dagster.yaml` limits, and the sensor looks for."""
 RANGES_TAG = "kafka_ingest/ranges"
 REASON_TAG = "kafka_ingest/reason"
 """Why the sensor launched the run."""

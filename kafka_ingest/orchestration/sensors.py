@@ -47,10 +47,12 @@ def stream_sensor(stream: Stream, job: dg.job) -> dg.SensorDefinition:  # type: 
     def sense(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         now = dt.datetime.now(dt.timezone.utc)
         in_flight = _in_flight(context.instance, stream, now)
-        if in_flight:
-            return dg.SkipReason(f"run {', '.join(r[:8] for r in in_flight)} is loading this stream")
+        loading = f"run {', '.join(r.dagster_run.run_id[:8] for r in in_flight)} is loading this stream"
+        if in_flight and not _is_ending(in_flight, stream, now):
+            return dg.SkipReason(loading)
         try:
-            return _decide(context.instance, stream, shared_clients(), now)
+            decision = _decide(context.instance, stream, shared_clients(), now)
+            return dg.SkipReason(loading) if in_flight and isinstance(decision, dg.SkipReason) else decision
         except KafkaIngestError as error:
             # The tick's reason is where a person looks; the error page of a failed tick says no more than this.
             return dg.SkipReason(f"{type(error).__name__}: {error}")
@@ -92,7 +94,16 @@ def _run_request(stream: Stream, due: Due, window: str, now: dt.datetime) -> dg.
     )
 
 
-def _in_flight(instance: dg.DagsterInstance, stream: Stream, now: dt.datetime) -> list[str]:
+def _is_ending(in_flight: list[dg.RunRecord], stream: Stream, now: dt.datetime) -> bool:
+    """Whether the only live run is one of ours whose time is nearly up: the next one may start, and take over."""
+    if len(in_flight) != 1 or REASON_TAG not in in_flight[0].dagster_run.tags:
+        return False
+    started = in_flight[0].start_time
+    age = 0.0 if started is None else now.timestamp() - started
+    return age >= stream.batch.max_run_seconds - stream.batch.handover_seconds
+
+
+def _in_flight(instance: dg.DagsterInstance, stream: Stream, now: dt.datetime) -> list[dg.RunRecord]:
     """Live runs of the stream whose process is there. A run that stands as started without one is reported as failed:
     otherwise it would keep its place in the queue's limit for ever."""
     records = instance.get_run_records(dg.RunsFilter(tags={LIVE_TAG: stream.name}, statuses=_IN_FLIGHT))
@@ -100,7 +111,7 @@ def _in_flight(instance: dg.DagsterInstance, stream: Stream, now: dt.datetime) -
     for record in records:
         reason = _why_dead(record, stream, now)
         if reason is None:
-            alive.append(record.dagster_run.run_id)
+            alive.append(record)
         else:
             instance.report_run_failed(record.dagster_run, f"{reason}; the stream's sensor has given it up.")
     return alive

@@ -104,6 +104,7 @@ def load(sink: Sink, parsed: ParsedSlice, kind: BatchKind, context: LoadContext)
         rows_by_table=rows_by_table,
         next_offsets={tp: p.next_offset for tp, p in locked.items()} | advanced,
         messages_by_window=count_by_window(stream, stamps, now=now),
+        skipped=sum(r.size for r in parsed.raw.ranges) - sum(r.size for r in inside.ranges),
         load_seconds=time.perf_counter() - started,
         latency_p50_seconds=p50,
         latency_p95_seconds=p95,

@@ -153,6 +153,7 @@ def replay_slice(
             rows_by_table=rows_by_table,
             next_offsets={tp: p.next_offset for tp, p in locked.items()},
             messages_by_window=count_by_window(stream, inside.timestamps_ms(), now=now),
+            skipped=0,
             load_seconds=time.perf_counter() - started,
             latency_p50_seconds=None,
             latency_p95_seconds=None,

@@ -23,6 +23,9 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
+HANDOVER_SECONDS = 15.0
+
+
 @dataclass(frozen=True, slots=True)
 class RouteByField:
     """The message type stands in a field of the message, at a dotted path."""
@@ -78,6 +81,12 @@ class BatchPolicy:
         for name, (value, low, high) in bounds.items():
             if not low <= value <= high:
                 raise ConfigError(f"BatchPolicy.{name} is {value}; it must be from {low} to {high}")
+
+    @property
+    def handover_seconds(self) -> float:
+        """How long before a run's time is up the next one may be launched, so that a busy stream never waits for a process to
+        start: a tick, the queue, and the start itself."""
+        return min(HANDOVER_SECONDS, self.max_run_seconds / 4)
 
     @property
     def linger(self) -> float:

@@ -11,11 +11,13 @@ import pytest
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.errors import DatabaseUnavailable
 from kafka_ingest.records import Batch, OffsetRange, TopicPartition
+from kafka_ingest.sinks.sqlite import SQLiteSink
 from kafka_ingest_tests.support.world import P0, P1, World, events
 
 
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+@pytest.fixture(params=["one loader", "two loaders"])
+def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(SQLiteSink, "loads_in_parallel", request.param == "two loaders")
     return World(tmp_path, monkeypatch)
 
 
@@ -51,10 +53,11 @@ def test_a_run_loads_everything_that_waits_and_commits_after_each_slice(world: W
     assert sum(r.messages for r in results) == 15
     assert world.consumers[0].committed[0] == {"mixed[0]": 3, "mixed[1]": 2}
     last: dict[str, int] = {}
-    for committed in world.consumers[0].committed:
-        last |= committed
+    for consumer in world.consumers:
+        for committed in consumer.committed:
+            last |= committed
     assert last == world.target.offsets()
-    assert world.consumers[0].is_closed
+    assert all(consumer.is_closed for consumer in world.consumers)
 
 
 def test_the_stages_may_each_be_repeated(world: World) -> None:

@@ -22,6 +22,7 @@ from kafka_ingest.orchestration.liveness import is_alive, process_of, process_ta
 from kafka_ingest.orchestration.names import LIVE_TAG, PROCESS_TAG
 from kafka_ingest.orchestration.sensors import backoff_seconds
 from kafka_ingest.records import TopicPartition
+from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.support.cluster import SETTINGS, FakeMessage, FakeMetadata, Log
 from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.models import MIXED
@@ -148,12 +149,12 @@ def test_a_run_that_did_not_fail_ends_the_row(instance: dg.DagsterInstance, stat
 class World:
     """A cluster and a ledger for the sensor to look at."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.target = Target(MIXED)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, stream: Stream = MIXED) -> None:
+        self.target = Target(stream)
         self.metadata = FakeMetadata({})
         clients = Clients(SETTINGS, self.metadata, self.target.sink)
         monkeypatch.setattr(sensors, "shared_clients", lambda: clients)
-        defs = build_definitions([MIXED])
+        defs = build_definitions([stream])
         self.sensor = defs.resolve_sensor_def("mixed_sensor")
         self.repository = defs.get_repository_def()
 
@@ -242,6 +243,36 @@ def test_a_run_whose_process_is_there_is_waited_for(world: World, instance: dg.D
     world.waiting(50)
     run = a_run(instance, dg.DagsterRunStatus.STARTED)
     instance.add_run_tags(run.run_id, {PROCESS_TAG: process_tag(run.run_id)})
+    assert world.tick(instance) == f"run {run.run_id[:8]} is loading this stream"
+
+
+# A stream whose runs' time is up as soon as they have started.
+ENDING = replace(MIXED, batch=replace(MIXED.batch, max_run_seconds=0))
+
+
+def test_the_next_run_is_launched_shortly_before_the_time_of_a_run_of_ours_is_up(
+    monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance
+) -> None:
+    run = a_run(instance, dg.DagsterRunStatus.STARTED, kafka_ingest__reason="because")
+    loading = f"run {run.run_id[:8]} is loading this stream"
+    young = World(monkeypatch)
+    young.waiting(50)
+    assert young.tick(instance) == loading
+    ending = World(monkeypatch, ENDING)
+    ending.waiting(0)
+    assert ending.tick(instance) == loading, "nothing waits, so there is nothing to take over"
+    ending.waiting(50)
+    assert isinstance(ending.tick(instance), dg.RunRequest)
+    following = a_run(instance, dg.DagsterRunStatus.NOT_STARTED, kafka_ingest__reason="because")
+    assert following.run_id[:8] in str(ending.tick(instance)), "two are enough"
+
+
+def test_a_run_that_a_person_launched_has_no_time_limit_and_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance
+) -> None:
+    world = World(monkeypatch, ENDING)
+    world.waiting(50)
+    run = a_run(instance, dg.DagsterRunStatus.STARTED)
     assert world.tick(instance) == f"run {run.run_id[:8]} is loading this stream"
 
 
