@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -27,8 +27,8 @@ class Sensor:
     """The automation sensor, one `tick` at a time, as Dagster evaluates it. The condition looks at materializations only,
     so that reported ones stand for the runs."""
 
-    def __init__(self) -> None:
-        self.instance = dg.DagsterInstance.ephemeral()
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
         self._cursor: object = None
         assert self.tick(0) == set()
 
@@ -54,13 +54,18 @@ class Sensor:
             self.instance.report_runless_asset_event(dg.AssetMaterialization(KEY, partition=window))
 
 
+@pytest.fixture
+def sensor() -> Iterator[Sensor]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Sensor(instance)
+
+
 def stretches(windows: set[str]) -> int:
     """Runs that Dagster makes of these: one for each unbroken row of them."""
     return sum(1 for n, key in enumerate(WINDOWS) if key in windows and (n == 0 or WINDOWS[n - 1] not in windows))
 
 
-def test_a_window_that_got_rows_is_asked_for_at_the_next_five_minutes_once() -> None:
-    sensor = Sensor()
+def test_a_window_that_got_rows_is_asked_for_at_the_next_five_minutes_once(sensor: Sensor) -> None:
     sensor.loaded([SEVEN])
     assert sensor.tick(1) == set()
     assert sensor.tick(5) == {SEVEN}
@@ -70,16 +75,14 @@ def test_a_window_that_got_rows_is_asked_for_at_the_next_five_minutes_once() -> 
     assert sensor.tick(15) == {SEVEN}
 
 
-def test_a_few_scattered_windows_are_asked_for_alone() -> None:
-    sensor = Sensor()
+def test_a_few_scattered_windows_are_asked_for_alone(sensor: Sensor) -> None:
     scattered = set(WINDOWS[: 7 * MOST_RUNS : 7])
     assert stretches(scattered) == MOST_RUNS
     sensor.loaded(scattered)
     assert sensor.tick(5) == scattered
 
 
-def test_very_many_scattered_windows_are_asked_for_at_once_by_few_runs() -> None:
-    sensor = Sensor()
+def test_very_many_scattered_windows_are_asked_for_at_once_by_few_runs(sensor: Sensor) -> None:
     scattered = set(WINDOWS[:360:3])
     assert stretches(scattered) == 120
     sensor.loaded(scattered)
@@ -92,8 +95,7 @@ def test_very_many_scattered_windows_are_asked_for_at_once_by_few_runs() -> None
 
 
 @pytest.mark.parametrize("looked_before_the_end", [False, True])
-def test_rows_that_come_while_a_run_counts_are_counted_by_another(looked_before_the_end: bool) -> None:
-    sensor = Sensor()
+def test_rows_that_come_while_a_run_counts_are_counted_by_another(sensor: Sensor, looked_before_the_end: bool) -> None:
     sensor.loaded([SEVEN])
     assert sensor.tick(5) == {SEVEN}
     # The run has read the table; these come before it says that it is done.
@@ -105,9 +107,8 @@ def test_rows_that_come_while_a_run_counts_are_counted_by_another(looked_before_
 
 
 def test_windows_whose_run_failed_are_asked_for_again_at_the_full_hour(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sensor: Sensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sensor = Sensor()
     sensor.loaded([SEVEN])
     assert sensor.tick(5) == {SEVEN}
     sensor.counted([SEVEN])
@@ -124,8 +125,7 @@ def test_windows_whose_run_failed_are_asked_for_again_at_the_full_hour(
     assert sensor.tick(120) == set()
 
 
-def test_windows_never_counted_are_asked_for_at_the_full_hour() -> None:
-    sensor = Sensor()
+def test_windows_never_counted_are_asked_for_at_the_full_hour(sensor: Sensor) -> None:
     sensor.loaded([SEVEN])
     assert sensor.tick(5) == {SEVEN}  # and the run was cancelled before it said anything
     assert sensor.tick(10) == set()

@@ -61,7 +61,8 @@ def test_assets_without_partitions_are_asked_for_as_before() -> None:
     @dg.asset(automation_condition=AtMostRuns(MISSING, 1))
     def one() -> None: ...
 
-    assert asked(one, dg.DagsterInstance.ephemeral()).total_requested == 1
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert asked(one, instance).total_requested == 1
 
 
 def test_static_partitions_are_joined_in_their_own_order() -> None:
@@ -70,7 +71,7 @@ def test_static_partitions_are_joined_in_their_own_order() -> None:
     )
     def four() -> None: ...
 
-    instance = dg.DagsterInstance.ephemeral()
-    for there in ("a", "b"):
-        instance.report_runless_asset_event(dg.AssetMaterialization("four", partition=there))
-    assert asked(four, instance).get_requested_partitions(four.key) == {"z", "a", "m"}
+    with dg.DagsterInstance.ephemeral() as instance:
+        for there in ("a", "b"):
+            instance.report_runless_asset_event(dg.AssetMaterialization("four", partition=there))
+        assert asked(four, instance).get_requested_partitions(four.key) == {"z", "a", "m"}
