@@ -103,36 +103,6 @@ def test_it_is_there_for_the_example_stream_only() -> None:
     assert KEY not in keys
 
 
-def test_a_window_that_got_rows_is_asked_for_at_the_next_five_minutes_once() -> None:
-    definitions = build_definitions([STREAM])
-    # The condition looks at the table's materializations only, so a bare asset stands for the table.
-    table = dg.AssetKey(["information", "information"])
-    instance = dg.DagsterInstance.ephemeral()
-    start = dt.datetime(2026, 1, 1, 8, 1, tzinfo=dt.timezone.utc)
-
-    def asked(minute: int, cursor: object = None) -> tuple[set[str | None], object]:
-        result = dg.evaluate_automation_conditions(
-            defs=definitions,
-            asset_selection=dg.AssetSelection.assets(KEY),
-            instance=instance,
-            evaluation_time=start + dt.timedelta(minutes=minute),
-            cursor=cursor,  # type: ignore[arg-type]
-        )
-        return set(result.get_requested_partitions(KEY)), result.cursor
-
-    nothing, cursor = asked(0)
-    assert nothing == set()
-    instance.report_runless_asset_event(dg.AssetMaterialization(table, partition=SEVEN))
-    early, cursor = asked(1, cursor)
-    assert early == set()
-    due, cursor = asked(5, cursor)
-    assert due == {SEVEN}
-    again, cursor = asked(10, cursor)
-    assert again == set()
-    instance.report_runless_asset_event(dg.AssetMaterialization(table, partition=SEVEN))
-    assert asked(15, cursor)[0] == {SEVEN}
-
-
 P = [TopicPartition("mixed", 0), TopicPartition("mixed2", 0)]
 
 

@@ -1,0 +1,13 @@
+"""The tests' stream with an example table that is counted every minute by at most three runs: for child processes."""
+
+from __future__ import annotations
+
+from kafka_ingest.orchestration import example
+from kafka_ingest_tests.e2e.streams import STREAM
+
+__all__ = ["MOST_RUNS", "STREAM"]
+
+MOST_RUNS = 3
+
+example.CRON = "* * * * *"
+example.MOST_RUNS = MOST_RUNS
