@@ -1,0 +1,86 @@
+"""The limit: `LOAD DATA LOCAL INFILE` of the same rows from prepared files, over one connection, into the same table."""
+
+from __future__ import annotations
+
+import mmap
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from kafka_ingest.kafka.metadata import KafkaMetadata
+from kafka_ingest.kafka.reader import RangeReader, open_consumer
+from kafka_ingest.pipelines.decode import StreamDecoder
+from kafka_ingest.pipelines.pipeline import run_pipeline
+from kafka_ingest.records import OffsetRange
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks import infile
+from kafka_ingest.sinks.base import open_sink
+from kafka_ingest.sinks.local_infile import FILE, OfferingConnection
+from kafka_ingest.sinks.tables import column_names, prepare_tables
+from kafka_ingest.streams.model import table_of
+from kafka_ingest.streams.stream import Stream
+
+# Rows of a prepared file, each a statement and a commit of its own: one statement of millions is slower on every server tried.
+ROWS_A_FILE = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A topic's rows as LOAD DATA reads them."""
+
+    files: tuple[tuple[Path, int], ...]
+    """Each with its number of rows."""
+
+    @property
+    def rows(self) -> int:
+        return sum(count for _, count in self.files)
+
+
+def prepare(stream: Stream, settings: Settings, folder: Path) -> Prepared:
+    """Read the stream's topic and write its rows into files. All messages must be good, and of one model."""
+    metadata = KafkaMetadata(settings)
+    ends = metadata.ends(metadata.topics(stream).partitions)
+    reader = RangeReader(open_consumer(settings, "limit", partitions=len(ends)))
+    reader.restart([OffsetRange(*tp, 0, end) for tp, end in ends.items()])
+    decoder = StreamDecoder(stream)
+    (model,) = stream.models
+    files = []
+    while reader.remaining():
+        raw = reader.read_slice(max_rows=ROWS_A_FILE, max_bytes=1 << 30)
+        parsed = run_pipeline(decoder.decode(raw), stream)
+        if parsed.dead_letters:
+            raise RuntimeError(f"the limit is measured with good messages only: {parsed.dead_letters[0].error}")
+        path = folder / f"{len(files)}.txt"
+        path.write_bytes(infile.encode(parsed.rows[model], column_names(model)))
+        files.append((path, len(raw)))
+    reader.close()
+    return Prepared(tuple(files))
+
+
+def load_data(prepared: Prepared, stream: Stream, database_url: str) -> float:
+    """Seconds to load the files, one after the other, into the stream's table of an empty database."""
+    sink = open_sink(sa.make_url(database_url))
+    (model,) = stream.models
+    try:
+        prepare_tables(sink, stream)
+        columns = ", ".join(f"`{c}`" for c in column_names(model))
+        statement = f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE `{table_of(model).name}` {infile.FORMAT} ({columns})"
+        with sink.engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, OfferingConnection)
+            started = time.perf_counter()
+            for path, count in prepared.files:
+                with (
+                    path.open("rb") as file,
+                    mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
+                    memoryview(text) as view,
+                ):
+                    found = driver.load_local(statement, view)
+                if found != (count, 0):
+                    raise RuntimeError(f"{found[0]} of {count} rows, {found[1]} warnings: no limit to measure by")
+                driver.commit()
+            return time.perf_counter() - started
+    finally:
+        sink.close()

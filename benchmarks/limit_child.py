@@ -1,0 +1,25 @@
+"""`benchmarks.limit` as a process: `prepare FOLDER`, or `load FOLDER URL`, which prints the seconds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from benchmarks.limit import Prepared, load_data, prepare
+from benchmarks.streams import STREAM
+from kafka_ingest.settings import from_environment
+
+
+def main(what: str, folder: Path, *url: str) -> None:
+    index = folder / "index.json"
+    if what == "prepare":
+        prepared = prepare(STREAM, from_environment(), folder)
+        index.write_text(json.dumps([(str(path), count) for path, count in prepared.files]))
+    else:
+        files = tuple((Path(path), count) for path, count in json.loads(index.read_text()))
+        print(load_data(Prepared(files), STREAM, *url))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])

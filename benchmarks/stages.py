@@ -1,0 +1,112 @@
+"""Microseconds a message costs in each stage, on one core, against the target of 150,000 messages a second.
+
+    python -m benchmarks.stages [--messages 200000] [--rounds 5] [--json FILE]
+
+Real Kafka; no database. A stage's time is that of its thread's processor (`time.thread_time`), so that what else runs on the
+machine counts little; librdkafka's own threads are a line of their own. Medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from benchmarks.messages import produce
+from benchmarks.streams import STREAM
+from kafka_ingest.cli.producing import ensure_topic
+from kafka_ingest.kafka.metadata import KafkaMetadata
+from kafka_ingest.kafka.reader import RangeReader, open_consumer
+from kafka_ingest.local.kafka import LocalKafka
+from kafka_ingest.pipelines.decode import StreamDecoder
+from kafka_ingest.pipelines.pipeline import run_pipeline
+from kafka_ingest.records import OffsetRange
+from kafka_ingest.settings import Settings, from_environment
+from kafka_ingest.sinks import infile
+from kafka_ingest.sinks.tables import column_names
+
+TARGET_PER_SECOND = 150_000
+STAGES = ("read", "decode and route", "translate and validate", "encode")
+_OTHER = "librdkafka's threads"
+
+T = TypeVar("T")
+
+
+def _timed(times: dict[str, float], stage: str, call: Callable[[], T]) -> T:
+    started = time.thread_time()
+    try:
+        return call()
+    finally:
+        times[stage] = times.get(stage, 0.0) + time.thread_time() - started
+
+
+def one_pass(settings: Settings, messages: int) -> dict[str, float]:
+    """Processor seconds of each stage over the whole topic."""
+    metadata = KafkaMetadata(settings)
+    ends = metadata.ends(metadata.topics(STREAM).partitions)
+    assert sum(ends.values()) == messages
+    decoder = StreamDecoder(STREAM)
+    (model,) = STREAM.models
+    times: dict[str, float] = {}
+    process = time.process_time()
+    thread = time.thread_time()
+    reader = RangeReader(open_consumer(settings, "stages", partitions=len(ends)))
+    reader.restart([OffsetRange(*tp, 0, end) for tp, end in ends.items()])
+    policy = STREAM.batch
+    while reader.remaining():
+        raw = _timed(times, "read", lambda: reader.read_slice(max_rows=policy.max_rows, max_bytes=policy.max_bytes))
+        parsed = _timed(times, "decode and route", lambda raw=raw: decoder.decode(raw))
+        done = _timed(times, "translate and validate", lambda parsed=parsed: run_pipeline(parsed, STREAM))
+        _timed(times, "encode", lambda done=done: infile.encode(done.rows[model], column_names(model)))
+    times[_OTHER] = (time.process_time() - process) - (time.thread_time() - thread)
+    reader.close()
+    return times
+
+
+def measure(messages: int, rounds: int) -> dict[str, Any]:
+    """Median microseconds a message of each stage, and messages a second of the four together."""
+    with tempfile.TemporaryDirectory() as folder:
+        kafka = LocalKafka.start(Path(folder) / "kafka", progress=print)
+        try:
+            settings = from_environment({"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers})
+            topic = STREAM.topic_names[0]
+            ensure_topic(settings, topic, 4)
+            produce(kafka.bootstrap_servers, topic, messages, partitions=4)
+            passes = [one_pass(settings, messages) for _ in range(rounds + 1)][1:]
+        finally:
+            kafka.stop()
+    cost = {stage: statistics.median(1e6 * p[stage] / messages for p in passes) for stage in (*STAGES, _OTHER)}
+    return {"us_per_message": cost, "per_second": 1e6 / sum(cost[stage] for stage in STAGES)}
+
+
+def table(found: dict[str, Any]) -> str:
+    """Markdown."""
+    lines = ["| stage | µs a message |", "|---|---:|"]
+    lines += [f"| {stage} | {cost:.2f} |" for stage, cost in found["us_per_message"].items()]
+    total, rate = sum(found["us_per_message"][s] for s in STAGES), found["per_second"]
+    lines.append(f"| **the four stages, one core** | **{total:.2f}** |")
+    lines.append(
+        f"\n{rate:,.0f} messages a second, {rate / TARGET_PER_SECOND:.2f} × the target of {TARGET_PER_SECOND:,}"
+    )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.stages", description=__doc__)
+    parser.add_argument("--messages", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    found = measure(options.messages, options.rounds)
+    print(table(found))
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

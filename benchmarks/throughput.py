@@ -1,0 +1,208 @@
+"""Catch-up under `dagster dev` against `LOAD DATA` of the same rows, in turn, in one run.
+
+    python -m benchmarks.throughput [--messages 2000000] [--rounds 5] [--only append] [--json FILE]
+
+Each round: an empty database, LOAD DATA of the prepared files; an empty database again, a `dagster dev` whose sensor launches
+the run. Our time starts where Dagster makes the run's record, so the queue, the process and its imports are in it, and ends
+where the last row can be read. The ratio is taken round by round; medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.messages import produce
+from benchmarks.watch import LedgerWatch, RunWatch
+from kafka_ingest.cli.producing import ensure_topic
+from kafka_ingest.local.database import LocalDatabase
+from kafka_ingest.local.kafka import LocalKafka
+from kafka_ingest.settings import from_environment
+from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
+
+_DATABASE = "bench"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One way to load."""
+
+    name: str
+    target: float
+    """Least ratio to LOAD DATA that issue 4 asks for."""
+    partitions: int = 4
+    model: str = "append"
+    loaders: int = 2
+
+
+CASES = (
+    Case("append, 4 partitions, 2 loaders", 1.0),
+    Case("append, 4 partitions, 1 loader", 0.9, loaders=1),
+    Case("upsert by business key, 4 partitions", 0.55, model="upsert"),
+    Case("append, 1 partition", 0.85, partitions=1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One comparison, in seconds."""
+
+    limit: float
+    ours: float
+    steady: float
+    """From the first slice's rows to the last's, scaled to all messages: what is left without the start of the process."""
+    peak_rss_bytes: int
+    cpu_seconds: float
+    progress: list[tuple[float, int]]
+    """Seconds since the run's record, messages that can be read."""
+
+
+@contextmanager
+def servers(database: str) -> Iterator[tuple[LocalKafka, LocalDatabase]]:
+    """A broker and a database server of their own, gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        kafka = LocalKafka.start(Path(folder) / "kafka", progress=print)
+        try:
+            store = LocalDatabase.start(database, Path(folder) / database, progress=print)
+            try:
+                yield kafka, store
+            finally:
+                store.stop()
+        finally:
+            kafka.stop()
+
+
+def measure(
+    kafka: LocalKafka, store: LocalDatabase, case: Case, *, topic: str, messages: int, rounds: int, folder: Path
+) -> list[Round]:
+    """The topic holds exactly `messages` good messages."""
+    folder.mkdir()
+    environ = {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "KAFKA_INGEST_STREAMS": "benchmarks.streams",
+        "KAFKA_INGEST_BENCH_TOPIC": topic,
+        "KAFKA_INGEST_BENCH_MODEL": "append",
+        "KAFKA_INGEST_BENCH_LOADERS": str(case.loaders),
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
+    _in_child(environ, "prepare", str(folder))
+    found = []
+    for number in range(rounds):
+        limit = float(_in_child(environ, "load", str(folder), _empty(store)))
+        found.append(_round(store, environ | {"KAFKA_INGEST_BENCH_MODEL": case.model}, messages, limit, folder, number))
+        print(f"  {case.name}: round {number + 1}: {_text(found[-1], messages)}", flush=True)
+    return found
+
+
+def _round(
+    store: LocalDatabase, environ: dict[str, str], messages: int, limit: float, folder: Path, number: int
+) -> Round:
+    url = _empty(store)
+    watch = LedgerWatch(url, "bench")
+    home = folder / f"dagster-{number}"
+    with DagsterDev(home, environ | {"KAFKA_INGEST_DATABASE_URL": url}) as dagster:
+        assert dagster._process is not None
+        with RunWatch(dagster._process.pid) as run:
+            progress = watch.progress_until(messages, timeout_seconds=60 + messages / 1_000)
+        data = dagster.graphql("{ runsOrError { ... on Runs { results { creationTime } } } }")
+        created = min(r["creationTime"] for r in data["runsOrError"]["results"])
+    watch.close()
+    since = [(at - created, loaded) for at, loaded in progress if loaded]
+    (first_at, first), (last_at, last) = since[0], since[-1]
+    steady = (last_at - first_at) * messages / (last - first) if last > first else last_at
+    return Round(limit, last_at, steady, run.peak_rss_bytes, run.cpu_seconds, since)
+
+
+def _empty(store: LocalDatabase) -> str:
+    store.run_as_root(f"DROP DATABASE IF EXISTS {_DATABASE}")
+    store.create_database(_DATABASE)
+    return store.url(_DATABASE)
+
+
+def _in_child(environ: dict[str, str], *arguments: str) -> str:
+    """The limit is taken in a process of its own: the stream it loads is declared by the environment."""
+    command = [sys.executable, "-m", "benchmarks.limit_child", *arguments]
+    done = subprocess.run(command, env={**os.environ, **environ}, check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout
+
+
+def summary(case: Case, rounds: Sequence[Round], messages: int) -> dict[str, Any]:
+    """Figures of a case."""
+    return {
+        "case": case.name,
+        "target": case.target,
+        "ratio": statistics.median(r.limit / r.ours for r in rounds),
+        "steady_ratio": statistics.median(r.limit / r.steady for r in rounds),
+        "limit_rows_per_second": statistics.median(messages / r.limit for r in rounds),
+        "rows_per_second": statistics.median(messages / r.ours for r in rounds),
+        "cpu_us_per_message": statistics.median(1e6 * r.cpu_seconds / messages for r in rounds),
+        "peak_rss_mb": max(r.peak_rss_bytes for r in rounds) / 1e6,
+        "rounds": [asdict(r) for r in rounds],
+    }
+
+
+def _text(one: Round, messages: int) -> str:
+    return (
+        f"LOAD DATA {messages / one.limit:,.0f} rows/s, ours {messages / one.ours:,.0f} (ratio {one.limit / one.ours:.2f}; "
+        f"steady {one.limit / one.steady:.2f}), {1e6 * one.cpu_seconds / messages:.1f} us of CPU a message, "
+        f"peak {one.peak_rss_bytes / 1e6:.0f} MB"
+    )
+
+
+def table(found: Sequence[dict[str, Any]]) -> str:
+    """Markdown."""
+    lines = [
+        "| case | LOAD DATA, rows/s | ours, rows/s | ratio | target | without start | peak MB |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {f['case']} | {f['limit_rows_per_second']:,.0f} | {f['rows_per_second']:,.0f} | **{f['ratio']:.2f}** | "
+        f"{f['target']:.2f} | {f['steady_ratio']:.2f} | {f['peak_rss_mb']:,.0f} |"
+        for f in found
+    ]
+    return "\n".join(lines)
+
+
+def run(database: str, messages: int, rounds: int, cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """All cases on servers of their own."""
+    found = []
+    with servers(database) as (kafka, store), tempfile.TemporaryDirectory() as folder:
+        settings = from_environment({"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers})
+        for partitions in sorted({case.partitions for case in cases}, reverse=True):
+            topic = f"news{partitions}"
+            ensure_topic(settings, topic, partitions)
+            produce(kafka.bootstrap_servers, topic, messages, partitions=partitions)
+            for number, case in enumerate(c for c in cases if c.partitions == partitions):
+                place = Path(folder) / f"{topic}-{number}"
+                rounds_found = measure(kafka, store, case, topic=topic, messages=messages, rounds=rounds, folder=place)
+                found.append(summary(case, rounds_found, messages))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__)
+    parser.add_argument("--messages", type=int, default=2_000_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--database", choices=["mysql", "mariadb"], default="mysql")
+    parser.add_argument("--only", default="", help="part of the cases' names")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    cases = [case for case in CASES if options.only in case.name]
+    found = run(options.database, options.messages, options.rounds, cases)
+    print(table(found))
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
