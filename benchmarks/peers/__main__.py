@@ -62,7 +62,9 @@ def main() -> None:
         print(
             f"LOAD DATA, one connection: {limit:,.0f} rows/s (median of {len(rates)}: {rates[0]:,.0f}–{rates[-1]:,.0f})\n"
         )
-        print(f"{'peer':<24} {'rows':>9} {'s':>7} {'rows/s':>8} {'steady':>8} {'of limit':>8} {'MB':>6}")
+        print(
+            f"{'peer':<24} {'rows':>9} {'s':>7} {'rows/s':>8} {'steady':>8} {'of limit':>8} {'CPU µs/row':>10} {'MB':>6}"
+        )
         store.create_database("peers")
         found: dict[str, object] = {}
         for name in names:
@@ -91,7 +93,8 @@ def _line(result: Result, limit: float) -> str:
     steady = "–" if result.steady_rate is None else f"{result.steady_rate:,.0f}"
     return (
         f"{result.peer:<24} {result.rows:>9,} {result.seconds:>7.1f} {result.rate:>8,.0f} {steady:>8} "
-        f"{result.best_rate / limit:>8.3f} {result.peak_rss_bytes / 1e6:>6,.0f}\n    {result.note}"
+        f"{result.best_rate / limit:>8.4f} "
+        f"{1e6 * result.cpu_seconds / result.rows:>10,.0f} {result.peak_rss_bytes / 1e6:>6,.0f}\n    {result.note}"
     )
 
 

@@ -37,9 +37,9 @@ JVM_OPTIONS = (
 class Tuning:
     """What was varied to find its best (README.md)."""
 
-    batch_size: int = 2_000
-    poll_records: int = 2_000
-    tasks: int = 2
+    batch_size: int = 5_000
+    poll_records: int = 5_000
+    tasks: int = 4
 
 
 _TEXT = {"type": "string", "optional": True}

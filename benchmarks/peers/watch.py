@@ -54,7 +54,7 @@ def measure(
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
-        env={**os.environ, **environment},
+        env={**_own_environment(), **environment},
         start_new_session=True,
         preexec_fn=die_with_parent,
     )
@@ -159,6 +159,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _own_environment() -> dict[str, str]:
+    """This process's without what would bring our packages into the peer's interpreter."""
+    return {
+        name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    }
 
 
 def die_with_parent() -> None:
