@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +29,8 @@ TOPIC = "information"
 
 @contextmanager
 def servers(database: str) -> Iterator[tuple[LocalKafka, LocalDatabase]]:
-    """A broker and a database server of their own, gone afterwards."""
+    """A broker and a database server of their own, gone afterwards, also when this process is told to end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory() as folder:
         kafka = LocalKafka.start(Path(folder) / "kafka", progress=print)
         try:
