@@ -1,0 +1,190 @@
+"""Kafka Connect, standalone, with the Debezium JDBC sink."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from benchmarks.peers.result import NotMeasured, Result
+from benchmarks.peers.tables import make_table
+from benchmarks.peers.watch import DEFAULT_CAP_SECONDS, measure
+from kafka_ingest.local.errors import LocalServerError
+from kafka_ingest.local.files import build_once, write_private
+from kafka_ingest.local.java import MAVEN_TIMEOUT_SECONDS, find_java, kafka_version
+from kafka_ingest.local.ports import LOOPBACK, free_port
+
+# Heap as in Kafka's own connect-standalone.sh; the collector is the JVM's own choice.
+JVM_OPTIONS = (
+    "-Xms256m",
+    "-Xmx2g",
+    "-Djava.net.preferIPv4Stack=true",
+    "-Djava.awt.headless=true",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was varied to find its best (README.md)."""
+
+    batch_size: int = 5_000
+    poll_records: int = 5_000
+    tasks: int = 4
+
+
+_TEXT = {"type": "string", "optional": True}
+# A sink that writes columns needs a schema. It is given once, here, and not with every message (KIP-1054), so Connect reads
+# the same bytes as everybody else. Fields that it does not name are left out: `tags`, as the sink has no type for an
+# array in MySQL, and `type`. Dates are text: Connect's TimestampConverter knows one format a column.
+SCHEMA: Mapping[str, Any] = {
+    "type": "struct",
+    "optional": False,
+    "fields": [
+        {"field": "id", "type": "string", "optional": False},
+        {"field": "title", **_TEXT},
+        {"field": "content", **_TEXT},
+        {
+            "field": "source",
+            "type": "struct",
+            "optional": True,
+            "fields": [{"field": "name", **_TEXT}, {"field": "url", **_TEXT}],
+        },
+        {"field": "language", **_TEXT},
+        {"field": "score", "type": "int32", "optional": True},
+        {"field": "isOriginal", "type": "boolean", "optional": True},
+        {"field": "publishTime", **_TEXT},
+        {"field": "crawlTime", **_TEXT},
+    ],
+}
+RENAMES = "source_name:source,source_url:url,isOriginal:is_original,publishTime:publish_time,crawlTime:crawl_time"
+
+
+def load(
+    bootstrap: str,
+    topic: str,
+    database_url: str,
+    table: str,
+    messages: int,
+    *,
+    cap_seconds: float = DEFAULT_CAP_SECONDS,
+    tuning: Tuning | None = None,
+) -> Result:
+    """One Connect worker; see `Load`. tuning: only to try others than the best one found."""
+    tuning = tuning or Tuning()
+    try:
+        java, _ = find_java()
+    except LocalServerError as error:
+        raise NotMeasured(f"connect: {error}") from error
+    jars = connect_jars()
+    make_table(database_url, table, text_dates=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        worker, connector = folder / "worker.properties", folder / "connector.properties"
+        write_private(worker, _properties(_worker(bootstrap, folder)))
+        write_private(connector, _properties(_connector(topic, database_url, table, tuning)))
+        main = "org.apache.kafka.connect.cli.ConnectStandalone"
+        return measure(
+            "connect",
+            [java, *JVM_OPTIONS, "-cp", f"{jars}/*", main, str(worker), str(connector)],
+            environment={},
+            database_url=database_url,
+            table=table,
+            messages=messages,
+            cap_seconds=cap_seconds,
+            note=(
+                f"Kafka Connect {kafka_version()}, Debezium JDBC sink, {tuning.tasks} tasks, batch.size {tuning.batch_size:,}, "
+                f"max.poll.records {tuning.poll_records:,}, rewriteBatchedStatements; dates stay text, tags are left out"
+            ),
+            required=("id", "title", "source", "publish_time", "crawl_time"),
+        )
+
+
+def _worker(bootstrap: str, folder: Path) -> dict[str, str]:
+    return {
+        "bootstrap.servers": bootstrap,
+        "key.converter": "org.apache.kafka.connect.storage.StringConverter",
+        "value.converter": "org.apache.kafka.connect.json.JsonConverter",
+        "offset.storage.file.filename": str(folder / "offsets"),
+        "listeners": f"http://{LOOPBACK}:{free_port()}",
+        "connector.client.config.override.policy": "All",
+        # All plugins here have manifests; scanning every class of the jars only delays the start.
+        "plugin.discovery": "service_load",
+    }
+
+
+def _connector(topic: str, database_url: str, table: str, tuning: Tuning) -> dict[str, str]:
+    url = sa.make_url(database_url)
+    options = "rewriteBatchedStatements=true&allowPublicKeyRetrieval=true&sslMode=PREFERRED&characterEncoding=UTF-8"
+    return {
+        # The consumer group is named after it: a new one reads the topic from its start.
+        "name": f"peer-{uuid.uuid4().hex[:8]}",
+        "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
+        "tasks.max": str(tuning.tasks),
+        "topics": topic,
+        "connection.url": f"jdbc:mysql://{url.host}:{url.port}/{url.database}?{options}",
+        "connection.username": url.username or "",
+        "connection.password": url.password or "",
+        "collection.name.format": table,
+        "insert.mode": "insert",
+        "primary.key.mode": "none",
+        "schema.evolution": "none",
+        "batch.size": str(tuning.batch_size),
+        "consumer.override.max.poll.records": str(tuning.poll_records),
+        # Room for that many messages of a few hundred bytes in one fetch.
+        "consumer.override.max.partition.fetch.bytes": str(8 * 1024 * 1024),
+        "value.converter": "org.apache.kafka.connect.json.JsonConverter",
+        "value.converter.schemas.enable": "true",
+        "value.converter.schema.content": json.dumps(SCHEMA),
+        "transforms": "flatten,rename",
+        "transforms.flatten.type": "org.apache.kafka.connect.transforms.Flatten$Value",
+        "transforms.flatten.delimiter": "_",
+        "transforms.rename.type": "org.apache.kafka.connect.transforms.ReplaceField$Value",
+        "transforms.rename.renames": RENAMES,
+    }
+
+
+def _properties(values: Mapping[str, str]) -> str:
+    return "".join(f"{key}={value}\n".replace("\\", "\\\\") for key, value in values.items())
+
+
+def connect_jars() -> Path:
+    """The folder with Connect, the sink, the driver and all they need, downloaded once (about 70 MB).
+
+    Raises NotMeasured where it is not in the cache and Maven is missing or fails.
+    """
+    pom = Path(__file__).with_name("connect-pom.xml").read_text().replace("@KAFKA_VERSION@", kafka_version())
+    digest = hashlib.sha256(pom.encode()).hexdigest()[:10]
+    return build_once(f"connect-{kafka_version()}-{digest}", lambda folder: _resolve(pom, folder))
+
+
+def _resolve(pom: str, folder: Path) -> None:
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise NotMeasured("connect: no `mvn` on PATH, which downloads Kafka Connect")
+    (folder / "pom.xml").write_text(pom)
+    command = [maven, "-B", "-q", "-C", "-f", str(folder / "pom.xml"), "dependency:copy-dependencies"]
+    command += ["-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
+    try:
+        answer = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=MAVEN_TIMEOUT_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise NotMeasured(f"connect: Maven did not finish in {MAVEN_TIMEOUT_SECONDS} s") from error
+    if answer.returncode or not any(folder.glob("debezium-connector-jdbc-*.jar")):
+        lines = (answer.stdout + answer.stderr).strip().splitlines()
+        raise NotMeasured("connect: Maven could not download it:\n" + "\n".join(lines[:10]))

@@ -1,0 +1,185 @@
+"""Run a peer's program as a process group of its own and watch its rows come into sight."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.peers.result import NotMeasured, Result
+from benchmarks.peers.tables import RowWatch
+
+DEFAULT_CAP_SECONDS = 120.0
+# How exact the times are. Each look is one index lookup and one walk of /proc.
+POLL_SECONDS = 0.02
+USAGE_SECONDS = 0.2
+TERMINATE_SECONDS = 10.0
+LOG_TAIL_LINES = 30
+_LOOK = os.WEXITED | os.WNOWAIT | os.WNOHANG
+_LIBC = ctypes.CDLL(None)
+
+
+def measure(
+    peer: str,
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    database_url: str,
+    table: str,
+    messages: int,
+    cap_seconds: float,
+    note: str,
+    required: Sequence[str] = (),
+) -> Result:
+    """Start `command`, wait until `messages` rows are visible or `cap_seconds` are over, end it with all its children.
+
+    required: columns that must be filled in every row loaded, so that a program that loads empty rows is no measurement.
+
+    Raises NotMeasured, with the end of the program's output, where it ended or loaded nothing.
+    """
+    watch = RowWatch(database_url, table)
+    log = tempfile.TemporaryFile()  # noqa: SIM115  closed below
+    started = time.monotonic()
+    process = subprocess.Popen(
+        list(command),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env={**_own_environment(), **environment},
+        start_new_session=True,
+        preexec_fn=die_with_parent,
+    )
+    try:
+        seen = _follow(process, watch, started, messages, cap_seconds)
+        complete = seen.last_rows >= messages
+        if not complete and os.waitid(os.P_PID, process.pid, _LOOK) is not None:
+            raise NotMeasured(f"{peer}: its program ended by itself:\n{_tail(log)}")
+        _end(process)  # before the count: what is in flight is then in or out
+        # Once it is complete the count cannot grow; of a stopped one, only what was seen in time counts.
+        rows = min(watch.count(), seen.last_rows)
+        if not rows:
+            raise NotMeasured(f"{peer}: no row within {cap_seconds:.0f} s:\n{_tail(log)}")
+        _check_filled(peer, watch, required)
+        stopped = (
+            "" if complete else f"; stopped after {cap_seconds:.0f} s, the rate is that of the rows loaded till then"
+        )
+        return Result(
+            peer=peer,
+            rows=rows,
+            messages=messages,
+            seconds=seen.last_at,
+            steady_rows=rows - seen.first_rows,
+            steady_seconds=seen.last_at - seen.first_at,
+            cpu_seconds=seen.cpu_seconds,
+            peak_rss_bytes=seen.peak_rss_bytes,
+            note=note + stopped,
+        )
+    finally:
+        _end(process)
+        log.close()
+        watch.close()
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was seen so far; times in seconds from the process's start."""
+
+    first_at: float = 0.0
+    first_rows: int = 0
+    last_at: float = 0.0
+    last_rows: int = 0
+    cpu_seconds: float = 0.0
+    peak_rss_bytes: int = 0
+
+
+def _follow(
+    process: subprocess.Popen[bytes], watch: RowWatch, started: float, messages: int, cap_seconds: float
+) -> _Seen:
+    seen = _Seen()
+    looked_at = 0.0
+    root = psutil.Process(process.pid)
+    while (now := time.monotonic() - started) < cap_seconds:
+        rows = watch.at_most()
+        if rows >= messages:
+            rows = watch.count()
+        if rows > seen.last_rows:
+            seen.last_at, seen.last_rows = time.monotonic() - started, rows
+            if not seen.first_rows:
+                seen.first_at, seen.first_rows = seen.last_at, rows
+        done = seen.last_rows >= messages or os.waitid(os.P_PID, process.pid, _LOOK) is not None
+        if done or now >= looked_at:
+            _look_at_processes(root, seen)
+            looked_at = now + USAGE_SECONDS
+        if done:
+            break
+        time.sleep(POLL_SECONDS)
+    return seen
+
+
+def _look_at_processes(root: psutil.Process, seen: _Seen) -> None:
+    resident, used = 0, 0.0
+    with suppress(psutil.NoSuchProcess):
+        for process in (root, *root.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                resident += process.memory_info().rss
+                times = process.cpu_times()
+                used += times.user + times.system
+    seen.peak_rss_bytes = max(seen.peak_rss_bytes, resident)
+    seen.cpu_seconds = max(seen.cpu_seconds, used)
+
+
+def _check_filled(peer: str, watch: RowWatch, required: Sequence[str]) -> None:
+    rows = watch.count()
+    empty = {c: rows - n for c, n in watch.filled(required).items() if n < rows} if required else {}
+    if empty:
+        raise NotMeasured(f"{peer}: of {rows} rows, columns are empty: {empty}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to the process group, SIGKILL to what is left of it after TERMINATE_SECONDS; returns when its leader is gone.
+
+    The leader is collected last: until then its id, which is the group's, is not given to another process.
+    """
+    if process.returncode is not None:
+        return
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + TERMINATE_SECONDS
+    while time.monotonic() < deadline and os.waitid(os.P_PID, process.pid, _LOOK) is None:
+        time.sleep(POLL_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _own_environment() -> dict[str, str]:
+    """This process's without what would bring our packages into the peer's interpreter."""
+    return {
+        name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    }
+
+
+def die_with_parent() -> None:
+    """In the child, before its program: SIGKILL when this process ends, however it ends (prctl(2), PR_SET_PDEATHSIG)."""
+    _LIBC.prctl(1, signal.SIGKILL)
+
+
+def _tail(log: object) -> str:
+    assert hasattr(log, "seek")
+    log.seek(0)
+    text = log.read().decode(errors="replace")  # type: ignore[attr-defined]
+    return "\n".join(text.splitlines()[-LOG_TAIL_LINES:])
+
+
+def program(name: str) -> str:
+    """The path of one of the programs that run in a peer's own venv."""
+    return str(Path(__file__).with_name("programs") / name)
