@@ -16,13 +16,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.messages import produce
+from benchmarks.servers import servers
 from benchmarks.watch import LedgerWatch, RunWatch
 from kafka_ingest.cli.producing import ensure_topic
 from kafka_ingest.local.database import LocalDatabase
@@ -65,21 +65,6 @@ class Round:
     cpu_seconds: float
     progress: list[tuple[float, int]]
     """Seconds since the run's record, messages that can be read."""
-
-
-@contextmanager
-def servers(database: str) -> Iterator[tuple[LocalKafka, LocalDatabase]]:
-    """A broker and a database server of their own, gone afterwards."""
-    with tempfile.TemporaryDirectory() as folder:
-        kafka = LocalKafka.start(Path(folder) / "kafka", progress=print)
-        try:
-            store = LocalDatabase.start(database, Path(folder) / database, progress=print)
-            try:
-                yield kafka, store
-            finally:
-                store.stop()
-        finally:
-            kafka.stop()
 
 
 def measure(

@@ -8,39 +8,17 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import signal
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.messages import news, produce
 from benchmarks.peers import PEERS, NotMeasured, Result
 from benchmarks.peers.limit import limit_of, load_data_rates
-from benchmarks.peers.messages import news, produce
+from benchmarks.servers import servers
 from kafka_ingest.cli.producing import ensure_topic
-from kafka_ingest.local.database import LocalDatabase
-from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.settings import from_environment
 
 PARTITIONS = 4
 TOPIC = "information"
-
-
-@contextmanager
-def servers(database: str) -> Iterator[tuple[LocalKafka, LocalDatabase]]:
-    """A broker and a database server of their own, gone afterwards, also when this process is told to end."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with tempfile.TemporaryDirectory() as folder:
-        kafka = LocalKafka.start(Path(folder) / "kafka", progress=print)
-        try:
-            store = LocalDatabase.start(database, Path(folder) / database, progress=print)
-            try:
-                yield kafka, store
-            finally:
-                store.stop()
-        finally:
-            kafka.stop()
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from benchmarks.peers import PEERS, NotMeasured, Result
 from benchmarks.peers.connect import RENAMES, SCHEMA
 from benchmarks.peers.limit import COLUMNS, load_data_rates
-from benchmarks.peers.messages import MESSAGE_BYTES, news
+from benchmarks.messages import MESSAGE_BYTES, news
 from benchmarks.peers.tables import ROW_NUMBER, make_table
 from benchmarks.peers.watch import measure, program
 from kafka_ingest.sinks.tables import column_names
