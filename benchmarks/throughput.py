@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.messages import produce
+from benchmarks.peers import PEERS, NotMeasured
 from benchmarks.servers import servers
+from benchmarks.throughput_plot import draw
 from benchmarks.watch import LedgerWatch, RunWatch
 from kafka_ingest.cli.producing import ensure_topic
 from kafka_ingest.local.database import LocalDatabase
@@ -30,6 +32,7 @@ from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.settings import from_environment
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
 
+PEERS_PARTITIONS = 4
 _DATABASE = "bench"
 
 
@@ -158,9 +161,12 @@ def table(found: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def run(database: str, messages: int, rounds: int, cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """All cases on servers of their own."""
+def run(
+    database: str, messages: int, rounds: int, cases: Sequence[Case], peers: Sequence[str] = (), cap_seconds: float = 60
+) -> dict[str, Any]:
+    """All cases, and the peers on the same topic and database, on servers of their own."""
     found = []
+    by_peer: dict[str, Any] = {}
     with servers(database) as (kafka, store), tempfile.TemporaryDirectory() as folder:
         settings = from_environment({"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers})
         for partitions in sorted({case.partitions for case in cases}, reverse=True):
@@ -171,7 +177,36 @@ def run(database: str, messages: int, rounds: int, cases: Sequence[Case]) -> lis
                 place = Path(folder) / f"{topic}-{number}"
                 rounds_found = measure(kafka, store, case, topic=topic, messages=messages, rounds=rounds, folder=place)
                 found.append(summary(case, rounds_found, messages))
-    return found
+            if partitions == PEERS_PARTITIONS:
+                limit = statistics.median(f["limit_rows_per_second"] for f in found)
+                by_peer = {name: _peer(name, kafka, store, topic, messages, cap_seconds, limit) for name in peers}
+    return {"messages": messages, "cases": found, "peers": by_peer}
+
+
+def _peer(
+    name: str, kafka: LocalKafka, store: LocalDatabase, topic: str, messages: int, cap_seconds: float, limit: float
+) -> dict[str, Any]:
+    try:
+        result = PEERS[name](
+            kafka.bootstrap_servers, topic, _empty(store), "by_peer", messages, cap_seconds=cap_seconds
+        )
+    except NotMeasured as why:
+        print(f"  {name}: not measured: {why}", flush=True)
+        return {"not_measured": str(why)}
+    print(f"  {name}: {result.best_rate:,.0f} rows/s, {result.best_rate / limit:.3f} of LOAD DATA", flush=True)
+    return result.to_json() | {"of_limit": result.best_rate / limit}
+
+
+def peers_table(found: dict[str, Any]) -> str:
+    """Markdown."""
+    lines = ["| peer | rows/s | of LOAD DATA | peak MB |", "|---|---:|---:|---:|"]
+    for name, peer in found["peers"].items():
+        if "not_measured" in peer:
+            lines.append(f"| {name} | not measured: {peer['not_measured']} | | |")
+        else:
+            rate = max(peer["rate"], peer["steady_rate"] or 0.0)
+            lines.append(f"| {name} | {rate:,.0f} | {peer['of_limit']:.3f} | {peer['peak_rss_bytes'] / 1e6:,.0f} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -180,13 +215,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--database", choices=["mysql", "mariadb"], default="mysql")
     parser.add_argument("--only", default="", help="part of the cases' names")
+    parser.add_argument("--peers", default="", help=f"comma-separated, of: {', '.join(PEERS)}")
+    parser.add_argument("--cap", type=float, default=60.0, help="seconds after which a slow peer is stopped")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path, help="PNG of the rows over time; needs matplotlib")
     options = parser.parse_args()
     cases = [case for case in CASES if options.only in case.name]
-    found = run(options.database, options.messages, options.rounds, cases)
-    print(table(found))
+    peers = [name for name in options.peers.split(",") if name]
+    found = run(options.database, options.messages, options.rounds, cases, peers, options.cap)
+    print(f"{table(found['cases'])}\n\n{peers_table(found)}")
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
+    if options.plot:
+        draw(found, options.plot)
 
 
 if __name__ == "__main__":
