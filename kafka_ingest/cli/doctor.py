@@ -56,8 +56,8 @@ def examine() -> Iterator[Finding]:
     except KafkaIngestError as error:
         yield fail("settings", str(error), "Correct the environment variable.")
         return
-    url = settings.database_url.render_as_string(hide_password=True)
-    yield ok("settings", f"Kafka {settings.bootstrap_servers}, group {settings.group_id}, database {url}")
+    where = f"Kafka {settings.bootstrap_servers}, group {settings.group_id}, database {settings.shown_database_url}"
+    yield ok("settings", where)
     try:
         streams = tuple(declared_streams().values())
     except KafkaIngestError as error:
