@@ -23,8 +23,7 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 def doctor(is_json: bool) -> None:
     """Check settings, Kafka, the database and Dagster, one line each.
 
-    Nothing is written to a topic, and to the database only a scratch table, dropped at once. The exit code is 1 where a
-    check fails.
+    Nothing is written, to a topic or to the database. The exit code is 1 where a check fails.
     """
     findings = redacted(examine(), environment_secrets())
     if is_json:

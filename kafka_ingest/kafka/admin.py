@@ -15,7 +15,7 @@ from kafka_ingest.kafka.errors import kafka_errors
 
 # How long a request waits at first: a refused password or certificate is known within a second, and waiting on for
 # brokers that may come back is of no use then.
-FIRST_LOOK_SECONDS = 4.0
+FIRST_LOOK_SECONDS = 2.0
 _REFUSED = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL})
 # The broker's answer to our certificate: RFC 8446 (TLS 1.3), "Alert Protocol", bad_certificate to unknown_ca,
 # access_denied, certificate_required. librdkafka has no code of its own for it.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -73,7 +74,13 @@ class SecureKafka:
             properties[f"listener.name.{name.lower()}.ssl.keystore.type"] = "PEM"
             properties[f"listener.name.{name.lower()}.ssl.keystore.location"] = str(identity.both)
         broker = LocalKafka.start(folder / "broker", port=ports["BROKER"], properties=properties)
-        return cls(broker, authority, stranger, ports, AdminClient({"bootstrap.servers": broker.bootstrap_servers}))
+        return cls(
+            broker,
+            authority,
+            stranger,
+            ports,
+            AdminClient({"bootstrap.servers": broker.bootstrap_servers, "log_level": 0}),
+        )
 
     def set_password(self, user: str, password: str) -> None:
         """Make a SCRAM user, or give one another password."""
@@ -87,7 +94,8 @@ class SecureKafka:
 
     def forbid(self, user: str, kind: ResourceType, name: str, operation: AclOperation) -> None:
         """Take back what was allowed."""
-        acl = _binding(user, kind, name, operation)
+        which = (f"User:{user}", "*", operation, AclPermissionType.ALLOW)
+        acl = AclBindingFilter(kind, name, ResourcePatternType.LITERAL, *which)
         for future in self.admin.delete_acls([acl]).values():
             assert future.result(WAIT_SECONDS), f"there was no {acl}"
 
