@@ -15,7 +15,7 @@ from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink, open_sink
-from kafka_ingest.sinks.tables import tombstone_table
+from kafka_ingest.sinks.tables import existing_columns, tombstone_table
 from kafka_ingest.streams.model import deletes_on_tombstone, table_of
 from kafka_ingest.streams.stream import Stream
 
@@ -188,7 +188,7 @@ def _targets(connection: sa.Connection, stream: Stream, existing: set[str]) -> I
         if table.name not in existing:
             yield ok(check, "not there yet: the first run makes it")
             continue
-        have = {str(c["name"]).lower() for c in sa.inspect(connection).get_columns(table.name)}
+        have = existing_columns(connection, table)
         lacking = [c.name for c in table.columns if c.name.lower() not in have]
         if lacking and not stream.evolve:
             fix = "Run the ALTER TABLE that a failing run names, or declare the stream with evolve=True."

@@ -259,6 +259,8 @@ class MySQLSink(Sink):
             driver = connection.connection.driver_connection
             assert isinstance(driver, OfferingConnection)  # noqa: S101  our creator makes no other
             statement = f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE {table} {infile.FORMAT} ({columns})"
+            # Names are quoted for statements with parameters, where a % is doubled; this one has none.
+            statement = statement.replace("%%", "%")
             try:
                 loaded, warnings = driver.load_local(statement, infile.encode(rows, names))
             except pymysql.err.MySQLError as error:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Mapped
 
 from kafka_ingest.engine.replay import plan_replay, replay
 from kafka_ingest.errors import SchemaMismatch
+from kafka_ingest.records import TopicPartition
 from kafka_ingest.sinks.letters import LetterFilter
 from kafka_ingest.sinks.mysql import MySQLSink
 from kafka_ingest.sinks.tables import prepare_tables
@@ -58,6 +59,8 @@ ODD_KEYS = model(
     {KEY: field(sa.String(100), path="text", primary_key=True), COLUMN: field(sa.String(100), path="more")},
     delete_on_tombstone=True,
 )
+NEW = "new`; DROP TABLE kafka_ingest_offsets; --"
+LATER = model(AppendModel, "later", {NEW: field(sa.String(9), path="n")})
 STREAM = Stream(
     name="hostile",
     topics="hostile",
@@ -76,6 +79,7 @@ def test_names_with_quotes_and_values_with_sql_go_in_and_come_out_as_they_are(ur
     target = Target(STREAM, MySQLSink(sa.make_url(url)))
     assert isinstance(target.sink, MySQLSink)
     target.sink.uses_load_data = uses_load_data
+    target.pin({TopicPartition("hostile", 0): 0})
     rows = [Msg({"type": "row", "text": text}) for text in HOSTILE]
     keyed = [Msg({"type": "key", "text": text, "more": text}) for text in (*HOSTILE, HOSTILE[0])]
     strangers = [Msg({"type": text}, key=text.encode(), headers=[(text, text.encode())]) for text in HOSTILE]
@@ -104,13 +108,7 @@ def test_names_with_quotes_and_values_with_sql_go_in_and_come_out_as_they_are(ur
 def test_a_missing_column_with_a_hostile_name_is_quoted_in_the_statement_and_when_added(url: str) -> None:
     sink = MySQLSink(sa.make_url(url))
     target = Target(STREAM, sink)
-    name = "new`; DROP TABLE kafka_ingest_offsets; --"
-    wider = model(
-        AppendModel,
-        "later",
-        {name: field(sa.String(9), path="n")},
-    )
-    grown = replace(STREAM, name="grown", routes={"row": wider})
+    grown = replace(STREAM, name="grown", routes={"row": LATER})
     with sink.engine.begin() as connection:
         connection.exec_driver_sql(
             "CREATE TABLE later (_kafka_topic VARCHAR(249), _kafka_partition INT, _kafka_offset BIGINT, "
@@ -120,5 +118,5 @@ def test_a_missing_column_with_a_hostile_name_is_quoted_in_the_statement_and_whe
         prepare_tables(sink, grown)
     assert "ADD COLUMN `new``; DROP TABLE kafka_ingest_offsets; --`" in str(caught.value)
     prepare_tables(sink, replace(grown, evolve=True))
-    assert [name] == [row[0] for row in target.all("SHOW COLUMNS FROM later") if row[0].startswith("new")]
+    assert [row[0] for row in target.all("SHOW COLUMNS FROM later") if row[0].startswith("new")] == [NEW]
     assert target.all("SHOW TABLES LIKE 'kafka_ingest_offsets'")
