@@ -48,9 +48,6 @@ def test_an_image_in_a_messages_type_is_text_in_the_pages_of_runs(kafka: LocalKa
             assert api.follow(run_id, lambda _look: None).status == "SUCCESS"
             page.goto(f"/runs/{run_id}")
             read_markdown(page)
-        page.goto("/assets/information/dead_letters?view=events")
-        expect(page.get_by_text("dead_letter_ratio", exact=True).first).to_be_visible(timeout=PAGE_MS)
-        assert_text_only(page)
 
 
 def read_markdown(page: Page) -> None:
