@@ -9,11 +9,11 @@ DEMO_OPTIONS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint test-unit test-services test-faults test-ui screenshots bench format tools clean
+.PHONY: demo test lint test-unit test-services test-faults test-ui screenshots bench format lock audit tools clean
 
 demo: $(VENV)/.demo
 	@$(MAKE) --no-print-directory tools || echo "Going on without: the demo says below what it uses instead."
-	@command -v java >/dev/null || $(BIN)/pip install -q -e '.[embedded]'
+	@command -v java >/dev/null || $(BIN)/pip install -q --require-hashes -r requirements/embedded.txt
 	$(BIN)/kafka-ingest demo $(DEMO_OPTIONS)
 
 test: lint test-unit test-services test-faults test-ui
@@ -58,13 +58,29 @@ $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || .ci/install python3-venv
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: pyproject.toml | $(VENV)/bin/pip
-	$(BIN)/pip install -q -e .
+# Everything from the lock, each file by its hash; then this package, which needs nothing more.
+$(VENV)/.demo: pyproject.toml requirements/demo.txt | $(VENV)/bin/pip
+	$(BIN)/pip install -q --require-hashes -r requirements/demo.txt
+	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(VENV)/bin/pip
-	$(BIN)/pip install -q -e '.[dev,embedded]'
+$(VENV)/.dev: pyproject.toml requirements/dev.txt | $(VENV)/bin/pip
+	$(BIN)/pip install -q --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
+
+# After a change of dependencies in pyproject.toml, and now and then: the newest versions they allow.
+lock: $(VENV).tools/bin/uv
+	.ci/lock $(VENV).tools/bin/uv
+
+# Known vulnerabilities of what is locked. Exit code 75: the source of advisories cannot be reached.
+audit: $(VENV).tools/bin/pip-audit
+	.ci/audit $(VENV).tools/bin/pip-audit requirements/dev.txt
+
+$(VENV).tools/bin/%:
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || .ci/install python3-venv
+	test -d $(VENV).tools || $(PYTHON) -m venv $(VENV).tools
+	$(VENV).tools/bin/pip install -q $*
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV).tools build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

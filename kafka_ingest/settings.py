@@ -40,7 +40,7 @@ class Settings:
 
     kafka: Mapping[str, str] = field(repr=False)
     """librdkafka properties by their dotted names, `bootstrap.servers` and `group.id` included."""
-    database_url: sa.URL
+    database_url: sa.URL = field(repr=False)
 
     @property
     def bootstrap_servers(self) -> str:
@@ -53,8 +53,16 @@ class Settings:
     def secrets(self) -> tuple[str, ...]:
         """Values that must never be written anywhere."""
         kafka = [v for k, v in self.kafka.items() if v and any(word in k for word in _SECRET_WORDS)]
-        password = self.database_url.password
-        return (*kafka, *([str(password)] if password else []))
+        url = self.database_url
+        queried = [str(v) for k, v in url.query.items() if "passw" in k]  # ssl_key_password
+        return tuple(s for s in (*kafka, str(url.password or ""), *queried) if s)
+
+    @property
+    def shown_database_url(self) -> str:
+        """The database's URL for people: without passwords, also those among its options."""
+        url = self.database_url
+        hidden = {k: "hidden" for k in url.query if "passw" in k}
+        return url.update_query_dict(hidden).render_as_string(hide_password=True)
 
 
 DEFAULT_RETENTION_DAYS = 14

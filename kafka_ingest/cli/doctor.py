@@ -23,8 +23,7 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 def doctor(is_json: bool) -> None:
     """Check settings, Kafka, the database and Dagster, one line each.
 
-    Nothing is written to a topic, and to the database only a scratch table, dropped at once. The exit code is 1 where a
-    check fails.
+    Nothing is written, to a topic or to the database. The exit code is 1 where a check fails.
     """
     findings = redacted(examine(), environment_secrets())
     if is_json:
@@ -56,8 +55,8 @@ def examine() -> Iterator[Finding]:
     except KafkaIngestError as error:
         yield fail("settings", str(error), "Correct the environment variable.")
         return
-    url = settings.database_url.render_as_string(hide_password=True)
-    yield ok("settings", f"Kafka {settings.bootstrap_servers}, group {settings.group_id}, database {url}")
+    where = f"Kafka {settings.bootstrap_servers}, group {settings.group_id}, database {settings.shown_database_url}"
+    yield ok("settings", where)
     try:
         streams = tuple(declared_streams().values())
     except KafkaIngestError as error:

@@ -15,7 +15,8 @@ from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink, open_sink
-from kafka_ingest.streams.model import table_of
+from kafka_ingest.sinks.tables import existing_columns, tombstone_table
+from kafka_ingest.streams.model import deletes_on_tombstone, table_of
 from kafka_ingest.streams.stream import Stream
 
 MIN_MYSQL = (8, 0)
@@ -59,10 +60,19 @@ def _check(sink: Sink, settings: Settings, streams: Collection[Stream]) -> Itera
                 yield from check_sqlite(connection)
             else:
                 yield from _server(connection, version)
-                yield from check_privileges(connection)
+                yield from check_privileges(connection, makes_tables=_makes_tables(connection, streams))
             yield from _tables(connection, streams)
     except KafkaIngestError as error:
         yield fail("database checks", str(error), "See the message; `kafka-ingest doctor` again shows the rest.")
+
+
+def _makes_tables(connection: sa.Connection, streams: Collection[Stream]) -> bool:
+    """Whether the next run finds a table missing."""
+    existing = set(sa.inspect(connection).get_table_names())
+    models = [m for stream in streams for m in stream.models]
+    wanted = [*ledger.METADATA.sorted_tables, *map(table_of, models)]
+    wanted += [tombstone_table(m) for m in models if deletes_on_tombstone(m)]
+    return any(table.name not in existing for table in wanted)
 
 
 def _server(connection: sa.Connection, version: str) -> Iterator[Finding]:
@@ -178,7 +188,7 @@ def _targets(connection: sa.Connection, stream: Stream, existing: set[str]) -> I
         if table.name not in existing:
             yield ok(check, "not there yet: the first run makes it")
             continue
-        have = {str(c["name"]).lower() for c in sa.inspect(connection).get_columns(table.name)}
+        have = existing_columns(connection, table)
         lacking = [c.name for c in table.columns if c.name.lower() not in have]
         if lacking and not stream.evolve:
             fix = "Run the ALTER TABLE that a failing run names, or declare the stream with evolve=True."

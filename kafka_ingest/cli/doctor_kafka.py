@@ -13,7 +13,8 @@ from confluent_kafka.admin import AclOperation, AdminClient, OffsetSpec
 from kafka_ingest.cli.doctor_findings import Finding, fail, ok, warn
 from kafka_ingest.engine.observe import group_of
 from kafka_ingest.errors import KafkaIngestError
-from kafka_ingest.kafka.errors import kafka_error, kafka_errors
+from kafka_ingest.kafka.admin import AskingAdmin
+from kafka_ingest.kafka.errors import kafka_error
 from kafka_ingest.kafka.metadata import KafkaMetadata, client_properties
 from kafka_ingest.records import TopicPartition
 from kafka_ingest.settings import Settings
@@ -27,17 +28,13 @@ _REACH = "Check KAFKA_BOOTSTRAP_SERVERS and the KAFKA_SECURITY_*, KAFKA_SASL_*, 
 
 def check_kafka(settings: Settings, streams: Collection[Stream]) -> Iterator[Finding]:
     """Broker, then every stream's topics and group. Nothing more where the broker does not answer."""
-    said: list[KafkaError] = []
     try:
-        with kafka_errors("configuring the Kafka client"):
-            admin = AdminClient(client_properties(settings) | {"error_cb": said.append})
-        with kafka_errors(f"asking {settings.bootstrap_servers}"):
-            cluster = admin.list_topics(timeout=ANSWER_SECONDS)
+        asking = AskingAdmin(client_properties(settings))
+        cluster = asking.list_topics(f"asking {settings.bootstrap_servers}", timeout=ANSWER_SECONDS)
     except KafkaIngestError as error:
-        # Why a connection fails (a refused password, a certificate) comes by the callback only.
-        reasons = dict.fromkeys(s.str() for s in said if s.code() != KafkaError._ALL_BROKERS_DOWN)
-        yield fail("kafka broker", "; ".join([str(error), *reasons]), _REACH)
+        yield fail("kafka broker", str(error), _REACH)
         return
+    admin = asking.client
     yield ok(
         "kafka broker",
         f"{settings.bootstrap_servers} answers: {len(cluster.brokers)} broker(s), cluster {cluster.cluster_id}",

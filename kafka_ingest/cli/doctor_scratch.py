@@ -1,4 +1,4 @@
-"""Privileges found out by trying: on a table of the doctor's own, rolled back and dropped."""
+"""Privileges found out by trying, without leaving anything behind."""
 
 from __future__ import annotations
 
@@ -12,57 +12,82 @@ from kafka_ingest.cli.doctor_findings import Finding, fail, ok, warn
 from kafka_ingest.sinks.infile import FORMAT, encode
 from kafka_ingest.sinks.local_infile import FILE, OfferingConnection
 
-_GRANT = "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, CREATE TEMPORARY TABLES ON the database TO this user."
+RUNNING = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE TEMPORARY TABLES")
+"""What every run needs."""
+FIRST_RUN = ("CREATE", "INDEX")
+"""What the run that makes the tables needs besides."""
+# The privilege is looked at before the table is: MySQL and MariaDB answer with these, or that there is no such table.
+_DENIED = frozenset({1044, 1142, 1143, 1227})
 
 
 def _scratch_name() -> str:
     return f"kafka_ingest_doctor_{secrets.token_hex(6)}"
 
 
-def check_privileges(connection: sa.Connection) -> Iterator[Finding]:
-    """What a run does to tables, tried on MySQL or MariaDB."""
+def check_privileges(connection: sa.Connection, *, makes_tables: bool) -> Iterator[Finding]:
+    """What a run does, asked of MySQL or MariaDB with statements that cannot succeed, so that nothing is left behind.
+
+    makes_tables: whether the next run has to make tables.
+    """
     name = _scratch_name()
-    error = _try(connection, f"CREATE TABLE {name} (id INT PRIMARY KEY, word VARCHAR(20)) ENGINE=InnoDB")
-    if error:
-        yield fail("privileges", f"CREATE: {error}", _GRANT)
-        return
-    try:
+    statements = {
+        "SELECT": f"SELECT 1 FROM {name}",  # noqa: S608  the name is made here
+        "INSERT": f"INSERT INTO {name} VALUES (1)",  # noqa: S608
+        "UPDATE": f"UPDATE {name} SET id = 1",  # noqa: S608
+        "DELETE": f"DELETE FROM {name}",  # noqa: S608
+        "CREATE": f"CREATE TABLE {name} (id INT, id INT)",
+        "INDEX": f"CREATE INDEX i ON {name} (id)",
+        "CREATE TEMPORARY TABLES": f"CREATE TEMPORARY TABLE {name} (id INT, id INT)",
+    }
+    denied = {privilege for privilege, statement in statements.items() if _is_denied(connection, statement)}
+    missing = [p for p in RUNNING if p in denied]
+    if missing:
+        yield fail("privileges", f"not granted: {', '.join(missing)}", _grant(missing))
+    else:
+        yield ok("privileges", ", ".join(RUNNING))
+    first = [p for p in FIRST_RUN if p in denied]
+    if first and makes_tables:
+        detail = f"not granted: {', '.join(first)}; the next run has to make tables"
+        yield fail("privileges to make tables", detail, _grant(first))
+    elif first:
+        detail = f"not granted: {', '.join(first)}; not needed, as all tables are there"
+        yield ok("privileges to make tables", detail)
+    else:
+        yield ok("privileges to make tables", ", ".join(FIRST_RUN))
+    if "CREATE TEMPORARY TABLES" not in denied:
         yield from _use(connection, name)
-    finally:
+
+
+def _grant(privileges: list[str]) -> str:
+    return f"GRANT {', '.join(privileges)} ON the database TO this user."
+
+
+def _is_denied(connection: sa.Connection, statement: str) -> bool:
+    try:
+        connection.exec_driver_sql(statement)
+    except sa.exc.DBAPIError as error:
         connection.rollback()
-        error = _try(connection, f"DROP TABLE {name}")
-    if error:
-        yield warn("scratch table", f"{name} could not be dropped: {error}", "Drop it by hand, and grant DROP.")
+        return error.orig is not None and error.orig.args[0] in _DENIED
+    connection.rollback()
+    return False
 
 
 def _use(connection: sa.Connection, name: str) -> Iterator[Finding]:
-    statements = {
-        "INSERT": f"INSERT INTO {name} VALUES (1, 'one')",  # noqa: S608  the name is made here
-        "UPDATE": f"UPDATE {name} SET word = 'two' WHERE id = 1",  # noqa: S608
-        "SELECT": f"SELECT word FROM {name} WHERE id = 1 FOR UPDATE",  # noqa: S608
-        "DELETE": f"DELETE FROM {name} WHERE id = 2",  # noqa: S608
-        "CREATE TEMPORARY TABLES": f"CREATE TEMPORARY TABLE {name}_t LIKE {name}",
-    }
-    denied = {}
-    for privilege, statement in statements.items():
-        if privilege == "CREATE TEMPORARY TABLES":
-            # Outside the transaction, as the loads do it.
-            connection.rollback()
-        error = _try(connection, statement, commit=False)
-        if error:
-            denied[privilege] = error
-    connection.rollback()
-    if denied:
-        yield fail("privileges", "; ".join(f"{p}: {e}" for p, e in denied.items()), _GRANT)
-        return
-    yield ok("privileges", f"CREATE, DROP, {', '.join(statements)}")
-    left = connection.exec_driver_sql(f"SELECT COUNT(*) FROM {name}").scalar()  # noqa: S608
-    if left:
-        yield fail(
-            "rollback", "a rolled-back row is still there", "The server must use a transactional engine (InnoDB)."
-        )
-    if connection.exec_driver_sql("SELECT @@local_infile").scalar():
-        yield from _load(connection, name)
+    """Rollback and LOAD DATA, tried on a temporary table: that needs no privilege but the one to make it."""
+    connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {name} (id INT PRIMARY KEY, word VARCHAR(20)) ENGINE=InnoDB")
+    connection.commit()
+    try:
+        connection.exec_driver_sql(f"INSERT INTO {name} VALUES (1, 'one')")  # noqa: S608  the name is made here
+        connection.rollback()
+        if connection.exec_driver_sql(f"SELECT COUNT(*) FROM {name}").scalar():  # noqa: S608
+            yield fail(
+                "rollback", "a rolled-back row is still there", "The server must use a transactional engine (InnoDB)."
+            )
+        if connection.exec_driver_sql("SELECT @@local_infile").scalar():
+            yield from _load(connection, name)
+    finally:
+        connection.rollback()
+        connection.exec_driver_sql(f"DROP TEMPORARY TABLE {name}")
 
 
 def _load(connection: sa.Connection, name: str) -> Iterator[Finding]:
@@ -72,7 +97,7 @@ def _load(connection: sa.Connection, name: str) -> Iterator[Finding]:
     rows = pd.DataFrame({"id": [1, 2], "word": ["one", "two"]})
     try:
         count, warnings = driver.load_local(
-            f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE {name}_t {FORMAT} (id, word)", encode(rows, ["id", "word"])
+            f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE {name} {FORMAT} (id, word)", encode(rows, ["id", "word"])
         )
     except Exception as error:  # noqa: BLE001  the driver's own errors; whatever it is, it is what to report
         yield warn(
@@ -105,15 +130,3 @@ def check_sqlite(connection: sa.Connection) -> Iterator[Finding]:
         yield ok("privileges", "the database file can be written")
     finally:
         connection.rollback()
-
-
-def _try(connection: sa.Connection, statement: str, *, commit: bool = True) -> str | None:
-    """The server's words where it refuses the statement."""
-    try:
-        connection.exec_driver_sql(statement)
-        if commit:
-            connection.commit()
-    except sa.exc.DBAPIError as error:
-        connection.rollback()
-        return str(error.orig.args[1] if error.orig is not None and len(error.orig.args) > 1 else error.orig)
-    return None

@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from kafka_ingest.cli.samples import SampleMessage
 from kafka_ingest.errors import ConfigError, KafkaIngestError, KafkaUnavailable
+from kafka_ingest.kafka.admin import AskingAdmin
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
 from kafka_ingest.kafka.metadata import client_properties
 from kafka_ingest.settings import Settings
@@ -71,10 +72,10 @@ def topic_of(stream: Stream, topic: str | None) -> str:
 
 def ensure_topic(settings: Settings, topic: str, partitions: int) -> bool:
     """Create the topic where it is missing, its messages kept for ever; returns whether it was created."""
-    with kafka_errors("configuring the Kafka client"):
-        admin = AdminClient(client_properties(settings))
-    with kafka_errors(f"listing topics of {settings.bootstrap_servers}"):
-        found = admin.list_topics(timeout=CREATE_TIMEOUT_SECONDS).topics.get(topic)
+    asking = AskingAdmin(client_properties(settings))
+    admin = asking.client
+    doing = f"listing topics of {settings.bootstrap_servers}"
+    found = asking.list_topics(doing, timeout=CREATE_TIMEOUT_SECONDS).topics.get(topic)
     if found is not None and found.error is None:
         return False
     # Retention goes by the messages' own timestamps: samples spread over the past would vanish within minutes.

@@ -22,9 +22,14 @@ class Reading:
     details: Mapping[str, str | int | float | None]
 
     def document(self) -> dict[str, object]:
-        """What is sent. `text` is what chat webhooks show."""
+        """What is sent. `text` is what chat webhooks show; it may quote a message, so nothing in it is a chat's markup
+        (`<!channel>`, `<address|words>`, HTML)."""
         state = "firing" if self.is_bad else "resolved"
-        return {"alert": self.name, "state": state, "text": f"{state.upper()}: {self.text}", **self.details}
+        return {"alert": self.name, "state": state, "text": f"{state.upper()}: {_unmarked(self.text)}", **self.details}
+
+
+def _unmarked(text: str) -> str:
+    return text.replace("<", "‹").replace(">", "›")
 
 
 def over_limit(value: int, limit: int, *, was_over: bool) -> bool:

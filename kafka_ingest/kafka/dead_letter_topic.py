@@ -14,9 +14,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
 from kafka_ingest.errors import KafkaIngestError, KafkaUnavailable
+from kafka_ingest.kafka.admin import AskingAdmin
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
 from kafka_ingest.kafka.metadata import client_properties
 from kafka_ingest.settings import Settings
@@ -181,13 +182,13 @@ class DeadLetterPublisher:
 
     def _make_topic(self, properties: dict[str, object]) -> None:
         """Create the topic with the cluster's defaults where it is missing, as Kafka Connect does."""
-        with kafka_errors("configuring the Kafka client"):
-            admin = AdminClient(properties)
-        with kafka_errors(f"looking for dead-letter topic {self._topic}"):
-            if self._topic in admin.list_topics(timeout=REQUEST_TIMEOUT_SECONDS).topics:
-                return
-        with kafka_errors(f"creating dead-letter topic {self._topic}"):
-            future = admin.create_topics([NewTopic(self._topic)], request_timeout=REQUEST_TIMEOUT_SECONDS)[self._topic]
+        admin = AskingAdmin(properties)
+        listed = admin.list_topics(f"looking for dead-letter topic {self._topic}", timeout=REQUEST_TIMEOUT_SECONDS)
+        if self._topic in listed.topics:
+            return
+        with admin.asking(f"creating dead-letter topic {self._topic}"):
+            wanted = [NewTopic(self._topic)]
+            future = admin.client.create_topics(wanted, request_timeout=REQUEST_TIMEOUT_SECONDS)[self._topic]
             try:
                 future.result(REQUEST_TIMEOUT_SECONDS)
             except KafkaException as error:

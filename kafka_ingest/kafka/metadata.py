@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as KafkaTopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec
 
+from kafka_ingest.kafka.admin import AskingAdmin
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
 from kafka_ingest.records import TopicPartition
 from kafka_ingest.settings import Settings
@@ -55,28 +56,49 @@ class KafkaMetadata:
     """
 
     def __init__(self, settings: Settings) -> None:
-        with kafka_errors("configuring the Kafka client"):
-            self._admin = AdminClient(client_properties(settings))
+        self._admin = AskingAdmin(client_properties(settings))
         self._servers = settings.bootstrap_servers
 
     def topics(self, stream: Stream) -> TopicState:
         """The stream's topics as they are now."""
-        with kafka_errors(f"listing topics of {self._servers}"):
-            listed = self._admin.list_topics(timeout=REQUEST_TIMEOUT_SECONDS).topics
+        doing = f"listing topics of {self._servers}"
+        listed = self._admin.list_topics(doing, timeout=REQUEST_TIMEOUT_SECONDS).topics
         names = sorted(n for n, t in listed.items() if stream.takes_topic(n) and t.error is None)
         partitions = tuple(TopicPartition(n, p) for n in names for p in sorted(listed[n].partitions))
         missing = tuple(n for n in stream.topic_names if n not in names) if not stream.is_pattern or not names else ()
+        if not stream.is_pattern:
+            self._refuse_hidden(missing)
         return TopicState(partitions=partitions, topic_ids=self._topic_ids(names), missing=missing)
 
     def _topic_ids(self, names: Collection[str]) -> dict[str, str]:
         if not names:
             return {}
-        futures = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_SECONDS)
-        ids = {}
-        for name, future in futures.items():
-            with kafka_errors(f"describing topic {name}"):
-                ids[name] = str(future.result().topic_id)
+        with self._admin.asking("describing topics"):
+            futures = self._admin.client.describe_topics(
+                TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_SECONDS
+            )
+            ids = {}
+            for name, future in futures.items():
+                with kafka_errors(f"describing topic {name}"):
+                    ids[name] = str(future.result().topic_id)
         return ids
+
+    def _refuse_hidden(self, names: Collection[str]) -> None:
+        """Raise AccessDenied for a topic that is there, or may be, and is not listed because this user may not see it."""
+        if not names:
+            return
+        with self._admin.asking("describing topics"):
+            futures = self._admin.client.describe_topics(
+                TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_SECONDS
+            )
+            for name, future in futures.items():
+                with kafka_errors(f"describing topic {name}"):
+                    try:
+                        future.result()
+                    except KafkaException as error:
+                        if error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                            raise
+                        LOGGER.debug("topic %s: %s", name, error)  # most often: it does not exist yet
 
     def watermarks(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Watermarks]:
         """Log start and last stable offset of each partition."""
@@ -100,17 +122,17 @@ class KafkaMetadata:
         if not wanted:
             return {}
         doing = f"asking for the offsets of {len(wanted)} partition(s)"
-        with kafka_errors(doing):
-            futures = self._admin.list_offsets(
+        with self._admin.asking(doing):
+            futures = self._admin.client.list_offsets(
                 {KafkaTopicPartition(tp.topic, tp.partition): spec for tp in wanted},
                 isolation_level=IsolationLevel.READ_COMMITTED,
                 request_timeout=REQUEST_TIMEOUT_SECONDS,
             )
-        found = {}
-        for asked, future in futures.items():
-            with kafka_errors(f"{doing}, {asked.topic}[{asked.partition}]"):
-                result = future.result()
-            found[TopicPartition(asked.topic, asked.partition)] = (result.offset, result.timestamp)
+            found = {}
+            for asked, future in futures.items():
+                with kafka_errors(f"{doing}, {asked.topic}[{asked.partition}]"):
+                    result = future.result()
+                found[TopicPartition(asked.topic, asked.partition)] = (result.offset, result.timestamp)
         return found
 
     def group_offsets(self, group_id: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
@@ -118,8 +140,8 @@ class KafkaMetadata:
         asked = [KafkaTopicPartition(tp.topic, tp.partition) for tp in partitions]
         if not asked:
             return {}
-        with kafka_errors(f"reading the offsets of consumer group {group_id}"):
-            future = self._admin.list_consumer_group_offsets(
+        with self._admin.asking(f"reading the offsets of consumer group {group_id}"):
+            future = self._admin.client.list_consumer_group_offsets(
                 [ConsumerGroupTopicPartitions(group_id, asked)], request_timeout=REQUEST_TIMEOUT_SECONDS
             )[group_id]
             try:

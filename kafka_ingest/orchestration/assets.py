@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from kafka_ingest.orchestration.markdown import code
 from kafka_ingest.orchestration.names import DEAD_LETTERS, dead_letters_key, ledger_key, table_key, topic_key
 from kafka_ingest.orchestration.ops import make_ops, output_names
 from kafka_ingest.sinks.ledger import BATCHES
@@ -31,7 +32,7 @@ def topic_specs(stream: Stream) -> list[dg.AssetSpec]:
     return [
         dg.AssetSpec(
             topic_key(topic),
-            description=f"Kafka topic{'s matching' if stream.is_pattern else ''} `{topic}`.",
+            description=f"Kafka topic{'s matching' if stream.is_pattern else ''} {code(topic)}.",
             group_name="kafka",
             kinds={"kafka"},
         )
@@ -105,7 +106,7 @@ def _table_details(stream: Stream, model: type[Model]) -> dict[str, Any]:
     table = table_of(model)
     how = f"one row per {', '.join(business_key(model))}" if is_upsert(model) else "one row per message"
     return {
-        "description": (model.__doc__ or "").strip() or f"Table `{table.name}`: {how}.",
+        "description": (model.__doc__ or "").strip() or f"Table {code(table.name)}: {how}.",
         "kinds": {"mysql", "pandas"},
         "freshness_policy": stream.fresh_fail
         and dg.FreshnessPolicy.time_window(fail_window=stream.fresh_fail, warn_window=stream.fresh_warn),
@@ -143,7 +144,7 @@ def _field_table(model: type[Model]) -> str:
         zone = (
             "" if dates is None else f"naive in {dates.timezone}; unreadable: {bound.rule.on_error.replace('_', ' ')}"
         )
-        lines.append(f"| `{bound.name}` | `{'.'.join(bound.rule.path)}` | {zone} |")
+        lines.append(f"| {code(bound.name)} | {code('.'.join(bound.rule.path))} | {zone} |")
     return "\n".join(lines)
 
 

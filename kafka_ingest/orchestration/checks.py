@@ -15,6 +15,7 @@ from kafka_ingest.engine.group_check import check_consumer_group
 from kafka_ingest.engine.ratio_check import check_dead_letter_ratio
 from kafka_ingest.engine.table_rows import append_tables, check_run_rows
 from kafka_ingest.kafka.metadata import KafkaMetadata
+from kafka_ingest.orchestration.markdown import code
 from kafka_ingest.orchestration.names import dead_letters_key
 from kafka_ingest.orchestration.ops import op_errors
 from kafka_ingest.settings import Settings, from_environment
@@ -135,7 +136,7 @@ def checks_definition(stream: Stream, name: str, checks: list[Check]) -> dg.Asse
 def _result(check: Check, look: Look) -> dg.AssetCheckResult:
     started = time.perf_counter()
     finding = check.find(look)
-    faults = [f"- `{f}`" for f in finding.faults[:_SHOWN]]
+    faults = [f"- {code(f, limit=1_000)}" for f in finding.faults[:_SHOWN]]
     if len(finding.faults) > _SHOWN:
         faults.append(f"- and {len(finding.faults) - _SHOWN} more")
     return dg.AssetCheckResult(

@@ -13,6 +13,7 @@ from kafka_ingest.engine.pace import PROGRESS_TAG, Pace
 from kafka_ingest.errors import ConfigError, PermanentError
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.orchestration.assets import partitions_of
+from kafka_ingest.orchestration.markdown import code
 from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG
 from kafka_ingest.orchestration.ops import PROGRESS_SECONDS, PlanConfig, op_errors, requested
 from kafka_ingest.records import ranges_text
@@ -71,10 +72,10 @@ def preview_job(stream: Stream) -> dg.JobDefinition:
 def _metadata(forecast: Forecast) -> dict[str, Any]:
     lines = ["| table | added | changed | unchanged | removed |", "|---|---:|---:|---:|---:|"]
     lines += [
-        f"| {name} | {t.added:,} | {t.changed:,} | {t.unchanged:,} | {t.removed:,} |"
+        f"| {code(name)} | {t.added:,} | {t.changed:,} | {t.unchanged:,} | {t.removed:,} |"
         for name, t in forecast.tables.items()
     ]
-    letters = [f"- `{d.position}` {d.stage}: {_plain(d.error)}" for d in forecast.first_dead_letters]
+    letters = [f"- {code(d.position)} {d.stage}: {code(d.error)}" for d in forecast.first_dead_letters]
     return {
         "would_change": dg.MetadataValue.md("\n".join(lines)),
         "messages": forecast.messages,
@@ -85,8 +86,3 @@ def _metadata(forecast: Forecast) -> dict[str, Any]:
         "ranges": ranges_text(forecast.ranges),
         "details": dg.MetadataValue.json(forecast.as_dict()),
     }
-
-
-def _plain(text: str) -> str:
-    """An error's text as Markdown shows it: it quotes the message."""
-    return "`" + text.replace("`", "'").replace("\n", " ")[:300] + "`"

@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from kafka_ingest.orchestration.markdown import code
 from kafka_ingest.records import LoadResult, OffsetRange, TopicPartition
 from kafka_ingest.streams.model import Model, table_of
 from kafka_ingest.streams.stream import Stream
@@ -97,7 +98,7 @@ def _instant(milliseconds: int) -> float:
 def _ranges_table(ranges: Mapping[TopicPartition, OffsetRange]) -> str:
     lines = ["| topic | partition | from | to (exclusive) | offsets |", "|---|---:|---:|---:|---:|"]
     shown = sorted(ranges.values())
-    lines += [f"| {r.topic} | {r.partition} | {r.start} | {r.end} | {r.size} |" for r in shown[:_SHOWN_RANGES]]
+    lines += [f"| {code(r.topic)} | {r.partition} | {r.start} | {r.end} | {r.size} |" for r in shown[:_SHOWN_RANGES]]
     if len(shown) > _SHOWN_RANGES:
         lines.append(f"\n…and {len(shown) - _SHOWN_RANGES} more partitions; all are in `kafka_ingest_batches`.")
     return "\n".join(lines)

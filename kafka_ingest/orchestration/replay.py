@@ -13,6 +13,7 @@ from pydantic import Field
 from kafka_ingest.engine.replay import ReplayPlan, plan_replay, replay
 from kafka_ingest.engine.selection import MAX_OFFSET, TIME_EXAMPLE, parse_time
 from kafka_ingest.errors import KafkaIngestError
+from kafka_ingest.orchestration.markdown import code
 from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG, dead_letters_key, replay_job_name, table_key
 from kafka_ingest.orchestration.ops import op_errors
 from kafka_ingest.records import Outcome, Stage
@@ -178,7 +179,7 @@ class _Report:
         lines = ["| became | letters | stage | error |", "|---|---:|---|---|"]
         lines += [f"| {o} | {self.outcomes[o]} | | |" for o in ("row", "delete", "ignored") if self.outcomes[o]]
         lines += [
-            f"| dead_letter | {number} | {stage} | `{_cell(error)}` |"
+            f"| dead_letter | {number} | {stage} | {code(error)} |"
             for (stage, error), number in self._errors.most_common(_SHOWN_ERRORS)
         ]
         if len(self._errors) > _SHOWN_ERRORS:
@@ -186,11 +187,6 @@ class _Report:
                 f"\n…and {len(self._errors) - _SHOWN_ERRORS} more errors: `kafka-ingest dead-letters list --summary`."
             )
         return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    """A message's words inside backticks in a markdown table."""
-    return " ".join(text.replace("|", "¦").replace("`", "'").split()) or " "
 
 
 def _events(stream: Stream, report: _Report) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import dagster as dg
 
 from kafka_ingest.engine.observe import StreamState
+from kafka_ingest.orchestration.markdown import code
 from kafka_ingest.orchestration.names import topic_key
 from kafka_ingest.records import TopicPartition
 from kafka_ingest.streams.stream import Stream
@@ -53,7 +54,7 @@ def _table(state: StreamState, own: list[TopicPartition]) -> str:
     for tp in own[:_SHOWN_PARTITIONS]:
         marks, position = state.watermarks[tp], state.position(tp)
         at = "—" if position is None else position
-        lines.append(f"| {tp.topic} | {tp.partition} | {marks.low} | {marks.high} | {at} | {state.lag_of(tp)} |")
+        lines.append(f"| {code(tp.topic)} | {tp.partition} | {marks.low} | {marks.high} | {at} | {state.lag_of(tp)} |")
     if len(own) > _SHOWN_PARTITIONS:
         lines.append(f"\n…and {len(own) - _SHOWN_PARTITIONS} more: `kafka-ingest status`.")
     return "\n".join(lines)

@@ -11,7 +11,7 @@ from kafka_ingest.records import OffsetRange
 from kafka_ingest.sinks.ledger import DEAD_LETTERS
 from kafka_ingest.sinks.letters import count, has_letters_table, waiting
 from kafka_ingest.sinks.ranges import position_of, range_conditions
-from kafka_ingest.sinks.tables import tombstone_table
+from kafka_ingest.sinks.tables import existing_columns, tombstone_table
 from kafka_ingest.streams.model import KAFKA_COLUMNS, Model, business_key, deletes_on_tombstone, table_of
 
 # FLOAT of MySQL and MariaDB has 24 bits up to this precision (MySQL manual, "Floating-Point Types").
@@ -36,8 +36,7 @@ class ExistingRows:
         self._table = table_of(model)
         inspector = sa.inspect(connection)
         self._exists = inspector.has_table(self._table.name, schema=self._table.schema)
-        known = inspector.get_columns(self._table.name, schema=self._table.schema) if self._exists else []
-        present = {c["name"].lower() for c in known}
+        present = existing_columns(connection, self._table) if self._exists else set()
         self.names = [c.name for c in self._table.columns]
         self._selected = [
             _readable(c, connection.dialect.name) if c.name.lower() in present else sa.null().label(c.name)

@@ -22,6 +22,7 @@ from kafka_ingest.errors import (
 from kafka_ingest.sinks import infile
 from kafka_ingest.sinks.base import RowsRejected, Sink, register_sink
 from kafka_ingest.sinks.local_infile import FILE, OfferingConnection
+from kafka_ingest.sinks.mysql_tls import split_tls, tls_refusal
 from kafka_ingest.sinks.newest import newer_sql
 from kafka_ingest.sinks.rows import driver_rows
 from kafka_ingest.sinks.tables import column_names, tombstone_table
@@ -110,6 +111,7 @@ class MySQLSink(Sink):
     def __init__(self, url: sa.URL) -> None:
         self.uses_load_data: bool | None = None
         """Whether rows go by LOAD DATA; None until the first connection has asked the server."""
+        url, self._tls = split_tls(url)
         self.engine = sa.create_engine(
             url,
             creator=lambda: self._connect(url),
@@ -122,16 +124,23 @@ class MySQLSink(Sink):
 
     def _connect(self, url: sa.URL) -> OfferingConnection:
         _, options = self.engine.dialect.create_connect_args(url)
-        return OfferingConnection(
+        if isinstance(options.get("password"), str):
+            options["password"] = options["password"].encode()  # the driver would write it in Latin-1
+        connection = OfferingConnection(
             **{
                 "charset": "utf8mb4",
                 "connect_timeout": CONNECT_TIMEOUT_SECONDS,
                 "read_timeout": STATEMENT_TIMEOUT_SECONDS,
                 "write_timeout": STATEMENT_TIMEOUT_SECONDS,
                 **options,
+                **self._tls.arguments,
                 "init_command": _SESSION,
+                "defer_connect": True,
             }
         )
+        with self._tls.handshake():
+            connection.connect()
+        return connection
 
     @contextmanager
     def only_one(self, connection: sa.Connection) -> Iterator[None]:
@@ -227,6 +236,12 @@ class MySQLSink(Sink):
             kind = DatabaseUnavailable if isinstance(original, pymysql.err.InterfaceError) else PermanentError
             return kind(f"{doing}: {type(error).__name__}: {original or error}")
         text = f"{doing}: {_message(original)} (error {number})"
+        refused = tls_refusal(original)
+        if refused is not None:
+            return AccessDenied(
+                f"{text}. TLS refused a certificate; check the ssl_ options of KAFKA_INGEST_DATABASE_URL, and that the "
+                "certificates are for this host and user and not expired."
+            )
         if number in _RETRYABLE:
             return DatabaseUnavailable(f"{text}. It is retried; if it stays, run `kafka-ingest doctor`.")
         if number in _DENIED:
@@ -244,6 +259,8 @@ class MySQLSink(Sink):
             driver = connection.connection.driver_connection
             assert isinstance(driver, OfferingConnection)  # noqa: S101  our creator makes no other
             statement = f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE {table} {infile.FORMAT} ({columns})"
+            # Names are quoted for statements with parameters, where a % is doubled; this one has none.
+            statement = statement.replace("%%", "%")
             try:
                 loaded, warnings = driver.load_local(statement, infile.encode(rows, names))
             except pymysql.err.MySQLError as error:

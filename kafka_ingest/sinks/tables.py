@@ -26,7 +26,7 @@ def prepare_tables(sink: Sink, stream: Stream) -> None:
         create_ledger(connection)
         for own in METADATA.sorted_tables:
             for statement in _missing_columns(connection, own):
-                connection.execute(sa.text(statement))
+                connection.exec_driver_sql(statement)
             for index in own.indexes:
                 index.create(connection, checkfirst=True)
         connection.commit()
@@ -38,9 +38,9 @@ def prepare_tables(sink: Sink, stream: Stream) -> None:
             connection.commit()
             statements = _missing_columns(connection, table)
             if statements and not stream.evolve:
-                raise SchemaMismatch(_lacks(model, statements))
+                raise SchemaMismatch(_lacks(model, statements, connection.dialect))
             for statement in statements:
-                connection.execute(sa.text(statement))
+                connection.exec_driver_sql(statement)
             connection.commit()
 
 
@@ -51,27 +51,36 @@ def explain_missing_columns(connection: sa.Connection, stream: Stream) -> str | 
         if not stream.evolve and sa.inspect(connection).has_table(table.name, schema=table.schema):
             statements = _missing_columns(connection, table)
             if statements:
-                return _lacks(model, statements)
+                return _lacks(model, statements, connection.dialect)
     return None
 
 
-def _lacks(model: type[Model], statements: Sequence[str]) -> str:
+def _lacks(model: type[Model], statements: Sequence[str], dialect: sa.Dialect) -> str:
+    # Written for the driver, where a % is doubled.
+    plain = (s.replace("%%", "%") if dialect.paramstyle in ("format", "pyformat") else s for s in statements)
     return (
         f"table {table_of(model).name} lacks {len(statements)} column(s) of model {model.__name__}. Run\n  "
-        + ";\n  ".join(statements)
+        + ";\n  ".join(plain)
         + ";\nor declare the stream with evolve=True."
     )
 
 
 def _missing_columns(connection: sa.Connection, table: sa.Table) -> list[str]:
-    """ALTER statements for the columns the existing table does not have."""
-    existing = {c["name"].lower() for c in sa.inspect(connection).get_columns(table.name, schema=table.schema)}
+    """ALTER statements, for the driver, for the columns the existing table does not have."""
+    existing = existing_columns(connection, table)
     quote = connection.dialect.identifier_preparer.format_table
     return [
         f"ALTER TABLE {quote(table)} ADD COLUMN {CreateColumn(column).compile(dialect=connection.dialect)}"
         for column in table.columns
         if column.name.lower() not in existing
     ]
+
+
+def existing_columns(connection: sa.Connection, table: sa.Table) -> set[str]:
+    """Names, in lower case, of the columns the database's table has."""
+    names = [str(c["name"]) for c in sa.inspect(connection).get_columns(table.name, schema=table.schema)]
+    # SQLAlchemy reads MySQL's SHOW CREATE TABLE, and leaves a backtick in a column's name doubled.
+    return {name.replace("``", "`").lower() for name in names}
 
 
 def fits(connection: sa.Connection, model: type[Model]) -> bool:
