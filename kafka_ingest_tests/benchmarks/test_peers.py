@@ -12,10 +12,10 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
+from benchmarks.messages import MESSAGE_BYTES, news
 from benchmarks.peers import PEERS, NotMeasured, Result
 from benchmarks.peers.connect import RENAMES, SCHEMA
 from benchmarks.peers.limit import COLUMNS, load_data_rates
-from benchmarks.messages import MESSAGE_BYTES, news
 from benchmarks.peers.tables import ROW_NUMBER, make_table
 from benchmarks.peers.watch import measure, program
 from kafka_ingest.sinks.tables import column_names
