@@ -1,0 +1,152 @@
+"""Who is waited for (the sensor's tick, `status`, `doctor`) answers in time when a server does not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from kafka_ingest.kafka import deadline
+from kafka_ingest.local.database import LocalDatabase
+from kafka_ingest.orchestration import sensors
+from kafka_ingest.orchestration.build import build_definitions
+from kafka_ingest.orchestration.names import sensor_name
+from kafka_ingest_tests.conftest import make_topic
+from kafka_ingest_tests.e2e.leaks import Resources
+from kafka_ingest_tests.e2e.news import Truth, news, produce
+from kafka_ingest_tests.e2e.proxied import ProxiedKafka, proxied_kafka, run_once, settings_of, stream_on, through
+from kafka_ingest_tests.e2e.proxy import HEALTHY, Fault, FaultProxy
+from kafka_ingest_tests.e2e.streams import environment
+
+pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")]
+
+IS_FULL = os.environ.get("KAFKA_INGEST_FAULTS") == "full"
+TICK_LIMIT_SECONDS = 60.0  # Dagster's own
+LOOK_SECONDS = sensors.LOOK_SECONDS if IS_FULL else 8.0
+STATEMENT_SECONDS = sensors.STATEMENT_SECONDS if IS_FULL else 2
+# Start of a Python process with all our imports, on a busy machine.
+START_SECONDS = 12.0
+SILENT, HALF_OPEN, REFUSED = Fault(silent=True), Fault(half_open=True), Fault(refuse=True)
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxiedKafka]:
+    with proxied_kafka(tmp_path_factory.mktemp("proxied")) as found:
+        yield found
+
+
+@pytest.fixture
+def database_proxy(mysql: LocalDatabase) -> Iterator[FaultProxy]:
+    with FaultProxy(mysql.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def topic(kafka: ProxiedKafka) -> str:
+    return make_topic(kafka.broker, partitions=4)
+
+
+class Sensor:
+    """The stream's sensor, evaluated in this process as the code server does it."""
+
+    def __init__(self, topic: str, instance: dg.DagsterInstance) -> None:
+        stream = stream_on(topic)
+        self._instance = instance
+        self._sensor = build_definitions([stream]).get_repository_def().get_sensor_def(sensor_name(stream))
+
+    def tick(self) -> tuple[str, float]:
+        """What the tick says, and how many seconds it took."""
+        begun = time.monotonic()
+        found = self._sensor(dg.build_sensor_context(instance=self._instance))
+        said = found.skip_message if isinstance(found, dg.SkipReason) else type(found).__name__
+        return str(said), time.monotonic() - begun
+
+
+@pytest.fixture
+def sensor(
+    kafka: ProxiedKafka, mysql_url: str, topic: str, database_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Sensor]:
+    monkeypatch.setattr(sensors, "LOOK_SECONDS", LOOK_SECONDS)
+    monkeypatch.setattr(sensors, "STATEMENT_SECONDS", STATEMENT_SECONDS)
+    monkeypatch.setattr(deadline, "REQUEST_TIMEOUT_SECONDS", deadline.REQUEST_TIMEOUT_SECONDS if IS_FULL else 3.0)
+    options = {} if IS_FULL else {"connect_timeout": "2"}
+    url = through(mysql_url, database_proxy, **options)
+    for name, value in environment(kafka.bootstrap_servers, url, topic).items():
+        monkeypatch.setenv(name, value)
+    produce(kafka.broker.bootstrap_servers, topic, news(seed=1, count=50), Truth())
+    sensors._connections.cache_clear()
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Sensor(topic, instance)
+    sensors._connections.cache_clear()
+
+
+def test_a_tick_ends_with_a_reason_long_before_dagster_ends_it(
+    sensor: Sensor, kafka: ProxiedKafka, database_proxy: FaultProxy
+) -> None:
+    assert sensor.tick()[0] == "RunRequest"
+    for fault in (SILENT, HALF_OPEN, REFUSED):
+        for proxy, says in ((database_proxy, "DatabaseUnavailable"), (kafka.proxy, "KafkaUnavailable")):
+            with proxy.fault(fault):
+                said, seconds = sensor.tick()
+                assert said.startswith(says), said
+                assert seconds < LOOK_SECONDS + 2 < TICK_LIMIT_SECONDS, (fault, says, seconds)
+            for _ in range(20):  # librdkafka connects again within its own backoff
+                if (said := sensor.tick()[0]) == "RunRequest":
+                    break
+            assert said == "RunRequest"
+
+
+def test_a_tick_over_a_slow_network_ends_with_a_reason_too(
+    sensor: Sensor, kafka: ProxiedKafka, database_proxy: FaultProxy
+) -> None:
+    """Every request is answered within its own limit; their sum would be too long."""
+    latency = Fault(latency_seconds=LOOK_SECONDS / 10)
+    with kafka.proxy.fault(latency):
+        said, seconds = sensor.tick()
+    assert said.startswith("KafkaUnavailable: Kafka answers too slowly") or said == "RunRequest", said
+    assert seconds < LOOK_SECONDS + 4, seconds
+
+
+def test_ticks_over_a_broken_network_leave_no_descriptor_or_thread_behind(sensor: Sensor, kafka: ProxiedKafka) -> None:
+    sensor.tick()
+    before = Resources.now()
+    for _ in range(200 if IS_FULL else 20):
+        kafka.proxy.reset_all()
+        sensor.tick()
+    Resources.now().assert_no_more_than(before)
+
+
+def test_status_and_doctor_answer_a_person_in_time(
+    kafka: ProxiedKafka, mysql_url: str, topic: str, database_proxy: FaultProxy, tmp_path: Path
+) -> None:
+    run_once(stream_on(topic), settings_of(kafka.broker.bootstrap_servers, mysql_url))
+    environ = environment(kafka.bootstrap_servers, through(mysql_url, database_proxy), topic)
+    for proxy, word in ((database_proxy, "DatabaseUnavailable"), (kafka.proxy, "KafkaUnavailable")):
+        with proxy.fault(SILENT):
+            begun = time.monotonic()
+            started = {command: _command(environ, command, tmp_path) for command in ("status", "doctor")}
+            for command, process in started.items():
+                out, err = process.communicate(timeout=120)
+                seconds = time.monotonic() - begun
+                # EX_TEMPFAIL of `status`; `doctor` found something failed.
+                assert process.returncode == {"status": 75, "doctor": 1}[command], (command, word, out, err)
+                assert "It is retried" in err + out, (command, word, out, err)
+                assert seconds < deadline.REQUEST_TIMEOUT_SECONDS + START_SECONDS, (command, word, seconds)
+    assert kafka.proxy._fault == HEALTHY
+
+
+def _command(environ: dict[str, str], command: str, folder: Path) -> subprocess.Popen[str]:
+    program = [sys.executable, "-c", "from kafka_ingest.cli.main import cli; cli()", command]
+    return subprocess.Popen(
+        program,
+        env={**os.environ, **environ, "DAGSTER_HOME": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
