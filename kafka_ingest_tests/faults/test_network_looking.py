@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -109,7 +110,7 @@ def test_a_tick_over_a_slow_network_ends_with_a_reason_too(
     latency = Fault(latency_seconds=LOOK_SECONDS / 10)
     with kafka.proxy.fault(latency):
         said, seconds = sensor.tick()
-    assert said.startswith("KafkaUnavailable: Kafka answers too slowly") or said == "RunRequest", said
+    assert said.startswith("KafkaUnavailable") or said == "RunRequest", said
     assert seconds < LOOK_SECONDS + 4, seconds
 
 
@@ -127,7 +128,7 @@ def test_status_and_doctor_answer_a_person_in_time(
 ) -> None:
     run_once(stream_on(topic), settings_of(kafka.broker.bootstrap_servers, mysql_url))
     environ = environment(kafka.bootstrap_servers, through(mysql_url, database_proxy), topic)
-    for proxy, word in ((database_proxy, "DatabaseUnavailable"), (kafka.proxy, "KafkaUnavailable")):
+    for proxy, word in ((database_proxy, "MySQL server"), (kafka.proxy, "listing topics|asking")):
         with proxy.fault(SILENT):
             begun = time.monotonic()
             started = {command: _command(environ, command, tmp_path) for command in ("status", "doctor")}
@@ -136,7 +137,7 @@ def test_status_and_doctor_answer_a_person_in_time(
                 seconds = time.monotonic() - begun
                 # EX_TEMPFAIL of `status`; `doctor` found something failed.
                 assert process.returncode == {"status": 75, "doctor": 1}[command], (command, word, out, err)
-                assert "It is retried" in err + out, (command, word, out, err)
+                assert re.search(word, err + out), (command, word, out, err)
                 assert seconds < deadline.REQUEST_TIMEOUT_SECONDS + START_SECONDS, (command, word, seconds)
     assert kafka.proxy._fault == HEALTHY
 
