@@ -16,6 +16,7 @@ from kafka_ingest_tests.conftest import make_topic
 from kafka_ingest_tests.e2e.check import assert_exactly_once
 from kafka_ingest_tests.e2e.news import Truth, news, produce
 from kafka_ingest_tests.e2e.proxied import run_once, settings_of, stream_on
+from kafka_ingest_tests.e2e.scale import DATABASES, IS_FULL
 
 pytestmark = pytest.mark.faults
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.faults
 SPACE = {"innodb_data_file_path": "ibdata1:12M:autoextend:max:26M", "innodb_file_per_table": "OFF"}
 
 
-@pytest.fixture(params=["mysql", "mariadb"])
+@pytest.fixture(params=DATABASES)
 def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalDatabase]:
     """A server of the test's own, to be killed."""
     server = LocalDatabase.start(request.param, tmp_path / "one", options={"innodb_buffer_pool_size": "64M"})
@@ -81,8 +82,9 @@ def test_a_failover_to_another_server_with_the_same_data_goes_on_there(
         standby.stop()
 
 
+@pytest.mark.skipif(not IS_FULL, reason="fills a server: make faults-full")
 def test_a_server_without_room_left_is_retryable_and_goes_on_when_there_is_room(
-    kafka: LocalKafka, mysql: LocalDatabase, tmp_path: Path
+    kafka: LocalKafka, tmp_path: Path
 ) -> None:
     """InnoDB's one file may not grow: error 1114, which is also what a full disk gives for a table."""
     full = LocalDatabase.start("mysql", tmp_path / "full", options=SPACE)

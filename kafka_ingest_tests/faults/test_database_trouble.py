@@ -21,6 +21,7 @@ from kafka_ingest_tests.conftest import make_topic
 from kafka_ingest_tests.e2e.check import assert_exactly_once
 from kafka_ingest_tests.e2e.news import Truth, news, produce
 from kafka_ingest_tests.e2e.proxied import opened, run_once, settings_of, stream_on
+from kafka_ingest_tests.e2e.scale import DATABASES
 
 pytestmark = pytest.mark.faults
 
@@ -64,6 +65,12 @@ class Case:
         with self.session() as connection:
             connection.exec_driver_sql(sql)
             connection.commit()
+
+
+@pytest.fixture(params=DATABASES)
+def database(request: pytest.FixtureRequest) -> LocalDatabase:
+    server: LocalDatabase = request.getfixturevalue(request.param)
+    return server
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
@@ -12,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from kafka_ingest.engine.observe import read_positions
-from kafka_ingest.errors import RetryableError
+from kafka_ingest.errors import DatabaseUnavailable, RetryableError
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.sinks import mysql as mysql_sink
@@ -22,13 +21,12 @@ from kafka_ingest_tests.e2e.leaks import Resources
 from kafka_ingest_tests.e2e.news import Truth, news, produce
 from kafka_ingest_tests.e2e.proxied import run_once, settings_of, stream_on, through
 from kafka_ingest_tests.e2e.proxy import HEALTHY, Fault, FaultProxy
+from kafka_ingest_tests.e2e.scale import DATABASES, IS_FULL
 
 pytestmark = pytest.mark.faults
 
 # The numbered steps of sinks.load.load, and the moment before the group's offsets are committed.
 STEPS = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "commit"]
-# The whole matrix takes minutes: `make faults-full`.
-IS_FULL = os.environ.get("KAFKA_INGEST_FAULTS") == "full"
 SILENT_STEPS = STEPS if IS_FULL else ["3", "5", "10", "11"]
 RECONNECTS = 1_000 if IS_FULL else 60
 RESETS = 200 if IS_FULL else 25
@@ -43,6 +41,12 @@ FAULTS = {
 TIMEOUTS = {"connect_timeout": "1", "read_timeout": "1", "write_timeout": "1"}
 # One statement that is not answered, one ping, one sign-in, and a slow machine.
 BOUND_SECONDS = 1 + 1 + 1 + 4
+
+
+@pytest.fixture(params=DATABASES)
+def database(request: pytest.FixtureRequest) -> LocalDatabase:
+    server: LocalDatabase = request.getfixturevalue(request.param)
+    return server
 
 
 @pytest.fixture
@@ -85,6 +89,21 @@ def test_a_network_that_breaks_at_any_step_is_a_retryable_error_in_time_and_exac
             proxy.set(HEALTHY)
     run_once(stream, settings)
     assert_exactly_once(database_url, kafka.bootstrap_servers, topic, truth)
+
+
+def test_a_silent_server_is_waited_for_at_the_ping_and_the_sign_in_no_longer_than_to_connect(
+    mysql_url: str, topic: str, mysql: LocalDatabase
+) -> None:
+    """By default 10 s each, and not the 300 s of a statement."""
+    with FaultProxy(mysql.port) as proxy:
+        sink = open_sink(sa.make_url(through(mysql_url, proxy, connect_timeout="1")))
+        read_positions(sink, stream_on(topic))  # the pool has a connection now
+        with proxy.fault(Fault(silent=True)):
+            begun = time.monotonic()
+            with pytest.raises(DatabaseUnavailable):
+                read_positions(sink, stream_on(topic))
+            assert time.monotonic() - begun < 1 + 1 + 4
+        sink.close()
 
 
 def test_a_connection_reset_after_any_number_of_bytes_is_a_retryable_error(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import random
 import threading
 import time
@@ -23,11 +22,11 @@ from kafka_ingest_tests.e2e.leaks import Resources
 from kafka_ingest_tests.e2e.news import Truth, news, produce
 from kafka_ingest_tests.e2e.proxied import ProxiedKafka, opened, proxied_kafka, run_once, settings_of, stream_on
 from kafka_ingest_tests.e2e.proxy import HEALTHY, Fault
+from kafka_ingest_tests.e2e.scale import IS_FULL
 
 pytestmark = pytest.mark.faults
 
 # With the package's own timeouts this takes half an hour: `make faults-full`.
-IS_FULL = os.environ.get("KAFKA_INGEST_FAULTS") == "full"
 REQUEST_SECONDS = deadline.REQUEST_TIMEOUT_SECONDS if IS_FULL else 2.0
 SILENCE_SECONDS = reader.SILENCE_SECONDS if IS_FULL else 3.0
 RECONNECTS = 1_000 if IS_FULL else 60
@@ -102,7 +101,7 @@ class Staged:
         ingestion.look()
 
 
-@pytest.mark.parametrize("fault", FAULTS if IS_FULL else ["black hole", "reset"])
+@pytest.mark.parametrize("fault", FAULTS if IS_FULL else ["black hole"])
 def test_a_network_that_breaks_at_any_stage_is_a_retryable_error_in_time_and_exactly_once_after_it(
     kafka: ProxiedKafka, mysql_url: str, topic: str, fault: str
 ) -> None:

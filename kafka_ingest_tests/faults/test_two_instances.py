@@ -11,16 +11,24 @@ from pathlib import Path
 
 import pytest
 
+from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest_tests.e2e import child
 from kafka_ingest_tests.e2e.check import assert_exactly_once, ledger_total
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
 from kafka_ingest_tests.e2e.news import Truth, news, produce
+from kafka_ingest_tests.e2e.scale import DATABASES, IS_FULL
 from kafka_ingest_tests.e2e.streams import environment
 
 pytestmark = pytest.mark.faults
 
-ROUNDS = 20 if os.environ.get("KAFKA_INGEST_FAULTS") == "full" else 3
+ROUNDS = 20 if IS_FULL else 3
+
+
+@pytest.fixture(params=DATABASES)
+def database(request: pytest.FixtureRequest) -> LocalDatabase:
+    server: LocalDatabase = request.getfixturevalue(request.param)
+    return server
 
 
 def test_two_processes_that_load_at_the_same_time_load_everything_once(
@@ -54,6 +62,7 @@ def test_two_processes_that_load_at_the_same_time_load_everything_once(
     assert_exactly_once(database_url, kafka.bootstrap_servers, topic, truth)
 
 
+@pytest.mark.skipif(not IS_FULL, reason="minutes: make faults-full")
 def test_two_dagsters_with_homes_of_their_own_on_one_stream_load_everything_once(
     kafka: LocalKafka, mysql_url: str, topic: str, tmp_path: Path
 ) -> None:
