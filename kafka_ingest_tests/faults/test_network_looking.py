@@ -15,7 +15,7 @@ import pytest
 
 from kafka_ingest.kafka import deadline
 from kafka_ingest.local.database import LocalDatabase
-from kafka_ingest.orchestration import sensors
+from kafka_ingest.orchestration import clients, sensors
 from kafka_ingest.orchestration.build import build_definitions
 from kafka_ingest.orchestration.names import sensor_name
 from kafka_ingest_tests.conftest import make_topic
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("ignore:The `__fiel
 
 TICK_LIMIT_SECONDS = 60.0  # Dagster's own
 LOOK_SECONDS = sensors.LOOK_SECONDS if IS_FULL else 8.0
-STATEMENT_SECONDS = sensors.STATEMENT_SECONDS if IS_FULL else 2
+STATEMENT_SECONDS = clients.STATEMENT_SECONDS if IS_FULL else 2
 # Start of a Python process with all our imports, on a busy machine.
 START_SECONDS = 30.0
 SILENT, HALF_OPEN, REFUSED = Fault(silent=True), Fault(half_open=True), Fault(refuse=True)
@@ -74,17 +74,17 @@ def sensor(
     kafka: ProxiedKafka, mysql_url: str, topic: str, database_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Sensor]:
     monkeypatch.setattr(sensors, "LOOK_SECONDS", LOOK_SECONDS)
-    monkeypatch.setattr(sensors, "STATEMENT_SECONDS", STATEMENT_SECONDS)
+    monkeypatch.setattr(clients, "STATEMENT_SECONDS", STATEMENT_SECONDS)
     monkeypatch.setattr(deadline, "REQUEST_TIMEOUT_SECONDS", deadline.REQUEST_TIMEOUT_SECONDS if IS_FULL else 3.0)
     options = {} if IS_FULL else {"connect_timeout": "2"}
     url = through(mysql_url, database_proxy, **options)
     for name, value in environment(kafka.bootstrap_servers, url, topic).items():
         monkeypatch.setenv(name, value)
     produce(kafka.broker.bootstrap_servers, topic, news(seed=1, count=50), Truth())
-    sensors._connections.cache_clear()
+    clients.shared_clients.cache_clear()
     with dg.DagsterInstance.ephemeral() as instance:
         yield Sensor(topic, instance)
-    sensors._connections.cache_clear()
+    clients.shared_clients.cache_clear()
 
 
 def test_a_tick_ends_with_a_reason_long_before_dagster_ends_it(
