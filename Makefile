@@ -9,7 +9,7 @@ DEMO_OPTIONS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint test-unit test-services test-faults test-ui screenshots bench format lock audit tools clean
+.PHONY: demo test lint test-unit test-services test-faults faults-full fuzz soak test-ui screenshots bench format lock audit tools clean
 
 demo: $(VENV)/.demo
 	@$(MAKE) --no-print-directory tools || echo "Going on without: the demo says below what it uses instead."
@@ -34,6 +34,23 @@ test-services: $(VENV)/.dev tools
 # Processes and servers killed on purpose.
 test-faults: $(VENV)/.dev tools
 	$(BIN)/pytest -q -m faults
+
+# Scheduled, hours: every fault at every step on both databases, with the package's own timeouts; 200 kills in a row.
+faults-full: $(VENV)/.dev tools
+	KAFKA_INGEST_FAULTS=full $(BIN)/pytest -q -s -m faults
+
+# Scheduled, minutes: inputs nobody would send, by seeded mutation. FUZZ_SEED=N repeats a find.
+FUZZ_INPUTS ?= 10000000
+FUZZ_MINUTES ?= 0
+FUZZ_SEED ?=
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m kafka_ingest_tests.fuzz --inputs $(FUZZ_INPUTS) --minutes $(FUZZ_MINUTES) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
+
+# Scheduled, an hour: a stream that never stops under a real Dagster, and faults at random. SOAK_SEED=N repeats a find.
+SOAK_MINUTES ?= 60
+SOAK_SEED ?=
+soak: $(VENV)/.dev tools
+	$(BIN)/python -m kafka_ingest_tests.soak --minutes $(SOAK_MINUTES) $(if $(SOAK_SEED),--seed $(SOAK_SEED))
 
 # A real Chromium against a real dagster dev. `make screenshots` keeps its pictures for the README.
 test-ui: $(VENV)/.dev tools

@@ -3,6 +3,7 @@
     KafkaIngestError
     ├── RetryableError           the same call may succeed later: retried, then the run fails
     │   ├── KafkaUnavailable       broker unreachable, timeout, leader moving
+    │   │   └── CommitUnanswered     the group's coordinator is silent; the database has everything
     │   ├── DatabaseUnavailable    connection lost, deadlock, lock wait, read-only server
     │   └── RangeReadTimeout       the range was not read to its end before its deadline
     └── PermanentError           a person has to act: never retried
@@ -32,6 +33,10 @@ class RetryableError(KafkaIngestError):
 
 class KafkaUnavailable(RetryableError):
     """The cluster did not answer as it should."""
+
+
+class CommitUnanswered(KafkaUnavailable):
+    """The commit of the group's offsets was not answered in time; the consumer it was sent by cannot be used any more."""
 
 
 class DatabaseUnavailable(RetryableError):

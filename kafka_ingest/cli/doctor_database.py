@@ -24,6 +24,8 @@ MIN_MARIADB = (10, 6)
 SKEW_SECONDS = 2.0
 # Dead letters keep a message's bytes whole; Kafka's own default limit is 1 MiB, and 16 MiB leaves room for larger ones.
 MIN_PACKET_BYTES = 16 * 1024 * 1024
+# A person waits for the answer.
+STATEMENT_SECONDS = 20
 _URL = "Set KAFKA_INGEST_DATABASE_URL, such as mysql+pymysql://user:password@host:3306/database; is the server up?"
 
 
@@ -34,6 +36,7 @@ def check_database(settings: Settings, streams: Collection[Stream]) -> Iterator[
     except (KafkaIngestError, ImportError, sa.exc.ArgumentError) as error:
         yield fail("database", f"{type(error).__name__}: {error}", _URL)
         return
+    sink.hurry(STATEMENT_SECONDS)
     with closing(sink):
         yield from _check(sink, settings, streams)
 

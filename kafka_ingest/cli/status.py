@@ -22,6 +22,9 @@ from kafka_ingest.settings import Settings, from_environment
 from kafka_ingest.sinks.base import Sink, open_sink
 from kafka_ingest.streams.stream import Stream
 
+# A person waits for the answer; sums over a large ledger take some seconds.
+STATEMENT_SECONDS = 30
+
 
 @click.command()
 @click.argument("stream_name", metavar="[STREAM]", required=False)
@@ -58,6 +61,7 @@ def status(stream_name: str | None, is_json: bool, watch: bool, interval: float)
 def opened(settings: Settings) -> Iterator[tuple[KafkaMetadata, Sink]]:
     """Clients for looking, closed at the end."""
     with closing(open_sink(settings.database_url)) as sink:
+        sink.hurry(STATEMENT_SECONDS)
         yield KafkaMetadata(settings), sink
 
 

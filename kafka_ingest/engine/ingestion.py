@@ -15,6 +15,7 @@ from kafka_ingest.engine.observe import StreamState, group_of, observe, read_nex
 from kafka_ingest.engine.plan import plan
 from kafka_ingest.engine.publish import publish_waiting
 from kafka_ingest.engine.sources import LiveSource, RangeSource, Source
+from kafka_ingest.errors import CommitUnanswered
 from kafka_ingest.kafka.dead_letter_topic import DeadLetterPublisher
 from kafka_ingest.kafka.group_offsets import commit_group_offsets
 from kafka_ingest.kafka.metadata import KafkaMetadata
@@ -104,8 +105,7 @@ class Ingestion:
         committed = self.metadata.group_offsets(group_id, positions)
         behind = {tp: offset for tp, offset in positions.items() if committed.get(tp) != offset}
         self._at_step("commit")
-        reader = self._open_reader(0, len(next_offsets))
-        commit_group_offsets(reader.consumer, group_id, behind, run_id=self.run_id)
+        self._commit_offsets(self._open_reader(0, len(next_offsets)), behind)
         self._publish()  # what an earlier run did not get to, too
 
     def look(self) -> StreamState:
@@ -166,7 +166,6 @@ class Ingestion:
 
     def _slices(self, reader: RangeReader, source: Source, kind: BatchKind) -> Iterator[LoadResult]:
         """The slices a source says are due: each result after its commit, the next slice prepared meanwhile."""
-        group_id = group_of(self.stream, self.settings)
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as pool:
             upcoming = pool.submit(self._prepare_next, source, reader)
             try:
@@ -174,7 +173,7 @@ class Ingestion:
                     upcoming = pool.submit(self._prepare_next, source, reader)
                     result = self.load(parsed, kind)
                     self._at_step("commit")
-                    commit_group_offsets(reader.consumer, group_id, result.next_offsets, run_id=self.run_id)
+                    self._commit_offsets(reader, result.next_offsets)
                     yield result
             except BaseException:
                 self._stopping.set()  # ends the thread's wait for messages, so leaving this block is quick
@@ -198,6 +197,14 @@ class Ingestion:
             reader.close()
         self._readers.clear()
         self.sink.close()
+
+    def _commit_offsets(self, reader: RangeReader, next_offsets: Mapping[TopicPartition, int]) -> None:
+        group_id = group_of(self.stream, self.settings)
+        try:
+            commit_group_offsets(reader.consumer, group_id, next_offsets, run_id=self.run_id)
+        except CommitUnanswered:
+            reader.is_lost = True  # its consumer closes itself; the next try opens another
+            raise
 
     def _publish(self) -> None:
         """Dead letters to the stream's dead-letter topic, where it has one."""
@@ -229,6 +236,7 @@ class Ingestion:
 
     def _open_reader(self, number: int, partitions: int) -> RangeReader:
         """Reader of one lane; the first serves where there are no lanes. They share the memory for what is fetched ahead."""
+        self._readers = [reader for reader in self._readers if not reader.is_lost]
         while len(self._readers) <= number:
             group_id = group_of(self.stream, self.settings)
             self._readers.append(RangeReader(open_consumer(self.settings, group_id, partitions=max(1, partitions))))

@@ -1,14 +1,20 @@
-"""Committing offsets to the consumer group, after the database has them."""
+"""Offsets of the consumer group: committed after the database has them, and read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
+from kafka_ingest.errors import CommitUnanswered
+from kafka_ingest.kafka.deadline import request_timeout
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
+from kafka_ingest.kafka.patience import StillWaiting, within
 from kafka_ingest.records import TopicPartition
+
+# librdkafka waits for the group's coordinator without a limit of its own where the network swallows what is sent.
+COMMIT_SECONDS = 30.0
 
 
 def commit_group_offsets(
@@ -16,7 +22,8 @@ def commit_group_offsets(
 ) -> None:
     """Tell Kafka where the ledger stands. Idempotent; `run_id` goes into the commit's metadata.
 
-    Works without joining the group. Raises PermanentError while the group has live members of another consumer.
+    Works without joining the group. Raises PermanentError while the group has live members of another consumer, and
+    CommitUnanswered after COMMIT_SECONDS: then the consumer is still in use, and closes itself when the answer comes.
     """
     if not next_offsets:
         return
@@ -25,8 +32,50 @@ def commit_group_offsets(
         KafkaTopicPartition(tp.topic, tp.partition, offset, f"kafka_ingest run {run_id}")
         for tp, offset in sorted(next_offsets.items())
     ]
-    with kafka_errors(doing):
-        done = consumer.commit(offsets=wanted, asynchronous=False)
+    try:
+        with kafka_errors(doing):
+            done = within(
+                COMMIT_SECONDS, lambda: consumer.commit(offsets=wanted, asynchronous=False), release=consumer.close
+            )
+    except StillWaiting:
+        raise CommitUnanswered(
+            f"{doing}: no answer within {COMMIT_SECONDS:.0f} s. The rows and the ledger are committed; the offsets are "
+            "committed again by the next try."
+        ) from None
     for each in done or ():
         if each.error is not None:
             raise kafka_error(each.error, f"{doing}, {each.topic}[{each.partition}]")
+
+
+def read_group_offsets(
+    properties: Mapping[str, object], group_id: str, partitions: Iterable[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """Offsets the group has committed; partitions without one are left out.
+
+    By a consumer that never joins, and not by the admin client: an admin request to a group's coordinator whose connection
+    drops aborts the whole process (librdkafka 2.x, issue 4605).
+    """
+    asked = [KafkaTopicPartition(tp.topic, tp.partition) for tp in partitions]
+    if not asked:
+        return {}
+    doing = f"reading the offsets of consumer group {group_id}"
+    seconds = request_timeout()
+    with kafka_errors("configuring the Kafka client"):
+        consumer = Consumer({**properties, "group.id": group_id, "enable.auto.commit": "false"})
+    try:
+        with kafka_errors(doing):
+            found = consumer.committed(asked, timeout=seconds)
+    finally:
+        _close(consumer)
+    for each in found:
+        if each.error is not None:
+            raise kafka_error(each.error, f"{doing}, {each.topic}[{each.partition}]")
+    return {TopicPartition(a.topic, a.partition): a.offset for a in found if a.offset >= 0}
+
+
+def _close(consumer: Consumer) -> None:
+    """Closing waits for a request that is still under way; that is not worth more than a moment."""
+    try:
+        within(1.0, consumer.close, release=lambda: None)
+    except StillWaiting:
+        return

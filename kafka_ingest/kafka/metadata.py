@@ -7,17 +7,18 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicCollection
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from kafka_ingest.kafka.admin import AskingAdmin
-from kafka_ingest.kafka.errors import kafka_error, kafka_errors
+from kafka_ingest.kafka.deadline import request_timeout
+from kafka_ingest.kafka.errors import kafka_errors
+from kafka_ingest.kafka.group_offsets import read_group_offsets
 from kafka_ingest.records import TopicPartition
 from kafka_ingest.settings import Settings
 from kafka_ingest.streams.stream import Stream
 
-REQUEST_TIMEOUT_SECONDS = 20.0
 _CONSUMER_ONLY = frozenset({"group.id", "auto.offset.reset"})
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 
@@ -52,17 +53,18 @@ def client_properties(settings: Settings) -> dict[str, object]:
 class KafkaMetadata:
     """One admin client, reused between calls; every call covers all partitions at once.
 
-    Every method raises KafkaUnavailable, AccessDenied or ConfigError.
+    Every method raises KafkaUnavailable (at the latest when `request_timeout` says so), AccessDenied or ConfigError.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._admin = AskingAdmin(client_properties(settings))
+        self._properties = dict(settings.kafka) | {"logger": LOGGER}
         self._servers = settings.bootstrap_servers
 
     def topics(self, stream: Stream) -> TopicState:
         """The stream's topics as they are now."""
         doing = f"listing topics of {self._servers}"
-        listed = self._admin.list_topics(doing, timeout=REQUEST_TIMEOUT_SECONDS).topics
+        listed = self._admin.list_topics(doing, timeout=request_timeout()).topics
         names = sorted(n for n, t in listed.items() if stream.takes_topic(n) and t.error is None)
         partitions = tuple(TopicPartition(n, p) for n in names for p in sorted(listed[n].partitions))
         missing = tuple(n for n in stream.topic_names if n not in names) if not stream.is_pattern or not names else ()
@@ -75,7 +77,7 @@ class KafkaMetadata:
             return {}
         with self._admin.asking("describing topics"):
             futures = self._admin.client.describe_topics(
-                TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_SECONDS
+                TopicCollection(list(names)), request_timeout=request_timeout()
             )
             ids = {}
             for name, future in futures.items():
@@ -89,7 +91,7 @@ class KafkaMetadata:
             return
         with self._admin.asking("describing topics"):
             futures = self._admin.client.describe_topics(
-                TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_SECONDS
+                TopicCollection(list(names)), request_timeout=request_timeout()
             )
             for name, future in futures.items():
                 with kafka_errors(f"describing topic {name}"):
@@ -126,7 +128,7 @@ class KafkaMetadata:
             futures = self._admin.client.list_offsets(
                 {KafkaTopicPartition(tp.topic, tp.partition): spec for tp in wanted},
                 isolation_level=IsolationLevel.READ_COMMITTED,
-                request_timeout=REQUEST_TIMEOUT_SECONDS,
+                request_timeout=request_timeout(),
             )
             found = {}
             for asked, future in futures.items():
@@ -137,20 +139,4 @@ class KafkaMetadata:
 
     def group_offsets(self, group_id: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Offsets the consumer group has committed; partitions without one are left out."""
-        asked = [KafkaTopicPartition(tp.topic, tp.partition) for tp in partitions]
-        if not asked:
-            return {}
-        with self._admin.asking(f"reading the offsets of consumer group {group_id}"):
-            future = self._admin.client.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group_id, asked)], request_timeout=REQUEST_TIMEOUT_SECONDS
-            )[group_id]
-            try:
-                answered = future.result().topic_partitions
-            except KafkaException as error:
-                if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                    return {}
-                raise
-        for each in answered:
-            if each.error is not None:
-                raise kafka_error(each.error, f"reading {each.topic}[{each.partition}] of consumer group {group_id}")
-        return {TopicPartition(a.topic, a.partition): a.offset for a in answered if a.offset >= 0}
+        return read_group_offsets(self._properties, group_id, partitions)

@@ -80,6 +80,8 @@ class RangeReader:
 
     def __init__(self, consumer: Consumer, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.consumer = consumer
+        self.is_lost = False
+        """Whether the consumer waits for an answer that may never come: it cannot be used, and closes itself then."""
         """Also commits offsets: librdkafka's clients may be used by several threads."""
         self._clock = clock
         self._partitions: dict[TopicPartition, _Partition] = {}
@@ -261,4 +263,5 @@ class RangeReader:
 
     def close(self) -> None:
         """Release the consumer. Idempotent."""
-        self.consumer.close()
+        if not self.is_lost:
+            self.consumer.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from kafka_ingest.engine.alerting import Reading, over_limit, tell_changes
 from kafka_ingest.engine.observe import observe
 from kafka_ingest.engine.webhook import post
 from kafka_ingest.errors import KafkaIngestError
+from kafka_ingest.kafka.deadline import kafka_deadline
 from kafka_ingest.orchestration.auditing import AUDIT_JOB, audit_checks
 from kafka_ingest.orchestration.checks import run_checks
 from kafka_ingest.orchestration.clients import shared_clients
@@ -31,6 +33,8 @@ from kafka_ingest.sinks.letters import waiting
 from kafka_ingest.streams.stream import Stream
 
 TICK_SECONDS = 30
+# A tick has 60 s: no stream is looked at after this long, and the last look takes no more than that either, and a statement.
+LOOK_SECONDS = 20.0
 # Runs that ended this long before the last one seen are looked at again: they may have been stored out of order.
 OVERLAP_SECONDS = 60.0
 # A sensor that is new, or was off, does not tell of what failed days ago.
@@ -139,11 +143,16 @@ def _limits_and_checks(
 ) -> tuple[list[Reading], list[str]]:
     """The readings, and what could not be looked at: that state stays as it was."""
     readings, trouble = [], []
+    begun = time.monotonic()
     for stream in streams:
+        if time.monotonic() - begun > LOOK_SECONDS:
+            trouble.append(f"no time was left to look at stream {stream.name}")
+            continue
         try:
             if wanted.alert_lag is not None:
                 clients = shared_clients()
-                lag = observe(stream, clients.metadata, clients.sink, clients.settings).lag
+                with kafka_deadline(LOOK_SECONDS):
+                    lag = observe(stream, clients.metadata, clients.sink, clients.settings).lag
                 readings.append(_limit_reading(stream, "lag", lag, wanted.alert_lag, firing, "messages wait"))
             if wanted.alert_dead_letters is not None:
                 limit = wanted.alert_dead_letters

@@ -9,6 +9,9 @@ from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.settings import Settings, from_environment
 from kafka_ingest.sinks.base import Sink, open_sink
 
+# Of the 60 s a tick has, a statement that is not answered takes no more than this; a ping and a sign-in may come before it.
+STATEMENT_SECONDS = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Clients:
@@ -23,4 +26,6 @@ class Clients:
 def shared_clients() -> Clients:
     """Those of this process, by its environment, made when first asked for."""
     settings = from_environment()
-    return Clients(settings, KafkaMetadata(settings), open_sink(settings.database_url))
+    sink = open_sink(settings.database_url)
+    sink.hurry(STATEMENT_SECONDS)
+    return Clients(settings, KafkaMetadata(settings), sink)

@@ -8,6 +8,7 @@ import dagster as dg
 
 from kafka_ingest.engine.observe import observe, oldest_wait_seconds, oldest_window, partition_states
 from kafka_ingest.errors import KafkaIngestError
+from kafka_ingest.kafka.deadline import kafka_deadline
 from kafka_ingest.kafka.readiness import Due, NotDue, readiness
 from kafka_ingest.orchestration.clients import Clients, shared_clients
 from kafka_ingest.orchestration.launching import ranges_config, ranges_tags
@@ -19,6 +20,9 @@ from kafka_ingest.streams.stream import Stream
 TICK_SECONDS = 5
 FIRST_BACKOFF_SECONDS = 5.0
 MAX_BACKOFF_SECONDS = 300.0
+# Dagster ends a tick after 60 s (DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS) without its reason, and its thread goes on. The look at
+# the ledger takes at most a ping, a sign-in and one statement that is not answered; then Kafka has what is left of this.
+LOOK_SECONDS = 40.0
 # A launched run whose process has not said who it is by then never started.
 START_SECONDS = 180.0
 # A run on another host is given up when it has outlived its own limit by this much.
@@ -51,7 +55,8 @@ def stream_sensor(stream: Stream, job: dg.job) -> dg.SensorDefinition:  # type: 
         if in_flight and not _is_ending(in_flight, stream, now):
             return dg.SkipReason(loading)
         try:
-            decision = _decide(context.instance, stream, shared_clients(), now)
+            with kafka_deadline(LOOK_SECONDS):
+                decision = _decide(context.instance, stream, shared_clients(), now)
             return dg.SkipReason(loading) if in_flight and isinstance(decision, dg.SkipReason) else decision
         except KafkaIngestError as error:
             # The tick's reason is where a person looks; the error page of a failed tick says no more than this.

@@ -59,6 +59,9 @@ class Sink(ABC):
     def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
         """Our error for the driver's, retryable or permanent, by error number; no secret in its text."""
 
+    def hurry(self, seconds: int) -> None:  # noqa: B027  # a database that is not far away has nothing to do
+        """Wait at most so long for the answer to a statement, from the next connection on: for callers that are waited for."""
+
     @contextmanager
     def only_one(self, connection: sa.Connection) -> Iterator[None]:
         """Lets one process of this database in at a time: two first runs must not both create the tables.

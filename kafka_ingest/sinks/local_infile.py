@@ -8,10 +8,14 @@ it sends the one buffer just offered, under the one name just offered, and refus
 from __future__ import annotations
 
 import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 # The stubs leave out what is PyMySQL's own; test_local_infile.py notices when it changes.
 from pymysql.connections import Connection, LoadLocalPacketWrapper, MySQLResult  # type: ignore[attr-defined]
+from pymysql.err import DataError
 from pymysql.protocol import MysqlPacket
 
 from kafka_ingest.errors import HostileServer
@@ -19,6 +23,8 @@ from kafka_ingest.errors import HostileServer
 # A packet of LOAD DATA is only a piece of the stream: far below max_allowed_packet, large enough to cost no time.
 _PACKET_BYTES = 512 * 1024
 FILE = ":file:"
+# ER_NET_PACKET_TOO_LARGE (MySQL Error Message Reference).
+PACKET_TOO_LARGE = 1153
 
 
 class _Result(MySQLResult):
@@ -27,8 +33,10 @@ class _Result(MySQLResult):
         assert isinstance(connection, OfferingConnection)  # noqa: S101  made in _read_query_result below
         asked = LoadLocalPacketWrapper(first_packet).filename
         payload = connection.take_offer(asked)
-        for start in range(0, len(payload), _PACKET_BYTES):
-            connection.write_packet(payload[start : start + _PACKET_BYTES])
+        limit = connection.max_statement_bytes
+        size = _PACKET_BYTES if limit is None else min(_PACKET_BYTES, limit // 2)
+        for start in range(0, len(payload), size):
+            connection.write_packet(payload[start : start + size])
         if connection.refused is not None:
             # Without waiting for its answer: an error packet, a closed socket or silence would each raise something
             # else, and something that is tried again.
@@ -47,7 +55,53 @@ class OfferingConnection(Connection):
     def __init__(self, **options: Any) -> None:
         self._offer: tuple[bytes, memoryview] | None = None
         self.refused: str | None = None
+        self.max_statement_bytes: int | None = None
+        """The server's max_allowed_packet, once `learn_limits` has asked."""
         super().__init__(**{**options, "local_infile": True})
+
+    def connect(self, sock: socket.socket | None = None) -> None:
+        """Connect and sign in; no wait for the server is longer than `connect_timeout`, which the driver itself applies to
+        the TCP connection alone: a server that accepts and then is silent would be waited for as for a statement."""
+        with self._impatient():
+            super().connect(sock)
+
+    def ping(self, reconnect: Any = False) -> None:
+        """Whether the server is still there, within `connect_timeout`: SQLAlchemy's pool asks before each use."""
+        with self._impatient():
+            super().ping(reconnect)
+
+    def learn_limits(self) -> None:
+        """Ask what the server takes. Once after connecting."""
+        with self._impatient(), self.cursor() as cursor:
+            cursor.execute("SELECT @@max_allowed_packet")
+            found = cursor.fetchone()
+        assert found is not None  # noqa: S101  a SELECT without a table has one row
+        self.max_statement_bytes = int(found[0])
+
+    @contextmanager
+    def _impatient(self) -> Iterator[None]:
+        names = ("_read_timeout", "_write_timeout")
+        patient = {name: getattr(self, name) for name in names}
+        for name, seconds in patient.items():
+            limit: float = self.connect_timeout  # type: ignore[assignment]
+            setattr(self, name, min(limit, seconds or limit))
+        try:
+            yield
+        finally:
+            for name, seconds in patient.items():
+                setattr(self, name, seconds)
+
+    def _execute_command(self, command: int, sql: str | bytes | bytearray) -> None:
+        """As the driver's, but a statement the server would not take is an error that says so: the server drops the
+        connection instead, which looks like an outage and would be tried again for ever."""
+        body = sql.encode(self.encoding, "surrogateescape") if isinstance(sql, str) else sql
+        if self.max_statement_bytes is not None and len(body) >= self.max_statement_bytes:
+            raise DataError(
+                PACKET_TOO_LARGE,
+                f"a statement of {len(body):,} bytes, with a message in it, is larger than the server's max_allowed_packet "
+                f"of {self.max_statement_bytes:,} bytes. Raise that: SET GLOBAL max_allowed_packet",
+            )
+        super()._execute_command(command, body)  # type: ignore[misc]
 
     def load_local(self, statement: str, payload: memoryview) -> tuple[int, int]:
         """Run a `LOAD DATA LOCAL INFILE` statement, with FILE where the name goes, on `payload`: (rows, warnings).

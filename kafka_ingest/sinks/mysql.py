@@ -31,12 +31,16 @@ from kafka_ingest.streams.model import KAFKA_COLUMNS, Model, business_key, delet
 LOGGER = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 10
-STATEMENT_TIMEOUT_SECONDS = 300
+STATEMENT_TIMEOUT_SECONDS = 300  # unless the URL says otherwise, as read_timeout and write_timeout
 ONLY_ONE_TIMEOUT_SECONDS = 60
+# A client that vanished without a word (a power cut, a cut cable) leaves its transaction, and its locks, until the server
+# gives the connection up: after 8 hours by default. Between two statements of ours are seconds at most.
+IDLE_TIMEOUT_SECONDS = 120
 
 # Ours, whatever the server's default: every value that does not fit is an error, instants are UTC.
 _SESSION = (
-    "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,"
+    "SET SESSION wait_timeout = {idle}, time_zone = '+00:00', "
+    "sql_mode = 'STRICT_ALL_TABLES,STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,"
     "ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'"
 )
 
@@ -83,6 +87,7 @@ _RETRYABLE = frozenset(
         1203, 1226,  # too many connections of this user
         1205,  # lock wait timeout
         1213,  # deadlock
+        1305,  # a savepoint is gone: the server has rolled the whole transaction back
         1290,  # read-only (failover in progress)
         1317,  # query interrupted
         1412,  # table definition has changed
@@ -112,6 +117,7 @@ class MySQLSink(Sink):
         self.uses_load_data: bool | None = None
         """Whether rows go by LOAD DATA; None until the first connection has asked the server."""
         url, self._tls = split_tls(url)
+        self._hurry_seconds: int | None = None
         self.engine = sa.create_engine(
             url,
             creator=lambda: self._connect(url),
@@ -123,24 +129,30 @@ class MySQLSink(Sink):
         )
 
     def _connect(self, url: sa.URL) -> OfferingConnection:
-        _, options = self.engine.dialect.create_connect_args(url)
-        if isinstance(options.get("password"), str):
-            options["password"] = options["password"].encode()  # the driver would write it in Latin-1
-        connection = OfferingConnection(
-            **{
-                "charset": "utf8mb4",
-                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-                "read_timeout": STATEMENT_TIMEOUT_SECONDS,
-                "write_timeout": STATEMENT_TIMEOUT_SECONDS,
-                **options,
-                **self._tls.arguments,
-                "init_command": _SESSION,
-                "defer_connect": True,
-            }
-        )
+        _, given = self.engine.dialect.create_connect_args(url)
+        if isinstance(given.get("password"), str):
+            given["password"] = given["password"].encode()  # the driver would write it in Latin-1
+        options = {
+            "charset": "utf8mb4",
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "read_timeout": STATEMENT_TIMEOUT_SECONDS,
+            "write_timeout": STATEMENT_TIMEOUT_SECONDS,
+            **given,
+            **self._tls.arguments,
+            "init_command": _SESSION.format(idle=IDLE_TIMEOUT_SECONDS),
+            "defer_connect": True,
+        }
+        if self._hurry_seconds is not None:
+            for name in ("read_timeout", "write_timeout"):
+                options[name] = min(options[name], self._hurry_seconds)
+        connection = OfferingConnection(**options)
         with self._tls.handshake():
             connection.connect()
+        connection.learn_limits()
         return connection
+
+    def hurry(self, seconds: int) -> None:
+        self._hurry_seconds = seconds
 
     @contextmanager
     def only_one(self, connection: sa.Connection) -> Iterator[None]:
@@ -153,7 +165,8 @@ class MySQLSink(Sink):
         try:
             yield
         finally:
-            connection.exec_driver_sql("SELECT RELEASE_LOCK(%s)", (name,))
+            if not connection.invalidated:  # a lost connection has lost the lock, too
+                connection.exec_driver_sql("SELECT RELEASE_LOCK(%s)", (name,))
 
     @contextmanager
     def snapshot(self) -> Iterator[sa.Connection]:
@@ -230,8 +243,11 @@ class MySQLSink(Sink):
             self._run(connection, f"DELETE t FROM {target} AS t {buried} AND {mine}", values[: len(key_names)])
 
     def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
+        error = _first(error)
         original = getattr(error, "orig", None)
         number = _errno(original)
+        if isinstance(error, sa.exc.PendingRollbackError):
+            return DatabaseUnavailable(f"{doing}: the connection was lost. It is retried.")
         if number is None:
             kind = DatabaseUnavailable if isinstance(original, pymysql.err.InterfaceError) else PermanentError
             return kind(f"{doing}: {type(error).__name__}: {original or error}")
@@ -303,6 +319,19 @@ class MySQLSink(Sink):
     @staticmethod
     def _say_insert(why: str) -> None:
         LOGGER.warning("rows go by multi-row INSERT, two to four times slower than LOAD DATA: %s", why)
+
+
+def _first(error: sa.exc.SQLAlchemyError) -> sa.exc.SQLAlchemyError:
+    """The error that came first, where this one only follows from it: a savepoint cannot be rolled back when a deadlock has
+    ended its transaction (InnoDB rolls all of it back), and a lost connection cannot be used."""
+    found, at = error, error.__context__
+    while at is not None and (
+        isinstance(found, sa.exc.PendingRollbackError) or _errno(getattr(found, "orig", None)) == 1305
+    ):
+        if isinstance(at, sa.exc.SQLAlchemyError):
+            found = at
+        at = at.__context__
+    return found
 
 
 def _same(quote: Any, keys: Sequence[str], one: str, other: str) -> str:

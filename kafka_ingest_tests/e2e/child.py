@@ -1,6 +1,7 @@
 """One run of the test stream in a process of its own, without Dagster: it can be told to die at a step, or to wait.
 
-    python -m kafka_ingest_tests.e2e.child [--die-at STEP] [--die-within SECONDS] [--meet FILE --at STEP]
+    python -m kafka_ingest_tests.e2e.child [--die-at STEP] [--die-within SECONDS] [--stop-at STEP] [--live]
+                                           [--meet FILE --at STEP]
 
 Prints what it loaded as JSON.
 """
@@ -47,6 +48,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--die-at")
     parser.add_argument("--die-within", type=float, default=0.0)
+    parser.add_argument("--stop-at")
+    parser.add_argument("--live", action="store_true", help="follow the stream, instead of ending when caught up")
     parser.add_argument("--meet", type=Path)
     parser.add_argument("--at", default="2")
     options = parser.parse_args()
@@ -57,13 +60,16 @@ def main() -> None:
                 threading.Timer(random.uniform(0, options.die_within), die).start()
             else:
                 die()
+        if step == options.stop_at:
+            options.stop_at = None
+            os.kill(os.getpid(), signal.SIGSTOP)
         if options.meet is not None and step == options.at:
             _meet(options.meet)
 
     from kafka_ingest_tests.e2e.streams import STREAM
 
     ingestion = Ingestion(STREAM, from_environment(), run_id=f"child-{os.getpid()}", at_step=at_step)
-    batch = replace(ingestion.plan((), "live"), until_caught_up=True)
+    batch = replace(ingestion.plan((), "live"), until_caught_up=not options.live)
     loaded = []
     result = ingestion.load(ingestion.translate(ingestion.read(batch)), "live")
     loaded.append(result.messages)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,12 +17,18 @@ from kafka_ingest_tests.e2e import child
 from kafka_ingest_tests.e2e.check import assert_exactly_once, ledger_total
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
 from kafka_ingest_tests.e2e.news import Truth, news, produce
+from kafka_ingest_tests.e2e.scale import IS_FULL
 from kafka_ingest_tests.e2e.streams import environment
 
 pytestmark = pytest.mark.faults
 
 # The numbered steps of sinks.load.load (11: after the COMMIT), and the moment before the group's offsets are committed.
 STEPS = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "commit"]
+
+
+# `make faults-full` kills often: each step 20 times, and 200 times at a random moment.
+REPEATS = int(os.environ.get("KAFKA_INGEST_KILLS_A_STEP", "20" if IS_FULL else "1"))
+RANDOM_KILLS = int(os.environ.get("KAFKA_INGEST_RANDOM_KILLS", "200" if IS_FULL else "4"))
 
 
 def run_child(environ: dict[str, str], *arguments: str) -> tuple[int, str, str]:
@@ -33,7 +40,7 @@ def run_child(environ: dict[str, str], *arguments: str) -> tuple[int, str, str]:
 def test_a_run_killed_at_any_step_loses_and_doubles_nothing(kafka: LocalKafka, database_url: str, topic: str) -> None:
     truth = Truth()
     environ = environment(kafka.bootstrap_servers, database_url, topic)
-    for number, step in enumerate(STEPS):
+    for number, step in enumerate(STEPS * REPEATS):
         produce(kafka.bootstrap_servers, topic, news(seed=number, count=300, bad_ratio=0.1), truth)
         code, _, err = run_child(environ, "--die-at", step)
         assert code == -signal.SIGKILL, f"step {step}: {err}"
@@ -53,6 +60,43 @@ def test_a_run_killed_during_the_commit_loses_and_doubles_nothing(
     code, _, err = run_child(environ)
     assert code == 0, err
     assert_exactly_once(database_url, kafka.bootstrap_servers, topic, truth)
+
+
+def test_runs_killed_at_random_moments_in_a_row_lose_and_double_nothing(
+    kafka: LocalKafka, mysql_url: str, topic: str
+) -> None:
+    """On a stream that never stops. Dozens of runs in a row never end by themselves, and each goes on where the ledger is."""
+    truth = Truth()
+    environ = environment(kafka.bootstrap_servers, mysql_url, topic)
+    done = threading.Event()
+
+    def never_stop() -> None:
+        seed = 0
+        while not done.is_set():
+            produce(kafka.bootstrap_servers, topic, news(seed=seed, count=200), truth)
+            seed += 1
+            done.wait(0.5)
+
+    producer = threading.Thread(target=never_stop)
+    producer.start()
+    try:
+        killed, moved, position = 0, 0, 0
+        while killed < RANDOM_KILLS:
+            # From the first step of the first slice on: starting Python takes longer than all of it.
+            code, _, err = run_child(environ, "--live", "--die-at", "1", "--die-within", "3.0")
+            assert code == -signal.SIGKILL, err
+            killed += 1
+            now = ledger_total(mysql_url)
+            moved += now > position
+            position = now
+    finally:
+        done.set()
+        producer.join()
+    assert moved > RANDOM_KILLS // 2, f"only {moved} of {killed} killed runs had loaded something"
+    code, _, err = run_child(environ)
+    assert code == 0, err
+    assert_exactly_once(mysql_url, kafka.bootstrap_servers, topic, truth)
+    sys.stderr.write(f"killed at a random moment: {killed} times, {truth.total} messages\n")
 
 
 def test_two_runs_started_at_the_same_moment_load_everything_once(

@@ -1,0 +1,112 @@
+"""Two Dagsters on one stream by mistake (two daemons, two code locations, two machines): exactly once all the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from kafka_ingest.local.database import LocalDatabase
+from kafka_ingest.local.kafka import LocalKafka
+from kafka_ingest_tests.e2e import child
+from kafka_ingest_tests.e2e.check import assert_exactly_once, ledger_total
+from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
+from kafka_ingest_tests.e2e.news import Truth, news, produce
+from kafka_ingest_tests.e2e.scale import DATABASES, IS_FULL
+from kafka_ingest_tests.e2e.streams import environment
+
+pytestmark = pytest.mark.faults
+
+ROUNDS = 20 if IS_FULL else 3
+
+
+@pytest.fixture(params=DATABASES)
+def database(request: pytest.FixtureRequest) -> LocalDatabase:
+    server: LocalDatabase = request.getfixturevalue(request.param)
+    return server
+
+
+def test_two_processes_that_load_at_the_same_time_load_everything_once(
+    kafka: LocalKafka, database_url: str, topic: str, tmp_path: Path
+) -> None:
+    """They meet at another step of the load each round; messages come all the while."""
+    truth = Truth()
+    environ = environment(kafka.bootstrap_servers, database_url, topic)
+    produce(kafka.bootstrap_servers, topic, news(seed=99, count=500), truth)
+    loaded = 0
+    for number in range(ROUNDS):
+        produce(kafka.bootstrap_servers, topic, news(seed=number, count=1_500), truth)
+        folder = tmp_path / f"meet{number}"
+        folder.mkdir()
+        # Up to 2, as from 3 on the ledger's row lock lets only one in.
+        both = [child.start(environ, "--meet", str(folder), "--at", ("1", "2")[number % 2]) for _ in range(2)]
+        producer = threading.Thread(
+            target=produce, args=(kafka.bootstrap_servers, topic, news(seed=1_000 + number, count=1_500), truth)
+        )
+        producer.start()
+        for process in both:
+            out, err = process.communicate(timeout=180)
+            assert process.returncode == 0, err
+            loaded += json.loads(out)["messages"]
+        producer.join()
+    process = child.start(environ)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    loaded += json.loads(out)["messages"]
+    assert loaded == truth.total
+    assert_exactly_once(database_url, kafka.bootstrap_servers, topic, truth)
+
+
+@pytest.mark.skipif(not IS_FULL, reason="minutes: make faults-full")
+def test_two_dagsters_with_homes_of_their_own_on_one_stream_load_everything_once(
+    kafka: LocalKafka, mysql_url: str, topic: str, tmp_path: Path
+) -> None:
+    truth = Truth()
+    environ = environment(kafka.bootstrap_servers, mysql_url, topic)
+    with DagsterDev(tmp_path / "one", environ) as one, DagsterDev(tmp_path / "two", environ) as two:
+        for seed in range(40 * (ROUNDS // 3)):
+            produce(kafka.bootstrap_servers, topic, news(seed=seed, count=300), truth)
+            time.sleep(0.5)
+        one.wait_for(lambda: ledger_total(mysql_url) >= truth.total, 180, "all messages")
+        for dagster in (one, two):
+            dagster.wait_for(
+                lambda d=dagster: all(r["status"] in ("SUCCESS", "FAILURE") for r in d.runs()), 120, "the runs to end"
+            )
+            assert dagster.runs(), "this one never had a run"
+            # Whoever comes second finds the ledger further on: that is no failure.
+            assert {r["status"] for r in dagster.runs()} == {"SUCCESS"}, dagster.tail()
+    assert_exactly_once(mysql_url, kafka.bootstrap_servers, topic, truth)
+
+
+def test_a_run_that_was_given_up_and_goes_on_after_all_changes_nothing(
+    kafka: LocalKafka, mysql_url: str, topic: str
+) -> None:
+    """A machine that was asleep: its run stands still before its transaction while another one loads, and then wakes up."""
+    truth = Truth()
+    environ = environment(kafka.bootstrap_servers, mysql_url, topic)
+    produce(kafka.bootstrap_servers, topic, news(seed=1, count=1_000), truth)
+    sleeper = child.start(environ, "--stop-at", "2")
+    deadline = time.monotonic() + 60
+    while _state(sleeper.pid) != "T":
+        assert time.monotonic() < deadline, "it never stopped"
+        assert sleeper.poll() is None
+        time.sleep(0.05)
+    for seed in (2, 3):
+        produce(kafka.bootstrap_servers, topic, news(seed=seed, count=500), truth)
+        other = child.start(environ)
+        _, err = other.communicate(timeout=120)
+        assert other.returncode == 0, err
+    os.kill(sleeper.pid, signal.SIGCONT)
+    _, err = sleeper.communicate(timeout=120)
+    assert sleeper.returncode == 0, err
+    assert_exactly_once(mysql_url, kafka.bootstrap_servers, topic, truth)
+
+
+def _state(pid: int) -> str:
+    """The process's state as the kernel names it: T is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

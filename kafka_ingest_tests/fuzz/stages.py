@@ -1,0 +1,133 @@
+"""What must hold of every input, whatever it is."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+import pandas as pd
+
+from kafka_ingest.pipelines.dates.rule import DateRule
+from kafka_ingest.pipelines.dates.translation import translate
+from kafka_ingest.pipelines.decode import StreamDecoder
+from kafka_ingest.pipelines.pipeline import run_pipeline
+from kafka_ingest.records import OffsetRange, RawSlice
+from kafka_ingest.sinks.infile import encode
+from kafka_ingest.streams.information import Announcement, Information
+from kafka_ingest.streams.stream import RouteByField, Stream
+from kafka_ingest_tests.fuzz.mutate import Mutator
+from kafka_ingest_tests.support.models import Account, Everything
+
+ROUTES = {"e": Everything, "account": Account, "information": Information, "announcement": Announcement}
+STREAMS = (
+    Stream(name="fuzz", topics="mixed", routes=ROUTES, route_by=RouteByField("type"), timezone="America/New_York"),
+    Stream(name="fuzz", topics="mixed", routes=ROUTES, unrouted="ignore", timezone="UTC"),
+)
+RULES = (DateRule(), DateRule(timezone="Asia/Shanghai", day_first=True), DateRule(formats=("%d-%m-%y %H:%M", "%Y%j")))
+FIRST, LAST = np.datetime64("1000-01-01T00:00:00", "us"), np.datetime64("9999-12-31T23:59:59.999999", "us")
+
+
+class Broken(AssertionError):
+    """An invariant does not hold, or a stage raised; `inputs` are the fewest found that show it."""
+
+    def __init__(self, what: str, inputs: list[object]) -> None:
+        super().__init__(f"{what}\n  " + "\n  ".join(repr(i)[:2_000] for i in inputs[:5]))
+        self.inputs = inputs
+
+
+class Messages:
+    """Slices of messages through decode, routing, dates, validation and the text of LOAD DATA."""
+
+    def __init__(self) -> None:
+        self._decoders = [StreamDecoder(stream) for stream in STREAMS]
+        self._slices = 0
+        self.outcomes = {"rows": 0, "deletes": 0, "dead letters": 0, "ignored": 0}
+
+    def check(self, mutator: Mutator, count: int) -> None:
+        """`count` messages. Raises Broken."""
+        values, keys = mutator.values(count), mutator.keys(count)
+        which = self._slices % len(STREAMS)
+        self._slices += 1
+        try:
+            self._check(which, values, keys)
+        except Exception as error:
+            few = self._narrow(which, list(zip(values, keys, strict=True)))
+            raise Broken(f"{type(error).__name__}: {error} (stream {which})", list(few)) from error
+
+    def _check(self, which: int, values: list[bytes | None], keys: list[bytes | None]) -> None:
+        given = list(values)
+        raw = raw_slice(values, keys)
+        parsed = run_pipeline(self._decoders[which].decode(raw), STREAMS[which])
+        counts = {
+            "rows": _numbers(parsed.rows),
+            "deletes": _numbers(parsed.deletes),
+            "dead letters": np.array([letter.number for letter in parsed.dead_letters], dtype=np.int64),
+            "ignored": np.asarray(parsed.ignored, dtype=np.int64),
+        }
+        together = np.sort(np.concatenate(list(counts.values())))
+        assert np.array_equal(together, np.arange(len(given))), "not each input is in exactly one place"
+        for name, numbers in counts.items():
+            self.outcomes[name] += len(numbers)
+        # What a dead letter keeps is what the slice holds under its number.
+        assert all(parsed.raw.values[letter.number] is given[letter.number] for letter in parsed.dead_letters)
+        assert all(letter.error.strip() for letter in parsed.dead_letters)
+        for frame in parsed.rows.values():
+            encode(frame, list(frame.columns))
+
+    def _narrow(
+        self, which: int, inputs: list[tuple[bytes | None, bytes | None]]
+    ) -> list[tuple[bytes | None, bytes | None]]:
+        """Halves as long as a half shows it too."""
+        while len(inputs) > 1:
+            middle = len(inputs) // 2
+            for half in (inputs[:middle], inputs[middle:]):
+                try:
+                    self._check(which, [v for v, _ in half], [k for _, k in half])
+                except Exception:  # noqa: BLE001  # whatever it is, it is what is looked for
+                    inputs = half
+                    break
+            else:
+                return inputs
+        return inputs
+
+
+def check_dates(mutator: Mutator, count: int, rule: DateRule) -> None:
+    """`count` date values: each is an instant MySQL can hold, missing, or an error. Raises Broken."""
+    values = pd.Series(mutator.dates(count), dtype=object)
+    try:
+        found = translate(values, rule)
+        instants = found.instants.to_numpy(dtype="datetime64[us]")
+        has_instant = ~np.isnat(instants)
+        assert ((instants[has_instant] >= FIRST) & (instants[has_instant] <= LAST)).all(), "an instant out of range"
+        assert not has_instant[found.errors.index.to_numpy(dtype=np.int64)].any(), "an instant and an error"
+        missing = np.array([v is None or v != v or (isinstance(v, str) and not v.strip()) for v in values])
+        lost = ~has_instant & ~missing
+        lost[found.errors.index.to_numpy(dtype=np.int64)] = False
+        assert not lost.any(), "a value became NULL without an error"
+        # What becomes of a value is its own affair: some of them alone.
+        for number in islice(range(0, count, max(1, count // 20)), 20):
+            alone = translate(values.iloc[[number]], rule)
+            assert alone.instants.equals(found.instants.iloc[[number]]), "its neighbours count"
+    except Exception as error:
+        bad = values[lost].tolist() if "lost" in locals() else values.tolist()
+        raise Broken(f"{type(error).__name__}: {error} ({rule})", bad) from error
+
+
+def raw_slice(values: list[bytes | None], keys: list[bytes | None]) -> RawSlice:
+    """One range of these messages."""
+    count = len(values)
+    return RawSlice(
+        ranges=(OffsetRange("mixed", 0, 0, count),),
+        range_index=np.zeros(count, dtype=np.int32),
+        offsets=np.arange(count, dtype=np.int64),
+        timestamps_ms=np.arange(count, dtype=np.int64) + 1_767_250_800_000,
+        keys=keys,
+        values=values,
+        headers=[None] * count,
+        absent=(0,),
+    )
+
+
+def _numbers(frames: dict[object, pd.DataFrame]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    parts = [frame.index.to_numpy(dtype=np.int64) for frame in frames.values()]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)

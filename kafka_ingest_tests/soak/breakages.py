@@ -1,0 +1,100 @@
+"""The faults of a soak. Each returns when what broke is mended (or left to mend itself)."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+from kafka_ingest_tests.e2e.proxy import Fault, FaultProxy
+from kafka_ingest_tests.soak.world import World, kill
+
+Breakage = Callable[[World, random.Random], None]
+
+
+def kill_run(world: World, random_: random.Random) -> None:
+    """SIGKILL to a run's process at a random moment."""
+    deadline = time.monotonic() + 60
+    while not (pids := world.run_processes()):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.2)
+    time.sleep(random_.uniform(0, 2))
+    try:
+        kill(pids[0])
+    except ProcessLookupError:
+        return  # it ended by itself meanwhile
+
+
+def kill_database(world: World, random_: random.Random) -> None:
+    """SIGKILL to MySQL, and a start after some seconds."""
+    world.database.kill()
+    time.sleep(random_.uniform(0, 8))
+    world.database.restart()
+
+
+def kill_kafka(world: World, random_: random.Random) -> None:
+    """SIGKILL to the broker, and a start after some seconds."""
+    world.kafka.broker.kill()
+    time.sleep(random_.uniform(0, 5))
+    world.kafka.broker.restart()
+
+
+def kill_code_server(world: World, random_: random.Random) -> None:
+    """SIGKILL to the process that evaluates the sensors."""
+    process = world.process("code server")
+    if process is not None:
+        process.kill()
+    deadline = time.monotonic() + 20
+    while world.is_dagster_up() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    if not world.is_dagster_up():
+        world.dagster.__enter__()
+
+
+def kill_daemon(world: World, random_: random.Random) -> None:
+    """SIGKILL to Dagster's daemon and with it all of `dagster dev`, as a machine's reset does; and a start."""
+    world.restart_dagster()
+
+
+def _network(of: Callable[[World], FaultProxy], fault: Fault, least: float, most: float) -> Breakage:
+    def act(world: World, random_: random.Random) -> None:
+        with of(world).fault(fault):
+            time.sleep(random_.uniform(least, most))
+
+    return act
+
+
+def _reset(of: Callable[[World], FaultProxy]) -> Breakage:
+    def act(world: World, random_: random.Random) -> None:
+        of(world).reset_all()
+
+    return act
+
+
+def _kafka(world: World) -> FaultProxy:
+    return world.kafka.proxy
+
+
+def _database(world: World) -> FaultProxy:
+    return world.database_proxy
+
+
+_STALLS = Fault(latency_seconds=0.02, stall_ratio=0.01, stall_seconds=2.0)
+NETWORK: dict[str, Breakage] = {
+    f"{name}: {what}": act
+    for name, of in (("kafka", _kafka), ("mysql", _database))
+    for what, act in {
+        "black hole": _network(of, Fault(silent=True), 5, 25),
+        "half open": _network(of, Fault(half_open=True), 5, 15),
+        "refused": _network(of, Fault(refuse=True), 2, 10),
+        "reset": _reset(of),
+        "slow with stalls": _network(of, _STALLS, 10, 20),
+    }.items()
+}
+SERVERS: dict[str, Breakage] = {"mysql: killed": kill_database, "kafka: killed": kill_kafka}
+RUNS: dict[str, Breakage] = {"run: killed": kill_run}
+DAGSTER: dict[str, Breakage] = {"code server: killed": kill_code_server, "daemon: killed": kill_daemon}
+EVERYTHING = NETWORK | SERVERS | RUNS | DAGSTER
+# What leaves the processes of Dagster alive, so that what they hold can be compared over a longer time.
+GENTLE = NETWORK | SERVERS | RUNS

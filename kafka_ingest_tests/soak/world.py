@@ -1,0 +1,127 @@
+"""Servers behind proxies, a real `dagster dev` and a producer that never stops: what a soak breaks."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from kafka_ingest.local.database import LocalDatabase
+from kafka_ingest_tests.e2e.check import ledger_total
+from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
+from kafka_ingest_tests.e2e.news import Truth, news, produce
+from kafka_ingest_tests.e2e.proxied import ProxiedKafka, proxied_kafka, through
+from kafka_ingest_tests.e2e.proxy import FaultProxy
+from kafka_ingest_tests.e2e.streams import environment
+
+TOPIC = "soak"
+PARTITIONS = 4
+PROCESSES = {"daemon": "dagster._daemon", "code server": "api grpc"}
+
+
+class World:
+    """Made by `world()`."""
+
+    def __init__(self, kafka: ProxiedKafka, database: LocalDatabase, database_proxy: FaultProxy, home: Path) -> None:
+        self.kafka, self.database, self.database_proxy = kafka, database, database_proxy
+        self.truth = Truth()
+        self.url = database.url()
+        environ = environment(kafka.bootstrap_servers, through(self.url, database_proxy), TOPIC)
+        self.dagster = DagsterDev(home, environ)
+
+    @property
+    def loaded(self) -> int:
+        """Offsets in the ledger, read without the proxy."""
+        return ledger_total(self.url)
+
+    def process(self, what: str) -> psutil.Process | None:
+        """The daemon or the code server: the oldest process with its name."""
+        found = []
+        for each in self.dagster.children():
+            try:
+                if PROCESSES[what] in " ".join(each.cmdline()):
+                    found.append(each)
+            except psutil.Error:
+                continue  # it has just ended
+        return min(found, key=lambda p: p.create_time(), default=None)
+
+    def run_processes(self) -> list[int]:
+        """Process ids of the runs under way."""
+        tags = [r["tags"].get("kafka_ingest/process") for r in self.dagster.runs() if r["status"] == "STARTED"]
+        return [int(tag.rsplit(":", 2)[1]) for tag in tags if tag]
+
+    def restart_dagster(self) -> None:
+        """What a service manager does after everything was killed."""
+        self.dagster.kill_everything()
+        self.dagster.__enter__()
+
+    def is_dagster_up(self) -> bool:
+        """`dagster dev` ends itself when one of its processes ends."""
+        process = self.dagster._process
+        return process is not None and process.poll() is None
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def world(folder: Path) -> Iterator[World]:
+    with ExitStack() as stack:
+        kafka = stack.enter_context(proxied_kafka(folder / "kafka"))
+        database = LocalDatabase.start("mysql", folder / "mysql")
+        stack.callback(database.stop)
+        proxy = stack.enter_context(FaultProxy(database.port))
+        admin = AdminClient({"bootstrap.servers": kafka.broker.bootstrap_servers})
+        admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1, config={"retention.ms": "-1"})])[TOPIC].result(30)
+        found = World(kafka, database, proxy, folder / "dagster")
+        stack.enter_context(found.dagster)
+        yield found
+
+
+class Production:
+    """Messages at a steady rate, in a thread, until told to stop; through restarts of the broker."""
+
+    def __init__(self, world: World, rate: int, seed: int) -> None:
+        self._world, self._rate, self._seed = world, rate, seed
+        self._done = threading.Event()
+        self._failed: list[BaseException] = []
+        self._thread = threading.Thread(target=self._run, name="production")
+
+    def __enter__(self) -> Production:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: Any) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        self._done.set()
+        self._thread.join(180)
+        assert not self._thread.is_alive(), "production hangs"
+
+    def check(self) -> None:
+        """Raises what ended it."""
+        if self._failed:
+            raise self._failed[0]
+
+    def _run(self) -> None:
+        servers = self._world.kafka.broker.bootstrap_servers
+        try:
+            for number in itertools.count():
+                if self._done.is_set():
+                    return
+                begun = time.monotonic()
+                produce(servers, TOPIC, news(seed=self._seed * 1_000_003 + number, count=self._rate), self._world.truth)
+                self._done.wait(max(0.0, 1.0 - (time.monotonic() - begun)))
+        except BaseException as error:  # noqa: BLE001  # raised again by check()
+            self._failed.append(error)
