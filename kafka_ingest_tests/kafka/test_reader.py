@@ -281,6 +281,9 @@ class Commits:
         self.code = code
         self.done: list[tuple[str, int, int, str]] = []
 
+    def close(self) -> None:
+        """Called where a commit stays unanswered."""
+
     def commit(self, *, offsets: list[Any], asynchronous: bool) -> list[Any]:
         assert not asynchronous
         self.done += [(o.topic, o.partition, o.offset, o.metadata) for o in offsets]

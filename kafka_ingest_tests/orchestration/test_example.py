@@ -122,7 +122,7 @@ def test_topics_are_observed_with_numbers_and_the_rate_since_the_last_look() -> 
     assert (one.asset_key.to_user_string(), two.asset_key.to_user_string()) == ("kafka/mixed", "kafka/mixed2")
     numbers = {name: value.value for name, value in two.metadata.items() if isinstance(value.value, int | float)}
     assert numbers == {"lag": 6, "end_offsets": 31, "messages_per_second": 2.0, "kafka_partitions": 1}
-    assert "| mixed | 0 | 2 | 30 | 25 | 5 |" in str(one.metadata["partitions"].value)
+    assert "| `mixed` | 0 | 2 | 30 | 25 | 5 |" in str(one.metadata["partitions"].value)
     (one, _) = observer.observations(look(30, 30))
     assert one.metadata["messages_per_second"].value == 0.0
 

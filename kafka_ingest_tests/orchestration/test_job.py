@@ -84,7 +84,7 @@ def test_a_run_loads_what_waits_and_materializes_every_asset_with_numbers(
     assert numbers["slices"] >= 4
     assert numbers["latency_p50_seconds"] <= numbers["latency_p95_seconds"]
     assert {"rows_per_second", "event_time_from", "event_time_to"} <= set(numbers)
-    assert "| mixed | 0 | 0 | 12 | 12 |" in str(own.metadata["offset_ranges"].value)
+    assert "| `mixed` | 0 | 0 | 12 | 12 |" in str(own.metadata["offset_ranges"].value)
 
 
 def test_messages_of_another_window_are_reported_to_that_window(world: World, instance: dg.DagsterInstance) -> None:
