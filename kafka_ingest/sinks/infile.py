@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +17,7 @@ from kafka_ingest.sinks.rows import arrow_column, as_text_dates
 
 # Unit, record and group separator.
 _FIELD, _LINE, _ESCAPE = "\x1f", "\x1e", "\x1d"
-_LOWEST = 0x1D
+_MARKS = tuple(mark.encode() for mark in (_FIELD, _LINE, _ESCAPE))
 _NULL = f"{_ESCAPE}N"
 
 FORMAT = "CHARACTER SET utf8mb4 FIELDS TERMINATED BY X'1F' ESCAPED BY X'1D' LINES TERMINATED BY X'1E'"
@@ -62,4 +61,5 @@ def _has_marks(text: pa.Array) -> bool:
     data = text.buffers()[2]
     if data is None:
         return False
-    return bool((np.frombuffer(data, dtype=np.uint8) - np.uint8(_LOWEST) < 3).any())
+    held = data.to_pybytes()
+    return any(mark in held for mark in _MARKS)
