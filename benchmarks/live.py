@@ -1,8 +1,6 @@
 """A live topic: a producer that keeps a rate, and a watcher that sees rows become visible, each message with its latency."""
 
 import itertools
-import json
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +18,8 @@ from confluent_kafka import KafkaError, Message, Producer
 from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 from sqlalchemy.engine import make_url
+
+from benchmarks.messages import news
 
 PARTITIONS = 4
 POLL_SECONDS = 0.02
@@ -85,7 +85,7 @@ class LiveTopic:
         self._producer = Producer({"bootstrap.servers": self.bootstrap, "max.in.flight": 1})
         self._failed: list[KafkaError] = []
         self._numbers = itertools.count()
-        self._bodies = [_value(number) for number in range(_BODIES)]
+        self._bodies = list(itertools.islice(news(), _BODIES))
         self._last_commit = time.time()
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(1)
@@ -216,26 +216,6 @@ class LiveTopic:
                 steps.append((end, now))
                 self.runs.setdefault(run_id, FirstCommit(now, now - self._last_commit))
                 self._last_commit = now
-
-
-def _value(number: int) -> bytes:
-    """About 430 bytes of news; dates in two forms."""
-    draw = random.Random(number)
-    minute = draw.randrange(60)
-    fields: dict[str, Any] = {
-        "type": "information",
-        "id": f"{draw.getrandbits(32):08x}{number:08x}",
-        "title": f"Atlas Copper raises its outlook 上调全年业绩预期 {number}",
-        "content": "The company said on Monday that orders grew faster than expected; shares rose in trade.",
-        "source": {"name": "Morning Wire", "url": f"https://wire.example/{number}"},
-        "language": draw.choice(("en", "zh")),
-        "tags": ["earnings", "政策"],
-        "score": draw.randrange(-100, 101),
-        "isOriginal": draw.random() < 0.4,
-        "publishTime": draw.choice((f"2026-03-01T08:{minute:02}:00Z", f"2026/03/01 16:{minute:02}")),
-        "crawlTime": f"2026-03-01T09:{minute:02}:00Z",
-    }
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
