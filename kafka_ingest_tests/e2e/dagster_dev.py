@@ -29,8 +29,9 @@ _LOADED = (
 class DagsterDev:
     """`with DagsterDev(home, environ) as dagster: …`"""
 
-    def __init__(self, home: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, home: Path, environ: Mapping[str, str], module: str = "kafka_ingest.definitions") -> None:
         self.home = home
+        self._module = module
         self.port = free_port()
         self.log = home / "dagster.log"
         # The tests' own streams are imported by the processes Dagster starts, wherever those run.
@@ -47,7 +48,7 @@ class DagsterDev:
             "dagster",
             "dev",
             "-m",
-            "kafka_ingest.definitions",
+            self._module,
             "-h",
             "127.0.0.1",
             "-p",

@@ -1,0 +1,55 @@
+"""Real servers for a benchmark: one Apache Kafka and one MySQL, stopped with their data when it ends."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from kafka_ingest.local.database import LocalDatabase
+from kafka_ingest.local.kafka import LocalKafka
+
+TOPIC_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Both, and a folder for what else the benchmark writes."""
+
+    folder: Path
+    kafka: LocalKafka
+    database: LocalDatabase
+
+    @property
+    def bootstrap(self) -> str:
+        return self.kafka.bootstrap_servers
+
+    def create_topics(self, partitions: dict[str, int]) -> None:
+        """Topics by name with so many partitions each."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        wanted = [NewTopic(name, count, 1) for name, count in partitions.items()]
+        for made in admin.create_topics(wanted, operation_timeout=TOPIC_SECONDS).values():
+            made.result(TOPIC_SECONDS)
+
+    def environment(self, database: str, streams: str) -> dict[str, str]:
+        """What Dagster needs to load these streams into a database of that name, which is made."""
+        self.database.create_database(database)
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
+            "KAFKA_INGEST_DATABASE_URL": self.database.url(database),
+            "KAFKA_INGEST_STREAMS": streams,
+        }
+
+
+@contextmanager
+def servers() -> Iterator[Servers]:
+    """Started now, stopped and deleted at the end."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as running:
+        folder = Path(name)
+        kafka = LocalKafka.start(folder / "kafka")
+        running.callback(kafka.stop)
+        database = LocalDatabase.start("mysql", folder / "mysql")
+        running.callback(database.stop)
+        yield Servers(folder, kafka, database)

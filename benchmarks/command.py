@@ -1,0 +1,28 @@
+"""What the benchmarks' command lines have in common: `[--quick] [--json FILE]`, figures as plain values, one table."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Figures = dict[str, Any]
+"""Numbers, texts, lists and dictionaries of them: what JSON takes."""
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=(description or "").splitlines()[0])
+    made.add_argument("--quick", action="store_true", help="a small version, to see that it works: figures are rough")
+    made.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
+    return made
+
+
+def write_json(file: Path | None, figures: Mapping[str, Any]) -> None:
+    if file is not None:
+        file.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown; the first column is text, the others are numbers."""
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
