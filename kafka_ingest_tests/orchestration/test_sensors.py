@@ -146,6 +146,14 @@ def test_a_run_that_did_not_fail_ends_the_row(instance: dg.DagsterInstance, stat
 # --- ticks
 
 
+def test_every_round_of_dagsters_loop_is_a_tick() -> None:
+    interval = build_definitions([MIXED]).resolve_sensor_def("mixed_sensor").minimum_interval_seconds
+    assert interval is not None
+    assert interval < sensors.TICK_SECONDS, (
+        "a tick that is milliseconds younger than the interval is left out by the loop"
+    )
+
+
 class World:
     """A cluster and a ledger for the sensor to look at."""
 
