@@ -9,7 +9,7 @@ DEMO_OPTIONS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint test-unit test-services test-faults faults-full fuzz soak test-ui screenshots bench format lock audit tools clean
+.PHONY: demo test lint test-unit test-services test-faults faults-full fuzz soak test-ui screenshots bench bench-full format lock audit tools clean
 
 demo: $(VENV)/.demo
 	@$(MAKE) --no-print-directory tools || echo "Going on without: the demo says below what it uses instead."
@@ -60,8 +60,13 @@ test-ui: $(VENV)/.dev tools
 screenshots: export KAFKA_INGEST_SCREENSHOTS = docs/images
 screenshots: test-ui
 
-bench: $(VENV)/.dev
-	$(BIN)/python benchmarks/dates.py
+# Ratios on this machine: three minutes, or all of it with peers, freshness and scale in about two hours.
+bench: $(VENV)/.dev tools
+	$(BIN)/python -m benchmarks
+
+bench-full: $(VENV)/.dev tools
+	$(BIN)/pip install -q -e '.[bench]'
+	$(BIN)/python -m benchmarks --full
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

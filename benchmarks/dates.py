@@ -1,21 +1,25 @@
 """How many dates a second `translate` reads on one core: per form, and a mix against the target.
 
-Run: python benchmarks/dates.py [values] [rounds]; prints medians, asserts nothing.
+    python -m benchmarks.dates [--values 200000] [--rounds 7] [--json FILE]
+
+Medians; on one core.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import random
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
+from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.command import write_json
 from kafka_ingest.pipelines.dates import DateRule, translate
 
 TARGET_PER_SECOND = 1_000_000
@@ -50,7 +54,8 @@ def seconds_per_call(values: pd.Series, rule: DateRule, rounds: int) -> float:
     return statistics.median(took[1:])
 
 
-def main(count: int, rounds: int) -> None:
+def measure(count: int, rounds: int) -> dict[str, float]:
+    """Values a second by form."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     draw = random.Random(20240501)
     start = datetime(2015, 1, 1, tzinfo=timezone.utc)
@@ -67,12 +72,25 @@ def main(count: int, rounds: int) -> None:
     columns["unreadable"] = ([f"no date {at:%d}" for at in instants], "object", DateRule())
     columns["MIX"] = (mix, "object", DateRule())
     columns["MIX, Asia/Shanghai"] = (mix, "object", DateRule(timezone="Asia/Shanghai"))
-    print(f"{count:,} values, median of {rounds} calls, one core")
-    for name, (values, dtype, rule) in columns.items():
-        rate = count / seconds_per_call(pd.Series(values, dtype=dtype), rule, rounds)
+    return {
+        name: count / seconds_per_call(pd.Series(values, dtype=dtype), rule, rounds)
+        for name, (values, dtype, rule) in columns.items()
+    }
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(prog="python -m benchmarks.dates", description=__doc__)
+    options.add_argument("--values", type=int, default=200_000)
+    options.add_argument("--rounds", type=int, default=7)
+    options.add_argument("--json", type=Path)
+    chosen = options.parse_args()
+    rates = measure(chosen.values, chosen.rounds)
+    print(f"{chosen.values:,} values, median of {chosen.rounds} calls, one core")
+    for name, rate in rates.items():
         ratio = f"  {rate / TARGET_PER_SECOND:.2f} x target" if name.startswith("MIX") else ""
         print(f"{name:44s} {rate:12,.0f} values/s{ratio}")
+    write_json(chosen.json, rates)
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in (*sys.argv[1:], "200000", "7")[:2]))
+    main()

@@ -20,11 +20,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.both_servers import servers
 from benchmarks.command import Figures, parser, table, write_json
 from benchmarks.latency_plot import Steady, draw
 from benchmarks.loading import Dagster, started
 from benchmarks.one_stream import settings
+from benchmarks.servers import servers
 from benchmarks.usage import RUNS, cpu_seconds, difference, home_bytes
 
 RATES = (100, 5_000)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from benchmarks.both_servers import Servers
 from benchmarks.live import PARTITIONS, LiveTopic, until
+from benchmarks.servers import Servers
 from benchmarks.usage import has_run_process
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import dagster as dg
 from confluent_kafka import Producer
 
-from benchmarks.both_servers import Servers, servers
 from benchmarks.command import Figures, parser, table, write_json
 from benchmarks.live import until
 from benchmarks.many_streams import stream, topic_names, write_package
+from benchmarks.servers import Servers, servers
 from benchmarks.usage import CODE_SERVER, DAEMON, idle_cores
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.settings import from_environment

@@ -1,29 +1,58 @@
-"""Servers of a benchmark's own."""
-
-from __future__ import annotations
+"""Real servers for a benchmark: one Apache Kafka and one database, stopped with their data when it ends."""
 
 import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.kafka import LocalKafka
 
+TOPIC_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Both, and a folder for what else the benchmark writes."""
+
+    folder: Path
+    kafka: LocalKafka
+    database: LocalDatabase
+
+    @property
+    def bootstrap(self) -> str:
+        return self.kafka.bootstrap_servers
+
+    def create_topics(self, partitions: dict[str, int]) -> None:
+        """Topics by name with so many partitions each."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        wanted = [NewTopic(name, count, 1) for name, count in partitions.items()]
+        for made in admin.create_topics(wanted, operation_timeout=TOPIC_SECONDS).values():
+            made.result(TOPIC_SECONDS)
+
+    def environment(self, database: str, streams: str) -> dict[str, str]:
+        """What Dagster needs to load these streams into a database of that name, which is made."""
+        self.database.create_database(database)
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
+            "KAFKA_INGEST_DATABASE_URL": self.database.url(database),
+            "KAFKA_INGEST_STREAMS": streams,
+        }
+
 
 @contextmanager
-def servers(database: str) -> Iterator[tuple[LocalKafka, LocalDatabase]]:
-    """A broker and a database server of their own, gone afterwards, also when this process is told to end."""
+def servers(database: str = "mysql") -> Iterator[Servers]:
+    """Started now, stopped and deleted at the end, also when this process is told to end. database: mysql or mariadb."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with tempfile.TemporaryDirectory() as folder:
-        kafka = LocalKafka.start(Path(folder) / "kafka", progress=print)
-        try:
-            store = LocalDatabase.start(database, Path(folder) / database, progress=print)
-            try:
-                yield kafka, store
-            finally:
-                store.stop()
-        finally:
-            kafka.stop()
+    with tempfile.TemporaryDirectory() as name, ExitStack() as running:
+        folder = Path(name)
+        kafka = LocalKafka.start(folder / "kafka", progress=print)
+        running.callback(kafka.stop)
+        store = LocalDatabase.start(database, folder / database, progress=print)
+        running.callback(store.stop)
+        yield Servers(folder, kafka, store)

@@ -12,12 +12,12 @@ import statistics
 
 import dagster as dg
 
-from benchmarks.both_servers import Servers, servers
 from benchmarks.command import Figures, parser, table, write_json
 from benchmarks.imports import median_imports
 from benchmarks.live import until
 from benchmarks.loading import started
 from benchmarks.one_stream import settings
+from benchmarks.servers import Servers, servers
 from benchmarks.trivial_job import RUNS_VARIABLE
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
 

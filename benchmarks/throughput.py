@@ -15,7 +15,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -167,14 +166,15 @@ def run(
     """All cases, and the peers on the same topic and database, on servers of their own."""
     found = []
     by_peer: dict[str, Any] = {}
-    with servers(database) as (kafka, store), tempfile.TemporaryDirectory() as folder:
+    with servers(database) as found_servers:
+        kafka, store, folder = found_servers.kafka, found_servers.database, found_servers.folder
         settings = from_environment({"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers})
         for partitions in sorted({case.partitions for case in cases}, reverse=True):
             topic = f"news{partitions}"
             ensure_topic(settings, topic, partitions)
             produce(kafka.bootstrap_servers, topic, messages, partitions=partitions)
             for number, case in enumerate(c for c in cases if c.partitions == partitions):
-                place = Path(folder) / f"{topic}-{number}"
+                place = folder / f"{topic}-{number}"
                 rounds_found = measure(kafka, store, case, topic=topic, messages=messages, rounds=rounds, folder=place)
                 found.append(summary(case, rounds_found, messages))
             if partitions == PEERS_PARTITIONS:

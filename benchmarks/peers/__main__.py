@@ -32,7 +32,8 @@ def main() -> None:
     names = options.only.split(",")
     if unknown := set(names) - set(PEERS):
         parser.error(f"no such peers: {', '.join(sorted(unknown))}")
-    with servers(options.database) as (kafka, store):
+    with servers(options.database) as found_servers:
+        kafka, store = found_servers.kafka, found_servers.database
         settings = from_environment({"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers})
         ensure_topic(settings, TOPIC, PARTITIONS)
         produce(kafka.bootstrap_servers, TOPIC, options.messages, partitions=PARTITIONS)
