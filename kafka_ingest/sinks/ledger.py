@@ -120,16 +120,27 @@ def positions(
 
     Rows are locked in key order, so that two loaders never wait for each other in a circle.
     """
-    query = sa.select(OFFSETS).where(OFFSETS.c.stream == stream)
-    if lock is not None:
-        wanted = sa.tuple_(OFFSETS.c.topic, OFFSETS.c.kafka_partition).in_([tuple(tp) for tp in sorted(lock)])
-        query = query.where(wanted).order_by(OFFSETS.c.topic, OFFSETS.c.kafka_partition).with_for_update()
+    if lock is None:
+        found = connection.execute(sa.select(OFFSETS).where(OFFSETS.c.stream == stream)).all()
+    else:
+        wanted = sorted(lock)
+        starts = range(0, len(wanted), OR_TERMS)
+        found = [row for at in starts for row in connection.execute(_locking(stream, wanted[at : at + OR_TERMS]))]
     return {
         TopicPartition(row.topic, row.kafka_partition): LedgerPosition(
             row.next_offset, row.topic_id, aware_utc(row.updated_at)
         )
-        for row in connection.execute(query)
+        for row in found
     }
+
+
+def _locking(stream: str, partitions: Iterable[TopicPartition]) -> sa.CompoundSelect[Any]:
+    """Locks these rows, in order, and no other: each is looked up by its whole key.
+
+    Given a list of keys MariaDB may scan all partitions of the stream, and then waits for those another loader holds.
+    """
+    each = (sa.select(OFFSETS).where(of_partition(OFFSETS, stream, tp)).with_for_update() for tp in partitions)
+    return sa.union_all(*(sa.select(one.subquery()) for one in each))
 
 
 def pin_positions(

@@ -1,0 +1,58 @@
+"""Loaders of different Kafka partitions do not wait for each other; loaders of the same one do."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+
+from kafka_ingest.records import TopicPartition
+from kafka_ingest.sinks import ledger
+from kafka_ingest.sinks.base import Sink, open_sink
+
+pytestmark = pytest.mark.services
+
+NOW = dt.datetime(2026, 11, 22, tzinfo=dt.timezone.utc)
+PARTITIONS = [TopicPartition("t", number) for number in range(4)]
+
+
+@pytest.fixture
+def sink(database_url: str) -> Iterator[Sink]:
+    found = open_sink(sa.make_url(database_url))
+    with found.engine.begin() as connection:
+        ledger.create_ledger(connection)
+        ledger.pin_positions(connection, "s", dict.fromkeys(PARTITIONS, 0), {}, run_id="r", now=NOW)
+    yield found
+    found.close()
+
+
+def holds(connection: sa.Connection, *numbers: int) -> None:
+    """Lock these partitions and move them, as a load does."""
+    mine = [PARTITIONS[n] for n in numbers]
+    assert set(ledger.positions(connection, "s", lock=mine)) == set(mine)
+    ledger.advance(connection, "s", dict.fromkeys(mine, 5), run_id="r", now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [((0, 1), (2, 3)), ((0, 2), (1, 3)), ((1,), (2,)), ((3,), (0, 1, 2)), ((0, 1, 2), (3,))]
+)
+def test_different_partitions_do_not_wait(sink: Sink, first: tuple[int, ...], second: tuple[int, ...]) -> None:
+    with sink.engine.connect() as one, sink.engine.connect() as other:
+        other.exec_driver_sql("SET SESSION innodb_lock_wait_timeout = 1")
+        holds(one, *first)
+        holds(other, *second)
+        other.commit()
+        one.commit()
+    with sink.engine.connect() as connection:
+        found = ledger.positions(connection, "s")
+    assert {tp.partition for tp, position in found.items() if position.next_offset == 5} == {*first, *second}
+
+
+def test_the_same_partition_waits(sink: Sink) -> None:
+    with sink.engine.connect() as one, sink.engine.connect() as other:
+        other.exec_driver_sql("SET SESSION innodb_lock_wait_timeout = 1")
+        holds(one, 0, 1)
+        with pytest.raises(sa.exc.OperationalError, match="Lock wait timeout"):
+            ledger.positions(other, "s", lock=[PARTITIONS[1], PARTITIONS[2]])
