@@ -107,9 +107,13 @@ class LocalDatabase(LocalServer):
         return self._process.spawn([*self._program.command, *self._options(), *options, *given])
 
     def _options(self) -> list[str]:
+        # Of its own: MariaDB empties it at every start of what looks like its temporary tables, also another server's.
+        temporary = self.data_dir / "tmp"
+        temporary.mkdir(exist_ok=True)
         options = [
             "--no-defaults",  # must be the first
             *self._program.location_options,
+            f"--tmpdir={temporary}",
             f"--bind-address={LOOPBACK}",
             # Relative to the data folder: a socket's path may have 107 bytes only.
             "--socket=server.sock",

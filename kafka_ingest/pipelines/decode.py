@@ -12,6 +12,7 @@ Rules (README, "What becomes of a message"):
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import repeat
 from operator import is_
 from typing import Any
@@ -60,27 +61,29 @@ class StreamDecoder:
         numbers = np.flatnonzero(~is_tombstone)
         ignored: list[Numbers] = []
         rows = {model: _Rows(self._schemas[model]) for model in self._stream.models}
+        values = raw.values if len(numbers) == len(raw) else [value for value in raw.values if value is not None]
         for start in range(0, len(numbers), _AT_ONCE):
-            types, members = self._message_types(raw, numbers[start : start + _AT_ONCE], parsed)
-            for name, chosen in _by_type(types, members):
+            part = slice(start, start + _AT_ONCE)
+            types, some = self._message_types(raw, Messages(numbers[part], values[part]), parsed)
+            for name, chosen in _by_type(types, some):
                 model = None if name is None else self._stream.routes.get(name)
                 if model is None:
-                    self._unrouted(parsed, ignored, chosen, self._no_route(name), name)
+                    self._unrouted(parsed, ignored, chosen.numbers, self._no_route(name), name)
                 else:
-                    rows[model].decode(raw, chosen, parsed.dead_letters, str(name))
+                    rows[model].decode(chosen, parsed.dead_letters, str(name))
         parsed.rows = {model: each.frame(raw) for model, each in rows.items() if each.numbers}
         self._decode_tombstones(parsed, np.flatnonzero(is_tombstone), ignored)
         parsed.ignored = np.sort(np.concatenate(ignored)) if ignored else np.empty(0, dtype=np.int64)
         return parsed
 
     def _message_types(
-        self, raw: RawSlice, numbers: Numbers, parsed: ParsedSlice
-    ) -> tuple[list[str | int | None], Numbers]:
-        """The type of each message, and the numbers of those that have one or lack one; the undecodable are gone."""
+        self, raw: RawSlice, messages: Messages, parsed: ParsedSlice
+    ) -> tuple[list[str | int | None], Messages]:
+        """The type of each message, and those that have one or lack one; the undecodable are gone."""
         by = self._stream.route_by
         if self._envelope is None:
-            return [self._outer_type(raw, int(n)) for n in numbers], numbers
-        envelopes, good = decode_each(self._envelope.decode, raw, numbers, parsed.dead_letters, stage="route")
+            return [self._outer_type(raw, n) for n in messages.numbers.tolist()], messages
+        envelopes, good = decode_each(self._envelope.decode, messages, parsed.dead_letters, stage="route")
         assert isinstance(by, RouteByField)  # noqa: S101  only then is there an envelope
         return self._envelope.column(envelopes, 0), good
 
@@ -143,11 +146,11 @@ class _Rows:
         self._columns = {bound.name: Column(bound) for bound in bounds}
         self.numbers: list[Numbers] = []
 
-    def decode(self, raw: RawSlice, members: Numbers, dead_letters: list[DeadLetter], route: str) -> None:
-        structs, good = decode_each(self._schema.decode, raw, members, dead_letters, stage="decode", route=route)
-        if not len(good):
+    def decode(self, messages: Messages, dead_letters: list[DeadLetter], route: str) -> None:
+        structs, good = decode_each(self._schema.decode, messages, dead_letters, stage="decode", route=route)
+        if not structs:
             return
-        self.numbers.append(good)
+        self.numbers.append(good.numbers)
         for which, column in enumerate(self._columns.values()):
             column.add(self._schema.column(structs, which))
 
@@ -159,43 +162,54 @@ class _Rows:
         return frame if index.is_monotonic_increasing else frame.sort_index()
 
 
-def _by_type(types: list[str | int | None], members: Numbers) -> Iterator[tuple[str | None, Numbers]]:
+def _by_type(types: list[str | int | None], messages: Messages) -> Iterator[tuple[str | None, Messages]]:
     """Messages of the same type together. A number for a type counts as its digits."""
     if types and types.count(types[0]) == len(types):  # the common case, at C speed
-        yield _type_name(types[0]), members
+        yield _type_name(types[0]), messages
         return
     places: dict[str | int | None, list[int]] = {}
     for place, each in enumerate(types):
         places.setdefault(each, []).append(place)
     for each, chosen in places.items():
-        yield _type_name(each), members[chosen]
+        yield _type_name(each), messages.at(chosen)
 
 
 def _type_name(found: str | int | None) -> str | None:
     return None if found is None else str(found)
 
 
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """Some messages of a slice: their numbers, and their values, none of them null."""
+
+    numbers: Numbers
+    values: Sequence[Any]
+
+    def at(self, places: list[int]) -> Messages:
+        """Those at these places among them."""
+        return Messages(self.numbers[places], [self.values[place] for place in places])
+
+
 def decode_each(
     decode: Callable[[bytes], Any],
-    raw: RawSlice,
-    numbers: Numbers,
+    messages: Messages,
     dead_letters: list[DeadLetter],
     *,
     stage: str,
     route: str | None = None,
-) -> tuple[list[Any], Numbers]:
+) -> tuple[list[Any], Messages]:
     """Decode many messages at C speed: only those that break the loop are looked at one by one.
 
-    Returns what was decoded and the numbers it came from; the others are appended to `dead_letters`.
+    Returns what was decoded and the messages it came from; the others are appended to `dead_letters`.
     """
-    values = raw.values if len(numbers) == len(raw) else [raw.values[n] for n in numbers.tolist()]
+    numbers, values = messages.numbers, messages.values
     rest = iter(values)
     decoded: list[Any] = []
     bad: list[int] = []
     while True:
         try:
             # extend() keeps what it appended before the iterator raised, so len(decoded) is where it stopped.
-            decoded.extend(map(decode, rest))  # type: ignore[arg-type]
+            decoded.extend(map(decode, rest))
             break
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             at = len(decoded) + len(bad)
@@ -209,7 +223,10 @@ def decode_each(
                 )
             )
             bad.append(at)
-    return decoded, np.delete(numbers, bad) if bad else numbers
+    if not bad:
+        return decoded, messages
+    refused = set(bad)
+    return decoded, messages.at([place for place in range(len(values)) if place not in refused])
 
 
 def _explain(error: Exception, value: bytes | None) -> str:

@@ -118,7 +118,7 @@ def test_a_dry_run_and_the_preview_job_foretell_exactly_what_the_backfill_does_a
     events = world.dagster.graphql(_PREVIEW, run=preview)["logsForRun"]["events"]
     entries = {e["label"]: e for event in events for e in event.get("metadataEntries") or ()}
     assert json.loads(entries["details"]["jsonString"]) == foretold
-    assert "| information |" in entries["would_change"]["mdStr"]
+    assert "| `information` |" in entries["would_change"]["mdStr"]
     assert world.rows() == before
     assert ledger_total(world.url) == total
     assert foretold["messages"] == 2 * A_WINDOW
