@@ -29,6 +29,7 @@ FULL = (
     ("dates",),
     ("stages",),
     ("throughput", "--peers", PEERS, "--cap", "200"),
+    ("memory",),
     ("freshness",),
     ("scale",),
     ("start",),

@@ -28,10 +28,11 @@ class Servers:
     def bootstrap(self) -> str:
         return self.kafka.bootstrap_servers
 
-    def create_topics(self, partitions: dict[str, int]) -> None:
-        """Topics by name with so many partitions each."""
+    def create_topics(self, partitions: dict[str, int], **config: str) -> None:
+        """Topics by name with so many partitions each; `config` with `_` for `.`."""
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        wanted = [NewTopic(name, count, 1) for name, count in partitions.items()]
+        settings = {name.replace("_", "."): value for name, value in config.items()}
+        wanted = [NewTopic(name, count, 1, config=settings) for name, count in partitions.items()]
         for made in admin.create_topics(wanted, operation_timeout=TOPIC_SECONDS).values():
             made.result(TOPIC_SECONDS)
 

@@ -60,7 +60,7 @@ class BatchPolicy:
     min_messages: int = 10
     max_wait_seconds: float = 10.0
     max_rows: int = 50_000
-    max_bytes: int = 64 * 1024 * 1024
+    max_bytes: int = 24 * 1024 * 1024
     loaders: int = 2
     """How many loaders a run uses at most where much is waiting, each with Kafka partitions and a connection of its own."""
     linger_seconds: float | None = None

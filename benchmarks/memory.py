@@ -1,0 +1,99 @@
+"""Peak memory of a catch-up, by the size of its messages: a slice is bounded in rows and bytes, a backlog in neither.
+
+    python -m benchmarks.memory [--json FILE]
+
+Each load is a process of its own (the stages, without Dagster, whose own 130 MB or so are not in the figures); the peak is the
+kernel's (getrusage).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import resource
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+from confluent_kafka import Producer
+
+from benchmarks.command import Figures, table, write_json
+from benchmarks.servers import Servers, servers
+from kafka_ingest.engine.ingestion import Ingestion
+from kafka_ingest.settings import from_environment
+from kafka_ingest.streams.information import STREAM
+
+# Bytes of a message, and how many.
+CASES = ((430, 200_000), (430, 800_000), (20_000, 20_000), (1_000_000, 600))
+LARGEST = 12_000_000
+PARTITIONS = 4
+_CHILD = "--child"
+
+
+def send(servers_: Servers, topic: str, size: int, count: int) -> None:
+    """So many news of about `size` bytes."""
+    servers_.create_topics({topic: PARTITIONS}, max_message_bytes=str(LARGEST))
+    producer = Producer({"bootstrap.servers": servers_.bootstrap, "message.max.bytes": LARGEST, "linger.ms": 20})
+    fields = {"type": "information", "title": "t", "publishTime": "2026-01-01", "content": ""}
+    fields["content"] = "x" * max(1, size - len(json.dumps(fields)) - 20)
+    for number in range(count):
+        value = json.dumps(fields | {"id": str(number)}).encode()
+        while True:
+            try:
+                producer.produce(topic, value, partition=number % PARTITIONS)
+                break
+            except BufferError:
+                producer.poll(0.1)
+    assert producer.flush(120) == 0
+
+
+def load(topic: str, messages: int) -> None:
+    """Load the whole topic in this process; prints the peak of its memory in bytes."""
+    stream = dataclasses.replace(STREAM, topics=topic)
+    run = Ingestion(stream, from_environment(), run_id=str(uuid.uuid4()))
+    batch = dataclasses.replace(run.plan((), "live"), until_caught_up=True)
+    first = run.load(run.translate(run.read(batch)), "live")
+    run.commit(first.next_offsets)
+    loaded = first.messages + sum(result.messages for result in run.drain(batch))
+    run.close()
+    assert loaded == messages
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def measure() -> Figures:
+    """Peak bytes by case."""
+    figures: Figures = {}
+    with servers() as servers_:
+        for size, count in CASES:
+            topic = f"news-{size}-{count}"
+            send(servers_, topic, size, count)
+            environ = servers_.environment(f"b{size}_{count}", "kafka_ingest.streams")
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.memory", _CHILD, topic, str(count)],
+                env={**os.environ, **environ},
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
+            figures[f"{count:,} messages of {size:,} bytes"] = int(done.stdout)
+            print(f"{count:,} messages of {size:,} bytes: {int(done.stdout) / 1e6:,.0f} MB", flush=True)
+    return figures
+
+
+def main() -> None:
+    if sys.argv[1:2] == [_CHILD]:
+        load(sys.argv[2], int(sys.argv[3]))
+        return
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    figures = measure()
+    print("\n" + table(["load", "peak, MB"], [[case, f"{peak / 1e6:,.0f}"] for case, peak in figures.items()]))
+    write_json(options.json, figures)
+
+
+if __name__ == "__main__":
+    main()
