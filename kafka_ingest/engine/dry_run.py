@@ -111,7 +111,7 @@ def dry_run(
         forecast.failure = explain_missing_columns(connection, stream)
         forecast.dead_letters_now = count_dead_letters(connection, stream.name, ranges)
         tables = [stack.enter_context(closing(table_comparison(connection, model))) for model in stream.models]
-        consumer = open_consumer(settings, group_of(stream, settings), partitions=max(1, len(ranges)))
+        consumer = open_consumer(settings, group_of(stream, settings), partitions=len(ranges))
         reader = stack.enter_context(closing(RangeReader(consumer)))
         decoder = StreamDecoder(stream)
         reader.restart(ranges)

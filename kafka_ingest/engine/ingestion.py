@@ -239,5 +239,5 @@ class Ingestion:
         self._readers = [reader for reader in self._readers if not reader.is_lost]
         while len(self._readers) <= number:
             group_id = group_of(self.stream, self.settings)
-            self._readers.append(RangeReader(open_consumer(self.settings, group_id, partitions=max(1, partitions))))
+            self._readers.append(RangeReader(open_consumer(self.settings, group_id, partitions=partitions)))
         return self._readers[number]

@@ -35,9 +35,8 @@ class AskingAdmin:
     @contextmanager
     def asking(self, doing: str) -> Iterator[None]:
         """Raise ours for librdkafka's: AccessDenied where the brokers refuse us or we them, not KafkaUnavailable."""
-        self.client.poll(
-            0
-        )  # what was said before, by connections that were idle, is no reason for this request's failure
+        # What was said before, by connections that were idle, is no reason for this request's failure.
+        self.client.poll(0)
         self._said.clear()
         try:
             with kafka_errors(doing):

@@ -6,6 +6,7 @@ import datetime as dt
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as KafkaTopicPartition
@@ -69,26 +70,15 @@ class KafkaMetadata:
         partitions = tuple(TopicPartition(n, p) for n in names for p in sorted(listed[n].partitions))
         missing = tuple(n for n in stream.topic_names if n not in names) if not stream.is_pattern or not names else ()
         if not stream.is_pattern:
-            self._refuse_hidden(missing)
-        return TopicState(partitions=partitions, topic_ids=self._topic_ids(names), missing=missing)
+            self._describe(missing, may_be_missing=True)  # a hidden topic is not listed either, and is no missing one
+        topic_ids = {name: str(each.topic_id) for name, each in self._describe(names).items()}
+        return TopicState(partitions=partitions, topic_ids=topic_ids, missing=missing)
 
-    def _topic_ids(self, names: Collection[str]) -> dict[str, str]:
+    def _describe(self, names: Collection[str], *, may_be_missing: bool = False) -> dict[str, Any]:
+        """What is known of these topics. AccessDenied for one that is there, or may be, and that this user may not see."""
         if not names:
             return {}
-        with self._admin.asking("describing topics"):
-            futures = self._admin.client.describe_topics(
-                TopicCollection(list(names)), request_timeout=request_timeout()
-            )
-            ids = {}
-            for name, future in futures.items():
-                with kafka_errors(f"describing topic {name}"):
-                    ids[name] = str(future.result().topic_id)
-        return ids
-
-    def _refuse_hidden(self, names: Collection[str]) -> None:
-        """Raise AccessDenied for a topic that is there, or may be, and is not listed because this user may not see it."""
-        if not names:
-            return
+        described = {}
         with self._admin.asking("describing topics"):
             futures = self._admin.client.describe_topics(
                 TopicCollection(list(names)), request_timeout=request_timeout()
@@ -96,11 +86,13 @@ class KafkaMetadata:
             for name, future in futures.items():
                 with kafka_errors(f"describing topic {name}"):
                     try:
-                        future.result()
+                        described[name] = future.result()
                     except KafkaException as error:
-                        if error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                        is_hidden = error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+                        if is_hidden or not may_be_missing:
                             raise
                         LOGGER.debug("topic %s: %s", name, error)  # most often: it does not exist yet
+        return described
 
     def watermarks(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Watermarks]:
         """Log start and last stable offset of each partition."""

@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import sqlalchemy as sa
 
 from kafka_ingest.pipelines.decode import position_columns
@@ -35,8 +37,10 @@ def replace_dead_letters(
     told = _forget(connection, stream, ranges)
     pending: list[dict[str, Any]] = []
     size = 0
-    for letter in sorted(letters, key=lambda one: one.number):
-        row = _row(stream, raw, letter, run_id, now)
+    letters = sorted(letters, key=lambda one: one.number)
+    numbers = np.array([letter.number for letter in letters], dtype=np.int64)
+    for letter, stamp in zip(letters, position_columns(raw, numbers)["_kafka_timestamp"], strict=True):
+        row = _row(stream, raw, letter, stamp, run_id, now)
         row["published_at"] = told.get((row["topic"], row["kafka_partition"], row["kafka_offset"]))
         weight = len(row["message_value"] or b"") + len(row["message_key"] or b"")
         if pending and size + weight > _BYTES_A_STATEMENT:
@@ -63,16 +67,15 @@ def _forget(
     return told
 
 
-def _row(stream: str, raw: RawSlice, letter: DeadLetter, run_id: str, now: dt.datetime) -> dict[str, Any]:
+def _row(stream: str, raw: RawSlice, letter: DeadLetter, stamp: Any, run_id: str, now: dt.datetime) -> dict[str, Any]:
     number = letter.number
     where = raw.ranges[raw.range_index[number]]
-    stamp = position_columns(raw, [number])["_kafka_timestamp"].iloc[0]
     return {
         "stream": stream,
         "topic": where.topic,
         "kafka_partition": where.partition,
         "kafka_offset": int(raw.offsets[number]),
-        "kafka_timestamp": None if stamp is None or stamp != stamp else stamp.to_pydatetime(),
+        "kafka_timestamp": None if stamp is pd.NaT else stamp.to_pydatetime(),
         "route": letter.route,
         "stage": letter.stage,
         "error": printable(letter.error),

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from kafka_ingest.records import BatchKind, OffsetRange, RangeCounts, TopicPartition
-from kafka_ingest.sinks.ranges import OR_TERMS, any_of
+from kafka_ingest.sinks.ranges import OR_TERMS, any_of, parts
 from kafka_ingest.streams.model import MICROSECONDS, TOPIC_TYPE
 
 METADATA = sa.MetaData()
@@ -123,9 +123,7 @@ def positions(
     if lock is None:
         found = connection.execute(sa.select(OFFSETS).where(OFFSETS.c.stream == stream)).all()
     else:
-        wanted = sorted(lock)
-        starts = range(0, len(wanted), OR_TERMS)
-        found = [row for at in starts for row in connection.execute(_locking(stream, wanted[at : at + OR_TERMS]))]
+        found = [row for some in parts(sorted(lock), OR_TERMS) for row in connection.execute(_locking(stream, some))]
     return {
         TopicPartition(row.topic, row.kafka_partition): LedgerPosition(
             row.next_offset, row.topic_id, aware_utc(row.updated_at)
@@ -239,17 +237,15 @@ def advance(
     topic_ids: Mapping[str, str] | None = None,
 ) -> None:
     """Move positions. The caller holds the rows' locks. `topic_ids` also records recreated topics' new ids."""
-    moved = sorted(next_offsets.items())
-    for start in range(0, len(moved), OR_TERMS):
-        some = dict(moved[start : start + OR_TERMS])
-        mine = {tp: of_partition(OFFSETS, stream, tp) for tp in some}
+    for some in parts(sorted(next_offsets.items()), OR_TERMS):
+        mine = {tp: of_partition(OFFSETS, stream, tp) for tp, _ in some}
         values: dict[str, Any] = {
-            "next_offset": sa.case(*((mine[tp], next_offset) for tp, next_offset in some.items())),
+            "next_offset": sa.case(*((mine[tp], next_offset) for tp, next_offset in some)),
             "run_id": run_id,
             "updated_at": naive_utc(now),
         }
         if topic_ids is not None:
-            values["topic_id"] = sa.case(*((mine[tp], sa.literal(topic_ids.get(tp.topic), sa.String)) for tp in some))
+            values["topic_id"] = sa.case(*((mine[tp], sa.literal(topic_ids.get(tp.topic), sa.String)) for tp in mine))
         connection.execute(sa.update(OFFSETS).where(sa.or_(*mine.values())).values(**values))
 
 

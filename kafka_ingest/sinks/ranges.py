@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from kafka_ingest.records import OffsetRange, TopicPartition
+
+T = TypeVar("T")
 
 # Values of one IN list: few round trips, and far below every server's limit (SQLite's is 32,766 parameters).
 IN_VALUES = 1_000
@@ -47,14 +49,19 @@ def range_conditions(columns: Position, ranges: Iterable[OffsetRange]) -> Iterat
 
 def any_of(conditions: Sequence[sa.ColumnElement[bool]]) -> Iterator[sa.ColumnElement[bool]]:
     """The conditions joined by OR, as many at a time as a server plans well."""
-    for start in range(0, len(conditions), OR_TERMS):
-        yield sa.or_(*conditions[start : start + OR_TERMS])
+    for some in parts(conditions, OR_TERMS):
+        yield sa.or_(*some)
 
 
 def in_lists(values: Sequence[int]) -> Iterator[Sequence[int]]:
     """The values in parts, each short enough for an IN list."""
-    for start in range(0, len(values), IN_VALUES):
-        yield values[start : start + IN_VALUES]
+    return parts(values, IN_VALUES)
+
+
+def parts(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """The values in order, `size` at a time; the last part may be shorter."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
 
 
 def delete_ranges(connection: sa.Connection, table: sa.Table, columns: Position, ranges: Iterable[OffsetRange]) -> None:
