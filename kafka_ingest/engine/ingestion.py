@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import replace
 from threading import Event
+from typing import Any
 
-from kafka_ingest.engine.lanes import run_lanes, split_evenly
 from kafka_ingest.engine.observe import StreamState, group_of, observe, read_next_offsets
 from kafka_ingest.engine.plan import plan
 from kafka_ingest.engine.publish import publish_waiting
@@ -26,10 +27,12 @@ from kafka_ingest.records import Batch, BatchKind, LoadResult, OffsetRange, Pars
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.base import Sink, open_sink
 from kafka_ingest.sinks.load import LoadContext, load
+from kafka_ingest.sinks.turn import Turn
 from kafka_ingest.streams.stream import Stream
 
-# A run with more waiting than so many slices loads with several loaders.
-BEHIND_SLICES = 2
+# The first slice of a run passes through its ops one after the other, and the database has nothing to do until the first one
+# of a drain is prepared: so slices begin small, and each is twice as large as the one before, up to the stream's `max_rows`.
+FIRST_SLICE_ROWS = 5_000
 
 
 def _utc_now() -> dt.datetime:
@@ -59,7 +62,7 @@ class Ingestion:
         self._at_step = at_step
         self._context = LoadContext(stream, run_id, window_key, now, at_step)
         self._decoder = StreamDecoder(stream)
-        self._readers: list[RangeReader] = []
+        self._reader: RangeReader | None = None
         topic = stream.dead_letter_topic
         self._publisher = None if topic is None else DeadLetterPublisher(settings, topic)
         self._stopping = Event()
@@ -81,17 +84,17 @@ class Ingestion:
 
     def read(self, batch: Batch) -> ParsedSlice:
         """The first slice of the batch, decoded and routed. Repeatable: it always starts at the batch's start."""
-        reader = self._open_reader(0, len(batch.ranges))
+        reader = self._open_reader(len(batch.ranges))
         reader.restart(batch.ranges)
-        return self._decode_next(reader)
+        return self._decode_next(reader, max_rows=min(FIRST_SLICE_ROWS, self.stream.batch.max_rows))
 
     def translate(self, parsed: ParsedSlice) -> ParsedSlice:
         """The stream's steps (dates among them), then validation."""
         return run_pipeline(parsed, self.stream)
 
-    def load(self, parsed: ParsedSlice, kind: BatchKind) -> LoadResult:
+    def load(self, parsed: ParsedSlice, kind: BatchKind, turn: Turn | None = None) -> LoadResult:
         """See `sinks.load.load`."""
-        result = load(self.sink, parsed, kind, self._context)
+        result = load(self.sink, parsed, kind, self._context, turn)
         self._loaded_to |= {r.topic_partition: r.end for r in parsed.raw.ranges}
         return result
 
@@ -105,7 +108,7 @@ class Ingestion:
         committed = self.metadata.group_offsets(group_id, positions)
         behind = {tp: offset for tp, offset in positions.items() if committed.get(tp) != offset}
         self._at_step("commit")
-        self._commit_offsets(self._open_reader(0, len(next_offsets)), behind)
+        self._commit_offsets(self._open_reader(len(next_offsets)), behind)
         self._publish()  # what an earlier run did not get to, too
 
     def look(self) -> StreamState:
@@ -115,12 +118,11 @@ class Ingestion:
     def drain(self, batch: Batch) -> Iterator[LoadResult]:
         """Go on: what did not fit in the first slice, then, in a live run, what comes.
 
-        Slice after slice, each its own transaction followed by its offsets' commit; the next slice is read and translated
-        by a thread while the database loads. More than a slice's worth is loaded by several loaders, each with Kafka
-        partitions of its own. A live run ends when nothing has come for the stream's linger time, when its time is up or,
-        shortly before, the next run has taken over, or when the stream's partitions have changed (the next run reads the new
-        ones); a run until caught up at the ends that the log has now, as a busy topic never stands still; a backfill at its
-        end.
+        Slice after slice, each its own transaction followed by its offsets' commit, in order; the next slice is read and
+        translated by a thread while the database loads, over as many connections as the stream has `loaders`. A live run ends
+        when nothing has come for the stream's linger time, when its time is up or, shortly before, the next run has taken
+        over, or when the stream's partitions have changed (the next run reads the new ones); a run until caught up at the ends
+        that the log has now, as a busy topic never stands still; a backfill at its end.
         """
         self._stopping.clear()  # set by an earlier drain of this run, where the op is tried again
         for result in self._drain(batch):
@@ -129,73 +131,69 @@ class Ingestion:
             yield result
 
     def _drain(self, batch: Batch) -> Iterator[LoadResult]:
-        follows = batch.kind == "live" and not batch.until_caught_up
-        time_up = self.started + self.stream.batch.max_run_seconds if follows else math.inf
-        has_more = True
-        while has_more:
-            wanted = self._rest(batch, read_next_offsets(self.sink, self.stream))
-            if self._is_far_behind(wanted):
-                yield from self._drain_in_lanes(wanted, batch.kind, time_up)
-                if not follows:
-                    return
-                wanted = self._rest(batch, read_next_offsets(self.sink, self.stream))
-            reader = self._open_reader(0, len(wanted))
-            reader.restart(wanted)
-            if not follows:
-                yield from self._slices(reader, RangeSource(reader, self._stopping, time_up), batch.kind)
-                return
-            source = LiveSource(self.stream, self.metadata, reader, self._stopping, time_up, self._is_far_behind)
-            for result in self._slices(reader, source, batch.kind):
-                yield result
-                if result.skipped and time.monotonic() > time_up - self.stream.batch.handover_seconds:
-                    self._stopping.set()  # the next run has taken over
-            has_more = source.has_more
-
-    def _drain_in_lanes(self, wanted: Sequence[OffsetRange], kind: BatchKind, time_up: float) -> Iterator[LoadResult]:
-        groups = split_evenly(wanted, self._loaders)
-        readers = [self._open_reader(number, len(wanted)) for number in range(len(groups))]
-
-        def load(number: int, ranges: tuple[OffsetRange, ...]) -> Iterator[LoadResult]:
-            reader = readers[number]
-            reader.restart(ranges)
-            yield from self._slices(reader, RangeSource(reader, self._stopping, time_up), kind)
-
-        yield from run_lanes(groups, load, self._stopping)
-        for reader in readers:
-            reader.restart(())  # nothing is fetched ahead for a lane that is not there
+        wanted = self._rest(batch, read_next_offsets(self.sink, self.stream))
+        reader = self._open_reader(len(wanted))
+        reader.restart(wanted)
+        if batch.kind != "live" or batch.until_caught_up:
+            yield from self._slices(reader, RangeSource(reader, self._stopping), batch.kind)
+            return
+        time_up = self.started + self.stream.batch.max_run_seconds
+        source = LiveSource(self.stream, self.metadata, reader, self._stopping, time_up)
+        for result in self._slices(reader, source, batch.kind):
+            yield result
+            if result.skipped and time.monotonic() > time_up - self.stream.batch.handover_seconds:
+                self._stopping.set()  # the next run has taken over
 
     def _slices(self, reader: RangeReader, source: Source, kind: BatchKind) -> Iterator[LoadResult]:
-        """The slices a source says are due: each result after its commit, the next slice prepared meanwhile."""
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as pool:
-            upcoming = pool.submit(self._prepare_next, source, reader)
+        """The slices a source says are due, in order, each result after its commit: one slice is prepared while those before
+        it are loaded."""
+        loaders = self.stream.batch.loaders if self.sink.loads_in_parallel else 1
+        with (
+            ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reading,
+            ThreadPoolExecutor(loaders, thread_name_prefix="loader") as loading,
+        ):
+            sizes = self._slice_sizes()
+            upcoming: Future[ParsedSlice | None] | None = reading.submit(self._prepare, source, reader, next(sizes))
+            in_flight: deque[Future[LoadResult]] = deque()
+            turn: Turn | None = None
             try:
-                while (parsed := upcoming.result()) is not None:
-                    upcoming = pool.submit(self._prepare_next, source, reader)
-                    result = self.load(parsed, kind)
-                    self._at_step("commit")
-                    self._commit_offsets(reader, result.next_offsets)
-                    yield result
+                while upcoming or in_flight:
+                    awaited: list[Future[Any]] = list(in_flight)[:1]
+                    if upcoming is not None and len(in_flight) < loaders:
+                        awaited.append(upcoming)
+                    wait_for(awaited, return_when=FIRST_COMPLETED)
+                    if in_flight and in_flight[0].done():
+                        result = in_flight.popleft().result()
+                        self._at_step("commit")
+                        self._commit_offsets(reader, result.next_offsets)
+                        yield result
+                    elif upcoming is not None:
+                        parsed, upcoming = upcoming.result(), None
+                        if parsed is not None:
+                            upcoming = reading.submit(self._prepare, source, reader, next(sizes))
+                            turn = Turn(turn)
+                            in_flight.append(loading.submit(self._load_in_turn, parsed, kind, turn))
             except BaseException:
                 self._stopping.set()  # ends the thread's wait for messages, so leaving this block is quick
                 raise
 
-    @property
-    def _loaders(self) -> int:
-        return self.stream.batch.loaders if self.sink.loads_in_parallel else 1
-
-    def _is_far_behind(self, waiting: Sequence[OffsetRange]) -> bool:
-        """Whether so much waits, in more than one Kafka partition, that several loaders are worth their connections."""
-        has_choice = self._loaders > 1 and sum(r.size > 0 for r in waiting) > 1
-        return has_choice and sum(r.size for r in waiting) > BEHIND_SLICES * self.stream.batch.max_rows
+    def _load_in_turn(self, parsed: ParsedSlice, kind: BatchKind, turn: Turn) -> LoadResult:
+        is_loaded = False
+        try:
+            result = self.load(parsed, kind, turn)
+            is_loaded = True
+            return result
+        finally:
+            turn.settle(is_loaded=is_loaded)
 
     def close(self) -> None:
         """Release connections. Idempotent."""
         self._stopping.set()
         if self._publisher is not None:
             self._publisher.close()
-        for reader in self._readers:
-            reader.close()
-        self._readers.clear()
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
         self.sink.close()
 
     def _commit_offsets(self, reader: RangeReader, next_offsets: Mapping[TopicPartition, int]) -> None:
@@ -225,19 +223,22 @@ class Ingestion:
         ends = self.metadata.ends(known)
         return tuple(OffsetRange(*tp, positions[tp], max(positions[tp], ends[tp])) for tp in known)
 
-    def _prepare_next(self, source: Source, reader: RangeReader) -> ParsedSlice | None:
+    def _slice_sizes(self) -> Iterator[int]:
+        rows = FIRST_SLICE_ROWS
+        while True:
+            rows = min(2 * rows, self.stream.batch.max_rows)
+            yield rows
+
+    def _prepare(self, source: Source, reader: RangeReader, max_rows: int) -> ParsedSlice | None:
         if not source.wait_until_due():
             return None
-        return self.translate(self._decode_next(reader))
+        return self.translate(self._decode_next(reader, max_rows=max_rows))
 
-    def _decode_next(self, reader: RangeReader) -> ParsedSlice:
-        policy = self.stream.batch
-        return self._decoder.decode(reader.read_slice(max_rows=policy.max_rows, max_bytes=policy.max_bytes))
+    def _decode_next(self, reader: RangeReader, *, max_rows: int) -> ParsedSlice:
+        return self._decoder.decode(reader.read_slice(max_rows=max_rows, max_bytes=self.stream.batch.max_bytes))
 
-    def _open_reader(self, number: int, partitions: int) -> RangeReader:
-        """Reader of one lane; the first serves where there are no lanes. They share the memory for what is fetched ahead."""
-        self._readers = [reader for reader in self._readers if not reader.is_lost]
-        while len(self._readers) <= number:
+    def _open_reader(self, partitions: int) -> RangeReader:
+        if self._reader is None or self._reader.is_lost:
             group_id = group_of(self.stream, self.settings)
-            self._readers.append(RangeReader(open_consumer(self.settings, group_id, partitions=partitions)))
-        return self._readers[number]
+            self._reader = RangeReader(open_consumer(self.settings, group_id, partitions=partitions))
+        return self._reader

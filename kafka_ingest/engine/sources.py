@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from threading import Event
 from typing import Protocol
 
@@ -28,25 +27,18 @@ class Source(Protocol):
 
 
 class RangeSource:
-    """Due as long as something of the ranges remains.
+    """Due as long as something of the ranges remains."""
 
-    time_up: by time.monotonic(), when no further slice is started.
-    """
-
-    def __init__(self, reader: RangeReader, stopping: Event, time_up: float) -> None:
+    def __init__(self, reader: RangeReader, stopping: Event) -> None:
         self._reader = reader
         self._stopping = stopping
-        self._time_up = time_up
 
     def wait_until_due(self) -> bool:
-        return not self._stopping.is_set() and time.monotonic() < self._time_up and bool(self._reader.remaining())
+        return not self._stopping.is_set() and bool(self._reader.remaining())
 
 
 class LiveSource:
-    """Follows the ends of the log, and says when a slice is due: `take(min_messages, within=max_wait_seconds)`.
-
-    is_far_behind: given what waits, whether the run should catch up in another way; then this source ends.
-    """
+    """Follows the ends of the log, and says when a slice is due: `take(min_messages, within=max_wait_seconds)`."""
 
     def __init__(
         self,
@@ -55,16 +47,12 @@ class LiveSource:
         reader: RangeReader,
         stopping: Event,
         time_up: float,
-        is_far_behind: Callable[[Sequence[OffsetRange]], bool],
     ) -> None:
-        self.has_more = False
-        """Whether it ended because the run is behind, not because the run is over."""
         self._stream = stream
         self._metadata = metadata
         self._reader = reader
         self._stopping = stopping
         self._time_up = time_up
-        self._is_far_behind = is_far_behind
         self._partitions = tuple(reader.positions())
         now = time.monotonic()
         self._last_slice = now - SLICE_SECONDS
@@ -78,11 +66,7 @@ class LiveSource:
             now = time.monotonic()
             if now >= self._time_up or self._partitions_changed(now):
                 return False
-            remaining = self._follow_ends()
-            if self._is_far_behind(remaining):
-                self.has_more = True
-                return False
-            waiting = sum(r.size for r in remaining)
+            waiting = self._follow_ends()
             if waiting:
                 waiting_since = now if waiting_since is None else waiting_since
                 is_paced = now - self._last_slice >= SLICE_SECONDS or waiting >= policy.max_rows
@@ -94,12 +78,12 @@ class LiveSource:
             self._stopping.wait(POLL_SECONDS)
         return False
 
-    def _follow_ends(self) -> tuple[OffsetRange, ...]:
-        """Move the ranges' ends to the log's; what waits."""
+    def _follow_ends(self) -> int:
+        """Move the ranges' ends to the log's; how many offsets wait."""
         ends = self._metadata.ends(self._partitions)
         positions = self._reader.positions()
         self._reader.read_to(OffsetRange(*tp, position, max(position, ends[tp])) for tp, position in positions.items())
-        return self._reader.remaining()
+        return sum(r.size for r in self._reader.remaining())
 
     def _partitions_changed(self, now: float) -> bool:
         if now - self._topics_seen < TOPICS_SECONDS:

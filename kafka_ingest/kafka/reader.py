@@ -31,6 +31,9 @@ _HELD_MESSAGES = 2_000
 _HELD_BYTES = 4 * 1024 * 1024
 # What librdkafka may hold beyond the slice in the making, all partitions together.
 _PREFETCH_KBYTES = 96 * 1024
+# How long a partition whose share of that is full is not asked for more. librdkafka's default of a second is long enough for
+# the loader to run out of messages meanwhile.
+_FETCH_BACKOFF_MS = "10"
 
 
 @dataclass(slots=True)
@@ -55,6 +58,7 @@ def open_consumer(settings: Settings, group_id: str, *, partitions: int) -> Cons
 
     partitions: how many it is going to read; they share the memory for fetched messages.
     """
+    unless_set = {"fetch.queue.backoff.ms": _FETCH_BACKOFF_MS}
     ours = {
         "group.id": group_id,
         "enable.auto.commit": "false",
@@ -67,7 +71,7 @@ def open_consumer(settings: Settings, group_id: str, *, partitions: int) -> Cons
         "queued.max.messages.kbytes": str(max(1024, _PREFETCH_KBYTES // max(1, partitions))),
     }
     with kafka_errors("configuring the Kafka client"):
-        return Consumer(dict(settings.kafka) | ours | {"logger": LOGGER})
+        return Consumer(unless_set | dict(settings.kafka) | ours | {"logger": LOGGER})
 
 
 class RangeReader:

@@ -32,7 +32,7 @@ class Sink(ABC):
     """SQLAlchemy backend names (`mysql` of `mysql+pymysql://`) this sink serves."""
 
     loads_in_parallel: ClassVar[bool] = False
-    """Whether several loads, of different Kafka partitions, may run at the same time and gain by it."""
+    """Whether several slices may be loaded at the same time, over a connection each, and gain by it."""
 
     engine: sa.Engine
 
@@ -50,6 +50,15 @@ class Sink(ABC):
     @abstractmethod
     def upsert(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
         """Insert or replace by business key, except where the table holds a higher position. Keys are distinct."""
+
+    def stage(  # noqa: B027  # a database without a staging table has nothing to do
+        self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame
+    ) -> None:
+        """Bring the rows of an upsert near, without a look at the target: done while other slices are being loaded."""
+
+    def upsert_staged(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
+        """`upsert` of the very rows that were staged last for this model, in the same transaction."""
+        self.upsert(connection, model, rows)
 
     @abstractmethod
     def delete(self, connection: sa.Connection, model: type[Model], keys: pd.DataFrame) -> None:

@@ -30,11 +30,12 @@ class Inside:
         for number, (each, _) in enumerate(parts):
             own = raw.range_index == by_partition[each.topic_partition]
             self._part[own & (raw.offsets >= each.start) & (raw.offsets < each.end)] = number
-        self._all = bool((self._part >= 0).all())
+        self.is_whole = bool((self._part >= 0).all())
+        """Whether every message of the slice is inside."""
 
     def of(self, frame: pd.DataFrame | None) -> pd.DataFrame | None:
         """The frame's rows that are inside."""
-        if frame is None or self._all:
+        if frame is None or self.is_whole:
             return frame
         return frame[self._part[frame.index.to_numpy(dtype=np.int64)] >= 0]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kafka_ingest.errors import AccountingError, DeadLetterLimit, OffsetGap
@@ -22,10 +23,13 @@ from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.dead_letters import replace_dead_letters
 from kafka_ingest.sinks.inside import Inside
-from kafka_ingest.sinks.writing import write_tables
-from kafka_ingest.streams.model import is_upsert
+from kafka_ingest.sinks.turn import GIVE_WAY_SECONDS, OutOfTurn, Turn
+from kafka_ingest.sinks.writing import NOTHING_AHEAD, empty_ranges, write_ahead, write_tables
+from kafka_ingest.streams.model import Model, is_upsert
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import count_by_window
+
+LOGGER = logging.getLogger(__name__)
 
 # Slices smaller than this are not judged by their dead-letter ratio: one bad message of one is not a bad deploy.
 JUDGED_MESSAGES = 100
@@ -43,7 +47,9 @@ class LoadContext:
     """Called before each numbered step, with its number: where fault tests kill the process."""
 
 
-def load(sink: Sink, parsed: ParsedSlice, kind: BatchKind, context: LoadContext) -> LoadResult:
+def load(
+    sink: Sink, parsed: ParsedSlice, kind: BatchKind, context: LoadContext, turn: Turn | None = None
+) -> LoadResult:
     """Apply a slice exactly once. Safe to repeat with the same slice: what the ledger has is skipped.
 
     1. make staging ready, outside the transaction
@@ -51,7 +57,7 @@ def load(sink: Sink, parsed: ParsedSlice, kind: BatchKind, context: LoadContext)
     3. lock the ledger rows of the slice's partitions, in order
     4. a live range must start at the ledger's next offset: below it the overlap is skipped, above it the load refuses;
        a backfill loads what it names, and the part that continues from the next offset is live
-    5. rows of each table, the refused ones found by bisection
+    5. empty the ranges of append tables; rows of each table, the refused ones found by bisection
     6. deletes of each table
     7. dead letters
     8. refuse too many dead letters, prove the accounting
@@ -60,8 +66,26 @@ def load(sink: Sink, parsed: ParsedSlice, kind: BatchKind, context: LoadContext)
 
     A crash before 10 leaves nothing, a crash after it leaves everything; the next run sees in 4 which it was.
 
-    Raises OffsetGap, DeadLetterLimit, AccountingError, and what `Sink.translate` makes of the driver's errors.
+    turn: the slice's place among those loaded at the same time. While the slice before it is being loaded, this one's rows are
+    written ahead: between 2 and 3 its ranges of append tables are emptied and filled, rows to upsert brought to their staging
+    tables, and it waits there until the slice before is committed. Where 4 then does not admit the whole slice, all is rolled
+    back and done again in the order above. The caller settles the turn.
+
+    Raises OffsetGap, DeadLetterLimit, AccountingError, Abandoned, and what `Sink.translate` makes of the driver's errors.
     """
+    turn = turn or Turn()
+    if not turn.has_come():
+        try:
+            return _load(sink, parsed, kind, context, turn, is_ahead=True)
+        except OutOfTurn as reason:
+            LOGGER.info("%s is loaded again, in its turn: %s", ranges_text(parsed.raw.ranges), reason)
+        turn.wait()
+    return _load(sink, parsed, kind, context, turn, is_ahead=False)
+
+
+def _load(
+    sink: Sink, parsed: ParsedSlice, kind: BatchKind, context: LoadContext, turn: Turn, *, is_ahead: bool
+) -> LoadResult:
     stream = context.stream
     models = [m for m in stream.models if m in parsed.rows or m in parsed.deletes]
     started = time.perf_counter()
@@ -71,15 +95,32 @@ def load(sink: Sink, parsed: ParsedSlice, kind: BatchKind, context: LoadContext)
         sink.begin_load(connection, models)
         context.at_step("2")
         with connection.begin():
+            if kind != "live":
+                models = _with_emptied(models, stream)
+            ahead = NOTHING_AHEAD
+            if is_ahead:
+                context.at_step("ahead")
+                empty_ranges(connection, models, parsed.raw.ranges)
+                turn.let_follow()
+                ahead = write_ahead(connection, sink, models, parsed)
+                turn.wait(GIVE_WAY_SECONDS)
             context.at_step("3")
             locked = ledger.positions(connection, stream.name, lock=[r.topic_partition for r in parsed.raw.ranges])
             context.at_step("4")
             parts = _admit(parsed, kind, {tp: p.next_offset for tp, p in locked.items()}, stream.name)
             inside = Inside(parsed, parts)
-            if ledger.has_backfill(connection, stream.name, inside.ranges) or kind != "live":
-                # Loading a range again also empties it in append tables that no longer get a row from it.
-                models = [m for m in stream.models if m in models or not is_upsert(m)]
-            rows_by_table, letters = write_tables(connection, sink, stream, models, parsed, inside, context.at_step)
+            is_emptied_too = ledger.has_backfill(connection, stream.name, inside.ranges) and kind == "live"
+            if is_ahead:
+                if is_emptied_too or not inside.is_whole:
+                    raise OutOfTurn("another run has loaded from these ranges")
+            else:
+                if is_emptied_too:
+                    models = _with_emptied(models, stream)
+                empty_ranges(connection, models, inside.ranges)
+                turn.let_follow()
+            rows_by_table, letters = write_tables(
+                connection, sink, stream, models, parsed, inside, context.at_step, ahead
+            )
             context.at_step("7")
             now = context.now()
             replace_dead_letters(
@@ -109,6 +150,11 @@ def load(sink: Sink, parsed: ParsedSlice, kind: BatchKind, context: LoadContext)
         latency_p50_seconds=p50,
         latency_p95_seconds=p95,
     )
+
+
+def _with_emptied(models: Sequence[type[Model]], stream: Stream) -> list[type[Model]]:
+    """Loading a range again also empties it in append tables that no longer get a row from it."""
+    return [m for m in stream.models if m in models or not is_upsert(m)]
 
 
 def _admit(

@@ -121,7 +121,7 @@ class MySQLSink(Sink):
         self.engine = sa.create_engine(
             url,
             creator=lambda: self._connect(url),
-            # No gap locks, so loaders of different Kafka partitions do not wait for each other.
+            # No gap locks, so loads of different slices do not wait for each other.
             isolation_level="READ COMMITTED",
             pool_pre_ping=True,
             pool_recycle=1800,
@@ -194,6 +194,15 @@ class MySQLSink(Sink):
         self._bulk(connection, table, column_names(model), rows)
 
     def upsert(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
+        self.stage(connection, model, rows)
+        self.upsert_staged(connection, model, rows)
+
+    def stage(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
+        stage = _stage(model)
+        self._run(connection, f"DELETE FROM {stage}")  # what an upsert before left there; quick where it is empty
+        self._bulk(connection, stage, column_names(model), rows)
+
+    def upsert_staged(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
         quote = connection.dialect.identifier_preparer
         target, stage, names, keys = (
             quote.format_table(table_of(model)),
@@ -202,26 +211,28 @@ class MySQLSink(Sink):
             business_key(model),
         )
         same = _same(quote.quote, keys, "t", "s")
-        self._bulk(connection, stage, names, rows)
+        wanted = len(rows)
         if deletes_on_tombstone(model):
             grave = quote.format_table(tombstone_table(model))
             buried = f"JOIN {grave} AS g ON {_same(quote.quote, keys, 's', 'g')} WHERE {newer_sql('g', 's')}"
-            self._run(connection, f"DELETE s FROM {stage} AS s {buried}")
-        changes = ", ".join(f"t.{quote.quote(n)} = s.{quote.quote(n)}" for n in names if n not in keys)
-        # Two statements instead of ON DUPLICATE KEY UPDATE: there the assignments see each other's results, so no
-        # condition over the four position columns holds for all of them; a WHERE is evaluated once, before.
-        self._run(
-            connection,
-            f"UPDATE {target} AS t JOIN {stage} AS s ON {same} SET {changes} WHERE NOT ({newer_sql('t', 's')})",
-        )
+            wanted -= self._run(connection, f"DELETE s FROM {stage} AS s {buried}")
         columns = ", ".join(map(quote.quote, names))
         staged = ", ".join(f"s.{quote.quote(n)}" for n in names)
-        self._run(
+        # Two statements instead of ON DUPLICATE KEY UPDATE: there the assignments see each other's results, so no
+        # condition over the four position columns holds for all of them; a WHERE is evaluated once, before.
+        inserted = self._run(
             connection,
             f"INSERT INTO {target} ({columns}) SELECT {staged} FROM {stage} AS s LEFT JOIN {target} AS t ON {same} "
             f"WHERE t.{quote.quote(keys[0])} IS NULL",
         )
-        self._run(connection, f"DELETE FROM {stage}")
+        if inserted == wanted:
+            return  # all keys were new; looking for them once more would double the pages a large table has to read
+        changes = ", ".join(f"t.{quote.quote(n)} = s.{quote.quote(n)}" for n in names if n not in keys)
+        # The rows just inserted are found, too, and left as they are.
+        self._run(
+            connection,
+            f"UPDATE {target} AS t JOIN {stage} AS s ON {same} SET {changes} WHERE NOT ({newer_sql('t', 's')})",
+        )
 
     def delete(self, connection: sa.Connection, model: type[Model], keys: pd.DataFrame) -> None:
         quote = connection.dialect.identifier_preparer
@@ -299,11 +310,12 @@ class MySQLSink(Sink):
         found = connection.exec_driver_sql("SHOW WARNINGS LIMIT 3").all()
         return "; ".join(f"{row[2]} (error {row[1]})" for row in found) or f"{loaded} of {sent} rows were stored"
 
-    def _run(self, connection: sa.Connection, sql: str, values: Any = None) -> None:
+    def _run(self, connection: sa.Connection, sql: str, values: Any = None) -> int:
+        """Rows affected."""
         if values == []:
-            return
+            return 0
         try:
-            connection.exec_driver_sql(sql, values)
+            return connection.exec_driver_sql(sql, values).rowcount
         except sa.exc.DBAPIError as error:
             if _errno(error.orig) in _ROW_ERRORS:
                 raise RowsRejected(f"{_message(error.orig)} (error {_errno(error.orig)})") from error

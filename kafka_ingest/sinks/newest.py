@@ -20,6 +20,8 @@ def newest_per_key(
     """
     keys = list(business_key(model))
     columns = [*keys, *KAFKA_COLUMNS]
+    if rows is not None and (deletes is None or not len(deletes)) and not rows.duplicated(keys).any():
+        return rows, pd.DataFrame(columns=columns)
     parts = [f[columns].assign(_is_delete=d) for f, d in ((rows, False), (deletes, True)) if f is not None]
     # Message numbers rise with the offset within a partition, and a message is in one frame only.
     positions = pd.concat([p.astype(dict.fromkeys(columns, object)) for p in parts]).sort_index()

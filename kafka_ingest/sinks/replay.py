@@ -27,7 +27,7 @@ from kafka_ingest.sinks.inside import Inside
 from kafka_ingest.sinks.letters import Condition, Letter, lock, mark_replayed
 from kafka_ingest.sinks.load import LoadContext, prove_accounting
 from kafka_ingest.sinks.tables import fits
-from kafka_ingest.sinks.writing import write_tables
+from kafka_ingest.sinks.writing import empty_ranges, write_tables
 from kafka_ingest.streams.model import table_of
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import count_by_window
@@ -96,7 +96,7 @@ def replay_slice(
     3. lock the ledger rows of the letters' partitions, in order: a load of the same partitions now waits, or is done
     4. lock the letters that still answer to `where`, in order; those another replay or a backfill has dealt with since
        they were read are left out
-    5. rows of each table, the refused ones found by bisection
+    5. empty the letters' positions in append tables; rows of each table, the refused ones found by bisection
     6. deletes of each table
     7. mark each letter with what became of it
     8. prove the accounting
@@ -130,6 +130,7 @@ def replay_slice(
                 )
             context.at_step("4")
             inside = _admit(connection, parsed, letters, where)
+            empty_ranges(connection, models, inside.ranges)
             rows_by_table, dead = write_tables(connection, sink, stream, models, parsed, inside, context.at_step)
             context.at_step("7")
             now = context.now()

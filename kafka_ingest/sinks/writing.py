@@ -2,19 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import pandas as pd
 import sqlalchemy as sa
 
 from kafka_ingest.records import DeadLetter, OffsetRange, ParsedSlice
-from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.base import RowsRejected, Sink
 from kafka_ingest.sinks.inside import Inside
 from kafka_ingest.sinks.isolate import write_isolating
 from kafka_ingest.sinks.newest import newest_per_key
 from kafka_ingest.sinks.ranges import delete_ranges, position_of
+from kafka_ingest.sinks.turn import OutOfTurn
 from kafka_ingest.streams.model import Model, business_key, is_upsert, table_of
 from kafka_ingest.streams.stream import Stream
+
+NOTHING_AHEAD: Mapping[type[Model], pd.DataFrame] = MappingProxyType({})
+
+
+def empty_ranges(connection: sa.Connection, models: Sequence[type[Model]], ranges: Sequence[OffsetRange]) -> None:
+    """Delete what append tables hold of these ranges, so that loading a range again replaces it."""
+    for model in models:
+        if not is_upsert(model):
+            table = table_of(model)
+            delete_ranges(connection, table, position_of(table), ranges)
+
+
+def write_ahead(
+    connection: sa.Connection, sink: Sink, models: Sequence[type[Model]], parsed: ParsedSlice
+) -> dict[type[Model], pd.DataFrame]:
+    """What needs no look at the tables, before it is known that the slice may load: rows of append tables, and those to
+    upsert into their staging tables. The rows written so, for `write_tables`.
+
+    Raises OutOfTurn where a row is refused: it may be one that another run has loaded meanwhile, which only the ledger tells
+    from one that is bad.
+    """
+    ahead: dict[type[Model], pd.DataFrame] = {}
+    for model in models:
+        rows, deletes = parsed.rows.get(model), parsed.deletes.get(model)
+        if rows is None or not len(rows):
+            continue
+        try:
+            if is_upsert(model):
+                rows, _ = newest_per_key(model, rows, deletes)
+                sink.stage(connection, model, rows)
+            else:
+                sink.insert(connection, model, rows)
+        except RowsRejected as error:
+            raise OutOfTurn(str(error)) from error
+        ahead[model] = rows
+    return ahead
 
 
 def write_tables(
@@ -25,15 +63,17 @@ def write_tables(
     parsed: ParsedSlice,
     inside: Inside,
     at_step: Callable[[str], None],
+    ahead: Mapping[type[Model], pd.DataFrame] = NOTHING_AHEAD,
 ) -> tuple[dict[str, int], list[DeadLetter]]:
     """Steps 5 (rows) and 6 (deletes) of a load, for each of `models`: the rows of each table, and the dead letters, those
-    of the slice and those the database makes. Append tables are emptied in the ranges first."""
+    of the slice and those the database makes. The ranges of append tables are empty, but for rows written
+    ahead: these are all rows of their models."""
     letters = inside.dead_letters()
     rows_by_table: dict[str, int] = {}
     for model in models:
         rows, deletes = inside.of(parsed.rows.get(model)), inside.of(parsed.deletes.get(model))
         at_step("5")
-        refused = _write_rows(connection, sink, model, rows, deletes, inside.ranges)
+        refused = _write_rows(connection, sink, model, rows, deletes, ahead.get(model))
         rows_by_table[table_of(model).name] = (0 if rows is None else len(rows)) - len(refused)
         at_step("6")
         if deletes is not None and len(deletes):
@@ -50,16 +90,20 @@ def _write_rows(
     model: type[Model],
     rows: pd.DataFrame | None,
     deletes: pd.DataFrame | None,
-    ranges: list[OffsetRange],
+    ahead: pd.DataFrame | None,
 ) -> dict[int, str]:
-    """Rows the database refused. An append table's range is emptied first, so that loading it again replaces it."""
+    """Rows the database refused."""
     if is_upsert(model):
+
+        def upsert(part: pd.DataFrame) -> None:
+            (sink.upsert_staged if part is ahead else sink.upsert)(connection, model, part)
+
         refused: dict[int, str] = {}
         while rows is not None and len(rows):
-            newest, _ = newest_per_key(model, rows, deletes)
+            newest, _ = (ahead, None) if ahead is not None and not refused else newest_per_key(model, rows, deletes)
             if not len(newest):
                 break
-            now = write_isolating(connection, newest, lambda part: sink.upsert(connection, model, part))
+            now = write_isolating(connection, newest, upsert)
             refused |= now
             if not now:
                 break
@@ -69,9 +113,7 @@ def _write_rows(
             again = pd.MultiIndex.from_frame(rows.loc[list(now), keys].astype(object))
             rows = rows[pd.MultiIndex.from_frame(rows[keys].astype(object)).isin(again)].drop(index=list(now))
         return refused
-    table = table_of(model)
-    delete_ranges(connection, table, position_of(table), ranges)
-    if rows is None or not len(rows):
+    if ahead is not None or rows is None or not len(rows):
         return {}
     return write_isolating(connection, rows, lambda part: sink.insert(connection, model, part))
 
