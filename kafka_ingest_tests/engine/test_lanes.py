@@ -14,8 +14,7 @@ from kafka_ingest.engine.lanes import run_lanes, split_evenly
 from kafka_ingest.errors import DatabaseUnavailable
 from kafka_ingest.records import LoadResult, OffsetRange
 from kafka_ingest.sinks.sqlite import SQLiteSink
-from kafka_ingest_tests.engine.test_ingestion import first_five
-from kafka_ingest_tests.support.world import World
+from kafka_ingest_tests.support.world import World, first_five
 
 
 def result(messages: int) -> LoadResult:
