@@ -95,11 +95,10 @@ def _round(
     store: LocalDatabase, environ: dict[str, str], messages: int, limit: float, folder: Path, number: int
 ) -> Round:
     url = _empty(store)
-    watch = LedgerWatch(url, "bench")
+    watch = LedgerWatch(url)
     home = folder / f"dagster-{number}"
     with DagsterDev(home, environ | {"KAFKA_INGEST_DATABASE_URL": url}) as dagster:
-        assert dagster._process is not None
-        with RunWatch(dagster._process.pid) as run:
+        with RunWatch(dagster) as run:
             progress = watch.progress_until(messages, timeout_seconds=60 + messages / 1_000)
         data = dagster.graphql("{ runsOrError { ... on Runs { results { creationTime } } } }")
         created = min(r["creationTime"] for r in data["runsOrError"]["results"])

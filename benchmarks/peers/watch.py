@@ -13,10 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from benchmarks.peers.result import NotMeasured, Result
 from benchmarks.peers.tables import RowWatch
+from benchmarks.processes import tree, use_of_all
 
 DEFAULT_CAP_SECONDS = 120.0
 # How exact the times are. Each look is one index lookup and one walk of /proc.
@@ -106,7 +105,6 @@ def _follow(
 ) -> _Seen:
     seen = _Seen()
     looked_at = 0.0
-    root = psutil.Process(process.pid)
     while (now := time.monotonic() - started) < cap_seconds:
         rows = watch.at_most()
         if rows >= messages:
@@ -117,24 +115,14 @@ def _follow(
                 seen.first_at, seen.first_rows = seen.last_at, rows
         done = seen.last_rows >= messages or os.waitid(os.P_PID, process.pid, _LOOK) is not None
         if done or now >= looked_at:
-            _look_at_processes(root, seen)
+            use = use_of_all(tree(process.pid))
+            seen.peak_rss_bytes = max(seen.peak_rss_bytes, use.rss_bytes)
+            seen.cpu_seconds = max(seen.cpu_seconds, use.cpu_seconds)
             looked_at = now + USAGE_SECONDS
         if done:
             break
         time.sleep(POLL_SECONDS)
     return seen
-
-
-def _look_at_processes(root: psutil.Process, seen: _Seen) -> None:
-    resident, used = 0, 0.0
-    with suppress(psutil.NoSuchProcess):
-        for process in (root, *root.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):
-                resident += process.memory_info().rss
-                times = process.cpu_times()
-                used += times.user + times.system
-    seen.peak_rss_bytes = max(seen.peak_rss_bytes, resident)
-    seen.cpu_seconds = max(seen.cpu_seconds, used)
 
 
 def _check_filled(peer: str, watch: RowWatch, required: Sequence[str]) -> None:
