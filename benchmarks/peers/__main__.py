@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 from pathlib import Path
 
+from benchmarks.command import write_json
 from benchmarks.messages import news, produce
 from benchmarks.peers import PEERS, NotMeasured, Result
 from benchmarks.peers.limit import limit_of, load_data_rates
@@ -65,10 +65,7 @@ def main() -> None:
             else:
                 print(_line(result, limit), flush=True)
                 found[name] = result.to_json() | {"of_limit": result.best_rate / limit}
-    if options.json:
-        options.json.write_text(
-            json.dumps({"limit_rows_per_second": limit, "limit_rounds": rates, "peers": found}, indent=1) + "\n"
-        )
+    write_json(options.json, {"limit_rows_per_second": limit, "limit_rounds": rates, "peers": found})
 
 
 def _line(result: Result, limit: float) -> str:
