@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.command import Figures, table, write_json
 from benchmarks.messages import produce
-from benchmarks.peers import PEERS, NotMeasured
+from benchmarks.peers import PEERS, Job, NotMeasured
 from benchmarks.servers import servers
 from benchmarks.throughput_plot import draw
 from benchmarks.watch import LedgerWatch, RunWatch
@@ -188,9 +188,7 @@ def _peer(
     name: str, kafka: LocalKafka, store: LocalDatabase, topic: str, messages: int, cap_seconds: float, limit: float
 ) -> Figures:
     try:
-        result = PEERS[name](
-            kafka.bootstrap_servers, topic, _empty(store), "by_peer", messages, cap_seconds=cap_seconds
-        )
+        result = PEERS[name](Job(kafka.bootstrap_servers, topic, _empty(store), "by_peer", messages, cap_seconds))
     except NotMeasured as why:
         print(f"  {name}: not measured: {why}", flush=True)
         return {"not_measured": str(why)}
