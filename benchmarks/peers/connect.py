@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import subprocess
 import tempfile
 import uuid
 from collections.abc import Mapping
@@ -20,8 +18,8 @@ from benchmarks.peers.result import NotMeasured, Result
 from benchmarks.peers.tables import REQUIRED, make_table
 from benchmarks.peers.watch import measure
 from kafka_ingest.local.errors import LocalServerError
-from kafka_ingest.local.files import build_once, write_private
-from kafka_ingest.local.java import MAVEN_TIMEOUT_SECONDS, find_java, kafka_version
+from kafka_ingest.local.files import build_once, silent, write_private
+from kafka_ingest.local.java import find_java, kafka_version, resolve_jars
 from kafka_ingest.local.ports import LOOPBACK, free_port
 
 # Heap as in Kafka's own connect-standalone.sh; the collector is the JVM's own choice.
@@ -75,9 +73,9 @@ def load(job: Job, *, tuning: Tuning | None = None) -> Result:
     tuning = tuning or Tuning()
     try:
         java, _ = find_java()
+        jars = connect_jars()
     except LocalServerError as error:
         raise NotMeasured(f"connect: {error}") from error
-    jars = connect_jars()
     make_table(job.database_url, job.table, text_dates=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -149,31 +147,11 @@ def _properties(values: Mapping[str, str]) -> str:
 def connect_jars() -> Path:
     """The folder with Connect, the sink, the driver and all they need, downloaded once (about 70 MB).
 
-    Raises NotMeasured where it is not in the cache and Maven is missing or fails.
+    Raises LocalServerError where it is not in the cache and Maven is missing or fails.
     """
     pom = Path(__file__).with_name("connect-pom.xml").read_text().replace("@KAFKA_VERSION@", kafka_version())
     digest = hashlib.sha256(pom.encode()).hexdigest()[:10]
-    return build_once(f"connect-{kafka_version()}-{digest}", lambda folder: _resolve(pom, folder))
-
-
-def _resolve(pom: str, folder: Path) -> None:
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise NotMeasured("connect: no `mvn` on PATH, which downloads Kafka Connect")
-    (folder / "pom.xml").write_text(pom)
-    command = [maven, "-B", "-q", "-C", "-f", str(folder / "pom.xml"), "dependency:copy-dependencies"]
-    command += ["-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
-    try:
-        answer = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=MAVEN_TIMEOUT_SECONDS,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise NotMeasured(f"connect: Maven did not finish in {MAVEN_TIMEOUT_SECONDS} s") from error
-    if answer.returncode or not any(folder.glob("debezium-connector-jdbc-*.jar")):
-        lines = (answer.stdout + answer.stderr).strip().splitlines()
-        raise NotMeasured("connect: Maven could not download it:\n" + "\n".join(lines[:10]))
+    return build_once(
+        f"connect-{kafka_version()}-{digest}",
+        lambda folder: resolve_jars("Kafka Connect", pom, folder, "debezium-connector-jdbc-*.jar", silent),
+    )
