@@ -18,6 +18,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from benchmarks.command import write_json
+
 PACKAGES = ("dagster", "confluent-kafka", "pandas", "pyarrow", "msgspec", "SQLAlchemy", "PyMySQL")
 PEERS = "faust-10,faust-1000,dagster-kafka,dagster-kafka-unlimited,connect"
 QUICK = (
@@ -60,7 +62,7 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     found = machine()
-    (options.out / "machine.json").write_text(json.dumps(found, indent=1) + "\n")
+    write_json(options.out / "machine.json", found)
     print(json.dumps(found, indent=1), flush=True)
     for name, *arguments in FULL if options.full else QUICK:
         print(f"\n## {name}\n", flush=True)

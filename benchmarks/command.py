@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,14 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 def write_json(file: Path | None, figures: Mapping[str, Any]) -> None:
     if file is not None:
         file.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def run(description: str | None, measure: Callable[[bool], Figures], report: Callable[[Figures], str]) -> None:
+    """The command line of a benchmark that knows only those two: `measure(quick)`, its report printed, its figures written."""
+    options = parser(description).parse_args()
+    figures = measure(options.quick)
+    print(f"\n{report(figures)}")
+    write_json(options.json, figures)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,11 +1,9 @@
 """A live topic: a producer that keeps a rate, and a watcher that sees rows become visible, each message with its latency."""
 
 import itertools
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
@@ -13,22 +11,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pymysql
+import sqlalchemy as sa
 from confluent_kafka import KafkaError, Message, Producer
-from pymysql.connections import Connection
-from pymysql.cursors import Cursor
-from sqlalchemy.engine import make_url
 
+from benchmarks.background import Repeated
 from benchmarks.messages import news
+from benchmarks.watch import LedgerWatch
+from kafka_ingest.streams.information import Information
+from kafka_ingest.streams.model import table_of
 
 PARTITIONS = 4
 POLL_SECONDS = 0.02
 # Between two looks of the producer at how many messages are due.
 PACE_SECONDS = 0.005
 VISIBLE_SECONDS = 180.0
-_NO_SUCH_TABLE = 1146
-_QUERY = "SELECT kafka_partition, next_offset, run_id FROM kafka_ingest_offsets WHERE topic = %s"
-_COUNT = "SELECT COUNT(*) FROM information"
 _BODIES = 500
 
 Array = npt.NDArray[Any]
@@ -87,21 +83,19 @@ class LiveTopic:
         self._numbers = itertools.count()
         self._bodies = list(itertools.islice(news(), _BODIES))
         self._last_commit = time.time()
-        self._stop = threading.Event()
-        self._pool = ThreadPoolExecutor(1)
-        self._watching: Future[None] | None = None
+        self._ledger = LedgerWatch(self.url)
+        self._watching = Repeated(self._look, POLL_SECONDS)
+        self._running = ExitStack()
 
     def __enter__(self) -> "LiveTopic":
-        self._watching = self._pool.submit(self._watch)
+        self._running.enter_context(closing(self._ledger))
+        self._running.enter_context(self._watching)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        assert self._watching is not None
-        self._pool.shutdown()
-        self._watching.result()
+        self._running.close()
 
     def send(self, count: int) -> None:
         """So many messages at once, to the partitions in turn."""
@@ -137,7 +131,7 @@ class LiveTopic:
         self.flush()
         deadline = time.monotonic() + VISIBLE_SECONDS
         while not self._all_visible():
-            self._look_after_watcher()
+            self._watching.check()
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not visible after {VISIBLE_SECONDS:.0f} s: {self.sent_counts()}, {self._ends()}")
             time.sleep(POLL_SECONDS)
@@ -175,42 +169,19 @@ class LiveTopic:
     def _ends(self) -> dict[int, int]:
         return {partition: steps[-1][0] if steps else 0 for partition, steps in self.seen.items()}
 
-    def _look_after_watcher(self) -> None:
-        if self._watching is not None and self._watching.done():
-            self._watching.result()
-
     def rows(self) -> int:
         """Rows of the news' table: a message that became a dead letter is passed by the ledger too."""
-        with closing(self._connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(_COUNT)
-            return int(cursor.fetchall()[0][0])
-
-    def _connect(self) -> "Connection[Cursor]":
-        url = make_url(self.url)
-        return pymysql.connect(
-            host=url.host or "",
-            port=url.port or 0,
-            user=url.username,
-            password=url.password or "",
-            database=url.database,
-            autocommit=True,
-        )
-
-    def _watch(self) -> None:
-        with closing(self._connect()) as connection, connection.cursor() as cursor:
-            while not self._stop.is_set():
-                self._look(cursor)
-                self._stop.wait(POLL_SECONDS)
-
-    def _look(self, cursor: Any) -> None:
+        engine = sa.create_engine(self.url)
         try:
-            cursor.execute(_QUERY, (self.topic,))
-        except pymysql.err.ProgrammingError as error:
-            if error.args[0] != _NO_SUCH_TABLE:
-                raise
-            return  # the first run makes it
-        rows, now = cursor.fetchall(), time.time()
-        for partition, end, run_id in rows:
+            with engine.connect() as connection:
+                count = sa.select(sa.func.count()).select_from(table_of(Information))
+                return int(connection.execute(count).scalar_one())
+        finally:
+            engine.dispose()
+
+    def _look(self) -> None:
+        positions, now = self._ledger.positions(self.topic), time.time()
+        for partition, end, run_id in positions:
             steps = self.seen[partition]
             if end > (steps[-1][0] if steps else 0):
                 steps.append((end, now))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import dagster as dg
 from confluent_kafka import Producer
 
-from benchmarks.command import Figures, parser, table, write_json
+from benchmarks.command import Figures, run, table
 from benchmarks.live import until
 from benchmarks.many_streams import stream, topic_names, write_package
 from benchmarks.servers import Servers, servers
@@ -160,12 +160,5 @@ def report(figures: Figures) -> str:
     return table(heads, rows)
 
 
-def main() -> None:
-    options = parser(__doc__).parse_args()
-    figures = measure(options.quick)
-    print(f"\n{report(figures)}")
-    write_json(options.json, figures)
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__, measure, report)

@@ -9,14 +9,14 @@ machine counts little; librdkafka's own threads are a line of their own. Medians
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from benchmarks.command import Figures, table, write_json
 from benchmarks.messages import produce
 from benchmarks.streams import STREAM
 from kafka_ingest.cli.producing import ensure_topic
@@ -68,7 +68,7 @@ def one_pass(settings: Settings, messages: int) -> dict[str, float]:
     return times
 
 
-def measure(messages: int, rounds: int) -> dict[str, Any]:
+def measure(messages: int, rounds: int) -> Figures:
     """Median microseconds a message of each stage, and messages a second of the four together."""
     with tempfile.TemporaryDirectory() as folder:
         kafka = LocalKafka.start(Path(folder) / "kafka", progress=print)
@@ -84,16 +84,12 @@ def measure(messages: int, rounds: int) -> dict[str, Any]:
     return {"us_per_message": cost, "per_second": 1e6 / sum(cost[stage] for stage in STAGES)}
 
 
-def table(found: dict[str, Any]) -> str:
-    """Markdown."""
-    lines = ["| stage | µs a message |", "|---|---:|"]
-    lines += [f"| {stage} | {cost:.2f} |" for stage, cost in found["us_per_message"].items()]
+def report(found: Figures) -> str:
     total, rate = sum(found["us_per_message"][s] for s in STAGES), found["per_second"]
-    lines.append(f"| **the four stages, one core** | **{total:.2f}** |")
-    lines.append(
-        f"\n{rate:,.0f} messages a second, {rate / TARGET_PER_SECOND:.2f} × the target of {TARGET_PER_SECOND:,}"
-    )
-    return "\n".join(lines)
+    rows = [[stage, f"{cost:.2f}"] for stage, cost in found["us_per_message"].items()]
+    rows.append(["**the four stages, one core**", f"**{total:.2f}**"])
+    share = f"{rate:,.0f} messages a second, {rate / TARGET_PER_SECOND:.2f} × the target of {TARGET_PER_SECOND:,}"
+    return f"{table(['stage', 'µs a message'], rows)}\n\n{share}"
 
 
 def main() -> None:
@@ -103,9 +99,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     found = measure(options.messages, options.rounds)
-    print(table(found))
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    print(report(found))
+    write_json(options.json, found)
 
 
 if __name__ == "__main__":

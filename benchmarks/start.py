@@ -12,7 +12,7 @@ import statistics
 
 import dagster as dg
 
-from benchmarks.command import Figures, parser, table, write_json
+from benchmarks.command import Figures, run, table
 from benchmarks.imports import median_imports
 from benchmarks.live import until
 from benchmarks.loading import started
@@ -123,12 +123,5 @@ def report(figures: Figures) -> str:
     return f"{table(heads, starts)}\n\n{table(['import seconds', 'own modules', 'with what they import first'], rows)}"
 
 
-def main() -> None:
-    options = parser(__doc__).parse_args()
-    figures = measure(options.quick)
-    print(f"\n{report(figures)}")
-    write_json(options.json, figures)
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__, measure, report)

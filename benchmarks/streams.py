@@ -5,15 +5,13 @@ Child processes import this by KAFKA_INGEST_STREAMS; what to measure is in the e
 
 from __future__ import annotations
 
-import datetime as dt
 import os
-from typing import Any
 
-from sqlalchemy import JSON, Boolean, Integer, String
-from sqlalchemy.orm import Mapped
+from sqlalchemy import String
+from sqlalchemy.orm import mapped_column
 
-from kafka_ingest.streams.information import LONG_TEXT, Information
-from kafka_ingest.streams.model import UpsertModel, date_field, field
+from kafka_ingest.streams.information import Information
+from kafka_ingest.streams.model import KAFKA_COLUMNS, UpsertModel, field, table_of
 from kafka_ingest.streams.stream import BatchPolicy, Stream
 
 TOPIC = "KAFKA_INGEST_BENCH_TOPIC"
@@ -21,23 +19,14 @@ MODEL = "KAFKA_INGEST_BENCH_MODEL"
 LOADERS = "KAFKA_INGEST_BENCH_LOADERS"
 
 
-class NewsById(UpsertModel):
-    """The columns of `Information`, keyed by `id` instead of the Kafka position."""
-
-    __tablename__ = "news_by_id"
-
-    id: Mapped[str] = field(String(64), primary_key=True)
-    title: Mapped[str] = field(String(500))
-    content: Mapped[str | None] = field(LONG_TEXT)
-    source: Mapped[str | None] = field(String(200), path="source.name")
-    url: Mapped[str | None] = field(String(2048), path="source.url")
-    language: Mapped[str | None] = field(String(16))
-    tags: Mapped[Any | None] = field(JSON)
-    score: Mapped[int | None] = field(Integer)
-    is_original: Mapped[bool | None] = field(Boolean, path="isOriginal")
-    publish_time: Mapped[dt.datetime] = date_field(path="publishTime", timezone="Asia/Shanghai")
-    crawl_time: Mapped[dt.datetime | None] = date_field(path="crawlTime", on_error="null")
-
+_COLUMNS = {
+    column.name: mapped_column(column.type, nullable=column.nullable, info=column.info)
+    for column in table_of(Information).columns
+    if column.name not in KAFKA_COLUMNS
+}
+_KEY = {"id": field(String(64), primary_key=True)}
+# The columns of `Information`, keyed by `id` instead of the Kafka position.
+NewsById = type("NewsById", (UpsertModel,), {"__tablename__": "news_by_id", **_COLUMNS, **_KEY})
 
 MODELS = {"append": Information, "upsert": NewsById}
 

@@ -10,7 +10,6 @@ where the last row can be read. The ratio is taken round by round; medians.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -18,10 +17,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from benchmarks.command import Figures, table, write_json
 from benchmarks.messages import produce
-from benchmarks.peers import PEERS, NotMeasured
+from benchmarks.peers import PEERS, Job, NotMeasured
 from benchmarks.servers import servers
 from benchmarks.throughput_plot import draw
 from benchmarks.watch import LedgerWatch, RunWatch
@@ -95,11 +94,10 @@ def _round(
     store: LocalDatabase, environ: dict[str, str], messages: int, limit: float, folder: Path, number: int
 ) -> Round:
     url = _empty(store)
-    watch = LedgerWatch(url, "bench")
+    watch = LedgerWatch(url)
     home = folder / f"dagster-{number}"
     with DagsterDev(home, environ | {"KAFKA_INGEST_DATABASE_URL": url}) as dagster:
-        assert dagster._process is not None
-        with RunWatch(dagster._process.pid) as run:
+        with RunWatch(dagster) as run:
             progress = watch.progress_until(messages, timeout_seconds=60 + messages / 1_000)
         data = dagster.graphql("{ runsOrError { ... on Runs { results { creationTime } } } }")
         created = min(r["creationTime"] for r in data["runsOrError"]["results"])
@@ -123,7 +121,7 @@ def _in_child(environ: dict[str, str], *arguments: str) -> str:
     return done.stdout
 
 
-def summary(case: Case, rounds: Sequence[Round], messages: int) -> dict[str, Any]:
+def summary(case: Case, rounds: Sequence[Round], messages: int) -> Figures:
     """Figures of a case."""
     return {
         "case": case.name,
@@ -146,26 +144,29 @@ def _text(one: Round, messages: int) -> str:
     )
 
 
-def table(found: Sequence[dict[str, Any]]) -> str:
-    """Markdown."""
-    lines = [
-        "| case | LOAD DATA, rows/s | ours, rows/s | ratio | target | without start | peak MB |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+def cases_table(found: Figures) -> str:
+    heads = ["case", "LOAD DATA, rows/s", "ours, rows/s", "ratio", "target", "without start", "peak MB"]
+    rows = [
+        [
+            f["case"],
+            f"{f['limit_rows_per_second']:,.0f}",
+            f"{f['rows_per_second']:,.0f}",
+            f"**{f['ratio']:.2f}**",
+            f"{f['target']:.2f}",
+            f"{f['steady_ratio']:.2f}",
+            f"{f['peak_rss_mb']:,.0f}",
+        ]
+        for f in found["cases"]
     ]
-    lines += [
-        f"| {f['case']} | {f['limit_rows_per_second']:,.0f} | {f['rows_per_second']:,.0f} | **{f['ratio']:.2f}** | "
-        f"{f['target']:.2f} | {f['steady_ratio']:.2f} | {f['peak_rss_mb']:,.0f} |"
-        for f in found
-    ]
-    return "\n".join(lines)
+    return table(heads, rows)
 
 
 def run(
     database: str, messages: int, rounds: int, cases: Sequence[Case], peers: Sequence[str] = (), cap_seconds: float = 60
-) -> dict[str, Any]:
+) -> Figures:
     """All cases, and the peers on the same topic and database, on servers of their own."""
     found = []
-    by_peer: dict[str, Any] = {}
+    by_peer: Figures = {}
     with servers(database) as found_servers:
         kafka, store, folder = found_servers.kafka, found_servers.database, found_servers.folder
         settings = from_environment({"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers})
@@ -185,11 +186,9 @@ def run(
 
 def _peer(
     name: str, kafka: LocalKafka, store: LocalDatabase, topic: str, messages: int, cap_seconds: float, limit: float
-) -> dict[str, Any]:
+) -> Figures:
     try:
-        result = PEERS[name](
-            kafka.bootstrap_servers, topic, _empty(store), "by_peer", messages, cap_seconds=cap_seconds
-        )
+        result = PEERS[name](Job(kafka.bootstrap_servers, topic, _empty(store), "by_peer", messages, cap_seconds))
     except NotMeasured as why:
         print(f"  {name}: not measured: {why}", flush=True)
         return {"not_measured": str(why)}
@@ -197,16 +196,15 @@ def _peer(
     return result.to_json() | {"of_limit": result.best_rate / limit}
 
 
-def peers_table(found: dict[str, Any]) -> str:
-    """Markdown."""
-    lines = ["| peer | rows/s | of LOAD DATA | peak MB |", "|---|---:|---:|---:|"]
+def peers_table(found: Figures) -> str:
+    rows = []
     for name, peer in found["peers"].items():
         if "not_measured" in peer:
-            lines.append(f"| {name} | not measured: {peer['not_measured']} | | |")
+            rows.append([name, f"not measured: {peer['not_measured']}", "", ""])
         else:
             rate = max(peer["rate"], peer["steady_rate"] or 0.0)
-            lines.append(f"| {name} | {rate:,.0f} | {peer['of_limit']:.3f} | {peer['peak_rss_bytes'] / 1e6:,.0f} |")
-    return "\n".join(lines)
+            rows.append([name, f"{rate:,.0f}", f"{peer['of_limit']:.3f}", f"{peer['peak_rss_bytes'] / 1e6:,.0f}"])
+    return table(["peer", "rows/s", "of LOAD DATA", "peak MB"], rows)
 
 
 def main() -> None:
@@ -223,9 +221,8 @@ def main() -> None:
     cases = [case for case in CASES if options.only in case.name]
     peers = [name for name in options.peers.split(",") if name]
     found = run(options.database, options.messages, options.rounds, cases, peers, options.cap)
-    print(f"{table(found['cases'])}\n\n{peers_table(found)}")
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    print(f"{cases_table(found)}\n\n{peers_table(found)}")
+    write_json(options.json, found)
     if options.plot:
         draw(found, options.plot)
 

@@ -6,11 +6,12 @@ last tick, however short they were; nothing is sampled.
 
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 
 import psutil
 
+from benchmarks.processes import is_run, use_of
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
 
 # By the words of their command lines; the processes of runs are children of the last.
@@ -18,7 +19,6 @@ _ROLES = {"dagster._daemon": "daemon", "dagster_webserver": "web server", "code-
 _RUNS_PARENT = ("api", "grpc")
 # Beside a SQLite database while it is open.
 _OF_THE_MOMENT = ("-wal", "-shm", "-journal")
-_RUN_PROCESS = "--multiprocessing-fork"
 RUNS = "runs"
 DAEMON = "daemon"
 CODE_SERVER = "code server"
@@ -30,14 +30,14 @@ def cpu_seconds(dagster: DagsterDev) -> Seconds:
     """User and system time since the start, by role: daemon, code server, web server, runs."""
     used: Seconds = dict.fromkeys([*_ROLES.values(), RUNS], 0.0)
     for process in dagster.children():
-        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-            times, role = process.cpu_times(), _role(process)
-            own, ended = times.user + times.system, times.children_user + times.children_system
-            if role is None:
-                own += ended
-            used[role or RUNS] += own
-            if role == CODE_SERVER and all(word in process.cmdline() for word in _RUNS_PARENT):
-                used[RUNS] += ended
+        with suppress(psutil.NoSuchProcess):
+            use, words = use_of(process), process.cmdline()
+            if use is None:
+                continue
+            role = _role(words)
+            used[role or RUNS] += use.cpu_seconds
+            if role is None or _is_parent_of_runs(words):
+                used[RUNS] += use.ended_children_cpu_seconds
     return used
 
 
@@ -45,14 +45,18 @@ def has_run_process(dagster: DagsterDev) -> bool:
     """Whether the process of a run is there or has not been collected by its parent: it ends a while after its run."""
     for process in dagster.children():
         with suppress(psutil.NoSuchProcess):
-            if process.status() == psutil.STATUS_ZOMBIE or _RUN_PROCESS in process.cmdline():
+            if process.status() == psutil.STATUS_ZOMBIE or is_run(process):
                 return True
     return False
 
 
-def _role(process: psutil.Process) -> str | None:
-    words = process.cmdline()
-    if all(word in words for word in _RUNS_PARENT):
+def _is_parent_of_runs(words: Sequence[str]) -> bool:
+    return all(word in words for word in _RUNS_PARENT)
+
+
+def _role(words: Sequence[str]) -> str | None:
+    """Of the process with this command line; None for one of a run."""
+    if _is_parent_of_runs(words):
         return CODE_SERVER
     return next((role for word, role in _ROLES.items() if word in words), None)
 

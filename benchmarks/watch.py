@@ -2,92 +2,74 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from dataclasses import dataclass, field
-from types import TracebackType
+from contextlib import suppress
 
 import psutil
 import sqlalchemy as sa
 
+from benchmarks.background import Repeated
+from benchmarks.processes import is_run, use_of
 from kafka_ingest.sinks.ledger import OFFSETS
+from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
 
 _POLL_SECONDS = 0.05
+_SAMPLE_SECONDS = 0.1
+_NO_SUCH_TABLE = 1146
 
 
-@dataclass(slots=True)
-class Process:
-    """The most a process used."""
+class RunWatch(Repeated):
+    """`with RunWatch(dagster) as run: …`: samples the process of every run while the block lasts."""
 
-    peak_rss_bytes: int = 0
-    cpu_seconds: float = 0.0
-
-
-@dataclass(slots=True)
-class RunWatch:
-    """Samples every run's process below `dagster dev` while the block lasts.
-
-    A run is a `spawn`ed child of the code server (multiprocessing's own command line).
-    """
-
-    parent: int
-    processes: dict[int, Process] = field(default_factory=dict)
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
-
-    def __enter__(self) -> RunWatch:
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        assert self._thread is not None
-        self._thread.join()
+    def __init__(self, dagster: DagsterDev) -> None:
+        self._dagster = dagster
+        self._peaks: dict[int, int] = {}
+        self._cpu: dict[int, float] = {}
+        super().__init__(self._sample, _SAMPLE_SECONDS)
 
     @property
     def peak_rss_bytes(self) -> int:
-        return max((p.peak_rss_bytes for p in self.processes.values()), default=0)
+        """The most that one of them used."""
+        return max(self._peaks.values(), default=0)
 
     @property
     def cpu_seconds(self) -> float:
-        return sum(p.cpu_seconds for p in self.processes.values())
+        """All of them together."""
+        return sum(self._cpu.values())
 
     def _sample(self) -> None:
-        while not self._stop.wait(0.1):
-            try:
-                children = psutil.Process(self.parent).children(recursive=True)
-            except psutil.NoSuchProcess:
-                return
-            for child in children:
-                try:
-                    if not any("spawn_main" in part for part in child.cmdline()):
-                        continue
-                    memory, times = child.memory_info().rss, child.cpu_times()
-                except psutil.Error:
-                    continue  # it has ended
-                seen = self.processes.setdefault(child.pid, Process())
-                seen.peak_rss_bytes = max(seen.peak_rss_bytes, memory)
-                seen.cpu_seconds = max(seen.cpu_seconds, times.user + times.system)
+        with suppress(psutil.NoSuchProcess):  # Dagster has ended
+            for child in self._dagster.children():
+                if is_run(child) and (use := use_of(child)) is not None:
+                    self._peaks[child.pid] = max(self._peaks.get(child.pid, 0), use.rss_bytes)
+                    self._cpu[child.pid] = max(self._cpu.get(child.pid, 0.0), use.cpu_seconds)
 
 
 class LedgerWatch:
-    """How far a stream's ledger is; an offset below it is a row that can be read, as both are committed together."""
+    """How far the ledger is, over a connection of its own.
 
-    def __init__(self, database_url: str, stream: str) -> None:
+    An offset below a next offset is a row that can be read, or a dead letter, as they are committed together.
+    """
+
+    def __init__(self, database_url: str) -> None:
         self._engine = sa.create_engine(database_url, isolation_level="AUTOCOMMIT")
-        self._query = sa.select(sa.func.coalesce(sa.func.sum(OFFSETS.c.next_offset), 0)).where(
-            OFFSETS.c.stream == stream
-        )
+        self._connection = self._engine.connect()
+        self._query = sa.select(OFFSETS.c.kafka_partition, OFFSETS.c.next_offset, OFFSETS.c.run_id)
+
+    def positions(self, topic: str | None = None) -> list[tuple[int, int, str]]:
+        """Kafka partition, next offset and the run that loaded last; none before the first run makes the ledger."""
+        query = self._query if topic is None else self._query.where(OFFSETS.c.topic == topic)
+        try:
+            rows = self._connection.execute(query).all()
+        except sa.exc.ProgrammingError as error:
+            if error.orig is None or error.orig.args[0] != _NO_SUCH_TABLE:
+                raise
+            return []
+        return [(row.kafka_partition, row.next_offset, row.run_id) for row in rows]
 
     def loaded(self) -> int:
-        """Sum of the next offsets; 0 while there is no ledger."""
-        with self._engine.connect() as connection:
-            if not sa.inspect(connection).has_table(OFFSETS.name):
-                return 0
-            return int(connection.execute(self._query).scalar_one())
+        """Sum of the next offsets."""
+        return sum(next_offset for _, next_offset, _ in self.positions())
 
     def progress_until(self, offsets: int, *, timeout_seconds: float) -> list[tuple[float, int]]:
         """(time.time(), offsets loaded) at each change, until all are there. Raises TimeoutError."""
@@ -103,4 +85,5 @@ class LedgerWatch:
         return found
 
     def close(self) -> None:
+        self._connection.close()
         self._engine.dispose()

@@ -9,31 +9,25 @@ the topic's rows are visible in MySQL or its time is up, and ends everything it 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Protocol
 
 from benchmarks.peers import connect, dagster_kafka, faust
+from benchmarks.peers.job import Job
 from benchmarks.peers.result import NotMeasured, Result
 
 
 class Load(Protocol):
-    def __call__(
-        self, bootstrap: str, topic: str, database_url: str, table: str, messages: int, *, cap_seconds: float = ...
-    ) -> Result:
-        """Load the topic's first `messages` messages into the new table `table` (one of that name is dropped).
-
-        topic: `messages` messages of the stream `information`, all of type `information`, all good.
-        cap_seconds: from the process's start; a slower peer is stopped then and its rate taken over what it loaded.
-
-        Raises NotMeasured where the peer cannot be had or does not work, saying why.
-        """
+    def __call__(self, job: Job) -> Result:
+        """Raises NotMeasured where the peer cannot be had or does not work, saying why."""
 
 
 PEERS: Mapping[str, Load] = {
-    "faust-10": faust.load_10,
-    "faust-1000": faust.load_1000,
+    "faust-10": partial(faust.load, batch=10),  # as it was
+    "faust-1000": partial(faust.load, batch=1_000),
     "dagster-kafka": dagster_kafka.load_as_shipped,
     "dagster-kafka-unlimited": dagster_kafka.load_unlimited,
     "connect": connect.load,
 }
 
-__all__ = ["PEERS", "Load", "NotMeasured", "Result"]
+__all__ = ["PEERS", "Job", "Load", "NotMeasured", "Result"]

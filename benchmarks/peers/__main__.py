@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 from pathlib import Path
 
+from benchmarks.command import write_json
 from benchmarks.messages import news, produce
-from benchmarks.peers import PEERS, NotMeasured, Result
+from benchmarks.peers import PEERS, Job, NotMeasured, Result
 from benchmarks.peers.limit import limit_of, load_data_rates
 from benchmarks.servers import servers
 from kafka_ingest.cli.producing import ensure_topic
@@ -51,24 +51,16 @@ def main() -> None:
         found: dict[str, object] = {}
         for name in names:
             try:
-                result = PEERS[name](
-                    kafka.bootstrap_servers,
-                    TOPIC,
-                    store.url("peers"),
-                    f"by_{name.replace('-', '_')}",
-                    options.messages,
-                    cap_seconds=options.cap,
-                )
+                table = f"by_{name.replace('-', '_')}"
+                job = Job(kafka.bootstrap_servers, TOPIC, store.url("peers"), table, options.messages, options.cap)
+                result = PEERS[name](job)
             except NotMeasured as why:
                 print(f"{name:<24} not measured: {why}", flush=True)
                 found[name] = {"not_measured": str(why)}
             else:
                 print(_line(result, limit), flush=True)
                 found[name] = result.to_json() | {"of_limit": result.best_rate / limit}
-    if options.json:
-        options.json.write_text(
-            json.dumps({"limit_rows_per_second": limit, "limit_rounds": rates, "peers": found}, indent=1) + "\n"
-        )
+    write_json(options.json, {"limit_rows_per_second": limit, "limit_rounds": rates, "peers": found})
 
 
 def _line(result: Result, limit: float) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import subprocess
 import tempfile
 import uuid
 from collections.abc import Mapping
@@ -15,12 +13,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from benchmarks.peers.job import Job
 from benchmarks.peers.result import NotMeasured, Result
-from benchmarks.peers.tables import make_table
-from benchmarks.peers.watch import DEFAULT_CAP_SECONDS, measure
+from benchmarks.peers.tables import REQUIRED, make_table
+from benchmarks.peers.watch import measure
 from kafka_ingest.local.errors import LocalServerError
-from kafka_ingest.local.files import build_once, write_private
-from kafka_ingest.local.java import MAVEN_TIMEOUT_SECONDS, find_java, kafka_version
+from kafka_ingest.local.files import build_once, silent, write_private
+from kafka_ingest.local.java import find_java, kafka_version, resolve_jars
 from kafka_ingest.local.ports import LOOPBACK, free_port
 
 # Heap as in Kafka's own connect-standalone.sh; the collector is the JVM's own choice.
@@ -69,43 +68,31 @@ SCHEMA: Mapping[str, Any] = {
 RENAMES = "source_name:source,source_url:url,isOriginal:is_original,publishTime:publish_time,crawlTime:crawl_time"
 
 
-def load(
-    bootstrap: str,
-    topic: str,
-    database_url: str,
-    table: str,
-    messages: int,
-    *,
-    cap_seconds: float = DEFAULT_CAP_SECONDS,
-    tuning: Tuning | None = None,
-) -> Result:
+def load(job: Job, *, tuning: Tuning | None = None) -> Result:
     """One Connect worker; see `Load`. tuning: only to try others than the best one found."""
     tuning = tuning or Tuning()
     try:
         java, _ = find_java()
+        jars = connect_jars()
     except LocalServerError as error:
         raise NotMeasured(f"connect: {error}") from error
-    jars = connect_jars()
-    make_table(database_url, table, text_dates=True)
+    make_table(job.database_url, job.table, text_dates=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         worker, connector = folder / "worker.properties", folder / "connector.properties"
-        write_private(worker, _properties(_worker(bootstrap, folder)))
-        write_private(connector, _properties(_connector(topic, database_url, table, tuning)))
+        write_private(worker, _properties(_worker(job.bootstrap, folder)))
+        write_private(connector, _properties(_connector(job, tuning)))
         main = "org.apache.kafka.connect.cli.ConnectStandalone"
         return measure(
             "connect",
             [java, *JVM_OPTIONS, "-cp", f"{jars}/*", main, str(worker), str(connector)],
+            job,
             environment={},
-            database_url=database_url,
-            table=table,
-            messages=messages,
-            cap_seconds=cap_seconds,
             note=(
                 f"Kafka Connect {kafka_version()}, Debezium JDBC sink, {tuning.tasks} tasks, batch.size {tuning.batch_size:,}, "
                 f"max.poll.records {tuning.poll_records:,}, rewriteBatchedStatements; dates stay text, tags are left out"
             ),
-            required=("id", "title", "source", "publish_time", "crawl_time"),
+            required=REQUIRED,
         )
 
 
@@ -122,19 +109,19 @@ def _worker(bootstrap: str, folder: Path) -> dict[str, str]:
     }
 
 
-def _connector(topic: str, database_url: str, table: str, tuning: Tuning) -> dict[str, str]:
-    url = sa.make_url(database_url)
+def _connector(job: Job, tuning: Tuning) -> dict[str, str]:
+    url = sa.make_url(job.database_url)
     options = "rewriteBatchedStatements=true&allowPublicKeyRetrieval=true&sslMode=PREFERRED&characterEncoding=UTF-8"
     return {
         # The consumer group is named after it: a new one reads the topic from its start.
         "name": f"peer-{uuid.uuid4().hex[:8]}",
         "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
         "tasks.max": str(tuning.tasks),
-        "topics": topic,
+        "topics": job.topic,
         "connection.url": f"jdbc:mysql://{url.host}:{url.port}/{url.database}?{options}",
         "connection.username": url.username or "",
         "connection.password": url.password or "",
-        "collection.name.format": table,
+        "collection.name.format": job.table,
         "insert.mode": "insert",
         "primary.key.mode": "none",
         "schema.evolution": "none",
@@ -160,31 +147,11 @@ def _properties(values: Mapping[str, str]) -> str:
 def connect_jars() -> Path:
     """The folder with Connect, the sink, the driver and all they need, downloaded once (about 70 MB).
 
-    Raises NotMeasured where it is not in the cache and Maven is missing or fails.
+    Raises LocalServerError where it is not in the cache and Maven is missing or fails.
     """
     pom = Path(__file__).with_name("connect-pom.xml").read_text().replace("@KAFKA_VERSION@", kafka_version())
     digest = hashlib.sha256(pom.encode()).hexdigest()[:10]
-    return build_once(f"connect-{kafka_version()}-{digest}", lambda folder: _resolve(pom, folder))
-
-
-def _resolve(pom: str, folder: Path) -> None:
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise NotMeasured("connect: no `mvn` on PATH, which downloads Kafka Connect")
-    (folder / "pom.xml").write_text(pom)
-    command = [maven, "-B", "-q", "-C", "-f", str(folder / "pom.xml"), "dependency:copy-dependencies"]
-    command += ["-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
-    try:
-        answer = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=MAVEN_TIMEOUT_SECONDS,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise NotMeasured(f"connect: Maven did not finish in {MAVEN_TIMEOUT_SECONDS} s") from error
-    if answer.returncode or not any(folder.glob("debezium-connector-jdbc-*.jar")):
-        lines = (answer.stdout + answer.stderr).strip().splitlines()
-        raise NotMeasured("connect: Maven could not download it:\n" + "\n".join(lines[:10]))
+    return build_once(
+        f"connect-{kafka_version()}-{digest}",
+        lambda folder: resolve_jars("Kafka Connect", pom, folder, "debezium-connector-jdbc-*.jar", silent),
+    )

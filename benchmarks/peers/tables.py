@@ -12,6 +12,8 @@ from kafka_ingest.streams.model import KAFKA_COLUMNS, table_of
 ROW_NUMBER = "row_number_"
 """AUTO_INCREMENT primary key in the place of the Kafka position: InnoDB's cheapest, rows are appended."""
 DATE_COLUMNS = ("publish_time", "crawl_time")
+REQUIRED = ("id", "title", "source", *DATE_COLUMNS)
+"""Columns that every peer must fill in every row."""
 _DATE_TEXT = sa.String(64)
 
 

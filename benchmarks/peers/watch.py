@@ -13,12 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
+from benchmarks.peers.job import Job
 from benchmarks.peers.result import NotMeasured, Result
 from benchmarks.peers.tables import RowWatch
+from benchmarks.processes import tree, use_of_all
 
-DEFAULT_CAP_SECONDS = 120.0
 # How exact the times are. Each look is one index lookup and one walk of /proc.
 POLL_SECONDS = 0.02
 USAGE_SECONDS = 0.2
@@ -31,22 +30,19 @@ _LIBC = ctypes.CDLL(None)
 def measure(
     peer: str,
     command: Sequence[str],
+    job: Job,
     *,
     environment: Mapping[str, str],
-    database_url: str,
-    table: str,
-    messages: int,
-    cap_seconds: float,
     note: str,
     required: Sequence[str] = (),
 ) -> Result:
-    """Start `command`, wait until `messages` rows are visible or `cap_seconds` are over, end it with all its children.
+    """Start `command`, wait until the job's rows are visible or its time is up, end it with all its children.
 
     required: columns that must be filled in every row loaded, so that a program that loads empty rows is no measurement.
 
     Raises NotMeasured, with the end of the program's output, where it ended or loaded nothing.
     """
-    watch = RowWatch(database_url, table)
+    watch = RowWatch(job.database_url, job.table)
     log = tempfile.TemporaryFile()  # noqa: SIM115  closed below
     started = time.monotonic()
     process = subprocess.Popen(
@@ -59,23 +55,25 @@ def measure(
         preexec_fn=die_with_parent,
     )
     try:
-        seen = _follow(process, watch, started, messages, cap_seconds)
-        complete = seen.last_rows >= messages
+        seen = _follow(process, watch, started, job)
+        complete = seen.last_rows >= job.messages
         if not complete and os.waitid(os.P_PID, process.pid, _LOOK) is not None:
             raise NotMeasured(f"{peer}: its program ended by itself:\n{_tail(log)}")
         _end(process)  # before the count: what is in flight is then in or out
         # Once it is complete the count cannot grow; of a stopped one, only what was seen in time counts.
         rows = min(watch.count(), seen.last_rows)
         if not rows:
-            raise NotMeasured(f"{peer}: no row within {cap_seconds:.0f} s:\n{_tail(log)}")
+            raise NotMeasured(f"{peer}: no row within {job.cap_seconds:.0f} s:\n{_tail(log)}")
         _check_filled(peer, watch, required)
         stopped = (
-            "" if complete else f"; stopped after {cap_seconds:.0f} s, the rate is that of the rows loaded till then"
+            ""
+            if complete
+            else f"; stopped after {job.cap_seconds:.0f} s, the rate is that of the rows loaded till then"
         )
         return Result(
             peer=peer,
             rows=rows,
-            messages=messages,
+            messages=job.messages,
             seconds=seen.last_at,
             steady_rows=rows - seen.first_rows,
             steady_seconds=seen.last_at - seen.first_at,
@@ -101,40 +99,27 @@ class _Seen:
     peak_rss_bytes: int = 0
 
 
-def _follow(
-    process: subprocess.Popen[bytes], watch: RowWatch, started: float, messages: int, cap_seconds: float
-) -> _Seen:
+def _follow(process: subprocess.Popen[bytes], watch: RowWatch, started: float, job: Job) -> _Seen:
     seen = _Seen()
     looked_at = 0.0
-    root = psutil.Process(process.pid)
-    while (now := time.monotonic() - started) < cap_seconds:
+    while (now := time.monotonic() - started) < job.cap_seconds:
         rows = watch.at_most()
-        if rows >= messages:
+        if rows >= job.messages:
             rows = watch.count()
         if rows > seen.last_rows:
             seen.last_at, seen.last_rows = time.monotonic() - started, rows
             if not seen.first_rows:
                 seen.first_at, seen.first_rows = seen.last_at, rows
-        done = seen.last_rows >= messages or os.waitid(os.P_PID, process.pid, _LOOK) is not None
+        done = seen.last_rows >= job.messages or os.waitid(os.P_PID, process.pid, _LOOK) is not None
         if done or now >= looked_at:
-            _look_at_processes(root, seen)
+            use = use_of_all(tree(process.pid))
+            seen.peak_rss_bytes = max(seen.peak_rss_bytes, use.rss_bytes)
+            seen.cpu_seconds = max(seen.cpu_seconds, use.cpu_seconds)
             looked_at = now + USAGE_SECONDS
         if done:
             break
         time.sleep(POLL_SECONDS)
     return seen
-
-
-def _look_at_processes(root: psutil.Process, seen: _Seen) -> None:
-    resident, used = 0, 0.0
-    with suppress(psutil.NoSuchProcess):
-        for process in (root, *root.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):
-                resident += process.memory_info().rss
-                times = process.cpu_times()
-                used += times.user + times.system
-    seen.peak_rss_bytes = max(seen.peak_rss_bytes, resident)
-    seen.cpu_seconds = max(seen.cpu_seconds, used)
 
 
 def _check_filled(peer: str, watch: RowWatch, required: Sequence[str]) -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import cache
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import AclOperation, AdminClient, OffsetSpec
 
 from kafka_ingest.cli.doctor_findings import Finding, fail, ok, warn
 from kafka_ingest.engine.observe import group_of
-from kafka_ingest.errors import KafkaIngestError
+from kafka_ingest.errors import KafkaIngestError, KafkaUnavailable
 from kafka_ingest.kafka.admin import AskingAdmin
 from kafka_ingest.kafka.errors import kafka_error
-from kafka_ingest.kafka.metadata import KafkaMetadata, client_properties
+from kafka_ingest.kafka.group_members import GroupState, describe_group
+from kafka_ingest.kafka.metadata import KafkaMetadata, client_properties, plain_client_properties
 from kafka_ingest.records import TopicPartition
 from kafka_ingest.settings import Settings
 from kafka_ingest.streams.stream import Stream
@@ -40,11 +42,22 @@ def check_kafka(settings: Settings, streams: Collection[Stream]) -> Iterator[Fin
         f"{settings.bootstrap_servers} answers: {len(cluster.brokers)} broker(s), cluster {cluster.cluster_id}",
     )
     metadata = KafkaMetadata(settings)
+
+    @cache  # each group once, as most streams have the same
+    def describe(group_id: str) -> GroupState | None:
+        return describe_group(plain_client_properties(settings), group_id, seconds=ANSWER_SECONDS)
+
     for stream in streams:
-        yield from _stream(stream, settings, admin, metadata)
+        yield from _stream(stream, group_of(stream, settings), admin, metadata, describe)
 
 
-def _stream(stream: Stream, settings: Settings, admin: AdminClient, metadata: KafkaMetadata) -> Iterator[Finding]:
+def _stream(
+    stream: Stream,
+    group_id: str,
+    admin: AdminClient,
+    metadata: KafkaMetadata,
+    describe: Callable[[str], GroupState | None],
+) -> Iterator[Finding]:
     check = f"topics of {stream.name}"
     try:
         state = metadata.topics(stream)
@@ -63,7 +76,7 @@ def _stream(stream: Stream, settings: Settings, admin: AdminClient, metadata: Ka
         yield ok(check, f"{', '.join(topics[:5])}{' …' if topics[5:] else ''}: {len(state.partitions)} partition(s)")
         yield from _may_read(stream, admin, topics)
         yield from _clock(stream, admin, state.partitions)
-    yield from _group(stream, settings, admin, metadata, state.partitions)
+    yield from _group(stream, group_id, metadata, state.partitions, describe)
 
 
 def _may_read(stream: Stream, admin: AdminClient, topics: list[str]) -> Iterator[Finding]:
@@ -125,37 +138,30 @@ def _clock(stream: Stream, admin: AdminClient, partitions: Iterable[TopicPartiti
 
 def _group(
     stream: Stream,
-    settings: Settings,
-    admin: AdminClient,
+    group_id: str,
     metadata: KafkaMetadata,
     partitions: Collection[TopicPartition],
+    describe: Callable[[str], GroupState | None],
 ) -> Iterator[Finding]:
-    group_id = group_of(stream, settings)
     check = f"group {group_id} of {stream.name}"
     fix = f"Add an ACL for this user: READ and DESCRIBE on group {group_id}."
     try:
         committed = metadata.group_offsets(group_id, partitions)
+        group = describe(group_id)
+    except KafkaUnavailable as error:
+        yield fail(check, str(error), "Is the broker that coordinates the group up? Try again.")
+        return
     except KafkaIngestError as error:
         yield fail(check, str(error), fix)
         return
-    try:
-        future = admin.describe_consumer_groups(
-            [group_id], include_authorized_operations=True, request_timeout=ANSWER_SECONDS
-        )
-        described = future[group_id].result()
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-            yield ok(check, "does not exist yet: the first run makes it")
-        else:
-            yield fail(check, str(kafka_error(error.args[0], f"describing consumer group {group_id}")), fix)
-        return
-    if _lacks(described.authorized_operations, AclOperation.READ):
+    if group is None:
+        yield ok(check, "does not exist yet: the first run makes it")
+    elif _lacks(group.operations, AclOperation.READ):
         yield fail(check, "this user may not commit offsets of the group", fix)
-    elif described.members:
-        clients = ", ".join(sorted({m.client_id for m in described.members})[:3])
+    elif group.client_ids:
         yield fail(
             check,
-            f"another consumer is a live member ({clients}), so commits will be refused",
+            f"another consumer is a live member ({', '.join(group.client_ids[:3])}), so commits will be refused",
             "Stop it, or set KAFKA_GROUP_ID (or the stream's group_id) to a group of its own.",
         )
     else:

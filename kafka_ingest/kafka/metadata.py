@@ -46,9 +46,14 @@ class Watermarks:
     high: int
 
 
-def client_properties(settings: Settings) -> dict[str, object]:
+def plain_client_properties(settings: Settings) -> dict[str, str]:
     """The settings that a producer or admin client takes."""
-    return {k: v for k, v in settings.kafka.items() if k not in _CONSUMER_ONLY} | {"logger": LOGGER}
+    return {k: v for k, v in settings.kafka.items() if k not in _CONSUMER_ONLY}
+
+
+def client_properties(settings: Settings) -> dict[str, object]:
+    """The same, with what is logged going to LOGGER."""
+    return {**plain_client_properties(settings), "logger": LOGGER}
 
 
 class KafkaMetadata:

@@ -50,18 +50,25 @@ def kafka_jars(progress: Progress) -> Path:
     """
     pom = _pom()
     digest = hashlib.sha256(pom.encode()).hexdigest()[:10]
-    return build_once(f"kafka-{kafka_version()}-{digest}", lambda folder: _resolve(pom, folder, progress))
+    return build_once(
+        f"kafka-{kafka_version()}-{digest}",
+        lambda folder: resolve_jars("Apache Kafka", pom, folder, "kafka_2.13-*.jar", progress),
+    )
 
 
 def _pom() -> str:
     return files("kafka_ingest.local").joinpath("kafka-pom.xml").read_text()
 
 
-def _resolve(pom: str, folder: Path, progress: Progress) -> None:
+def resolve_jars(what: str, pom: str, folder: Path, expected: str, progress: Progress) -> None:
+    """The runtime dependencies of a pom of this Kafka version into the folder, by Maven.
+
+    LocalServerError when Maven is missing or fails, or no file is named like `expected` then.
+    """
     maven = shutil.which("mvn")
     if maven is None:
-        raise LocalServerError(f"no `mvn` on PATH, which downloads Apache Kafka's jars: {INSTALL_JAVA}")
-    progress(f"Downloading Apache Kafka {kafka_version()} with Maven (once; kept in {folder.parent})")
+        raise LocalServerError(f"no `mvn` on PATH, which downloads {what}'s jars: {INSTALL_JAVA}")
+    progress(f"Downloading {what} {kafka_version()} with Maven (once; kept in {folder.parent})")
     pom_file = folder / "pom.xml"
     pom_file.write_text(pom)
     command = [maven, "-B", "-q", "-C", "-f", str(pom_file), "dependency:copy-dependencies"]
@@ -77,6 +84,6 @@ def _resolve(pom: str, folder: Path, progress: Progress) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise LocalServerError(f"Maven did not finish in {MAVEN_TIMEOUT_SECONDS} s; is its repository slow?") from error
-    if answer.returncode != 0 or not any(folder.glob("kafka_2.13-*.jar")):
+    if answer.returncode != 0 or not any(folder.glob(expected)):
         lines = (answer.stdout + answer.stderr).strip().splitlines()
-        raise LocalServerError("Maven could not download Apache Kafka:\n" + "\n".join(lines[:10]))
+        raise LocalServerError(f"Maven could not download {what}:\n" + "\n".join(lines[:10]))

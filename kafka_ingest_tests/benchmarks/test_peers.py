@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from benchmarks.messages import MESSAGE_BYTES, news
-from benchmarks.peers import PEERS, NotMeasured, Result
+from benchmarks.peers import PEERS, Job, NotMeasured, Result
 from benchmarks.peers.connect import RENAMES, SCHEMA
 from benchmarks.peers.limit import COLUMNS, load_data_rates
 from benchmarks.peers.tables import ROW_NUMBER, make_table
@@ -49,11 +49,8 @@ def run(url: str, rows: int, then: str, *, messages: int, cap: float, required: 
     return measure(
         "writer",
         [sys.executable, "-c", WRITER, str(rows), then],
+        Job("", "", url, "t", messages, cap),
         environment={"URL": url},
-        database_url=url,
-        table="t",
-        messages=messages,
-        cap_seconds=cap,
         note="a writer",
         required=required,
     )

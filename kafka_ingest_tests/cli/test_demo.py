@@ -22,7 +22,7 @@ from kafka_ingest.local.errors import LocalServerError
 from kafka_ingest.local.ports import free_port
 from kafka_ingest.local.stack import LocalStack
 from kafka_ingest.processes import session_members
-from kafka_ingest_tests.cli.test_status import STATUS
+from kafka_ingest_tests.support.status import STATUS
 
 STACK = LocalStack("127.0.0.1:9", "sqlite:///x.db", ("one", "two"), "apache", "sqlite")
 

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.errors import DatabaseUnavailable
-from kafka_ingest.records import Batch, OffsetRange, TopicPartition
+from kafka_ingest.records import OffsetRange, TopicPartition
 from kafka_ingest.sinks.sqlite import SQLiteSink
-from kafka_ingest_tests.support.world import P0, P1, World, events
+from kafka_ingest_tests.support.world import P0, P1, World, events, first_five
 
 
 @pytest.fixture(params=["one loader", "two loaders"])
 def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(SQLiteSink, "loads_in_parallel", request.param == "two loaders")
     return World(tmp_path, monkeypatch)
-
-
-def first_five(run: Ingestion, requested: tuple[OffsetRange, ...] = (), kind: Any = "live") -> Batch:
-    """The run's stages up to its drain."""
-    batch = run.plan(requested, kind)
-    result = run.load(run.translate(run.read(batch)), batch.kind)
-    run.commit(result.next_offsets)
-    return batch
 
 
 def live_ranges_tile(world: World) -> bool:

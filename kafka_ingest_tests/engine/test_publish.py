@@ -14,7 +14,7 @@ from kafka_ingest.errors import ConfigError, KafkaUnavailable
 from kafka_ingest.kafka.dead_letter_topic import DeadLetterPublisher, Published, error_headers
 from kafka_ingest.sinks.letters import Letter, LetterFilter
 from kafka_ingest_tests.support.database import Crash, Target
-from kafka_ingest_tests.support.letters import BROKEN, FIXED, LATER, event, kept, run_replay
+from kafka_ingest_tests.support.letters import BROKEN, FIXED, LATER, event, kept, loaded, run_replay
 from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 
@@ -44,11 +44,7 @@ class FakePublisher(DeadLetterPublisher):
 
 @pytest.fixture
 def target() -> Target:
-    target = Target(FIXED)
-    raw = raw_slice(Part([Msg(event(f"e{n}")) for n in range(5)]))
-    target.pin({r.topic_partition: r.start for r in raw.ranges})
-    target.load(raw, stream=BROKEN)
-    return target
+    return loaded(BROKEN, Part([Msg(event(f"e{n}")) for n in range(5)]))
 
 
 def run(target: Target, publisher: DeadLetterPublisher, at: str = "") -> int:

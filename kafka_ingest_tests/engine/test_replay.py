@@ -34,11 +34,6 @@ from kafka_ingest_tests.support.models import Account, Event
 from kafka_ingest_tests.support.raws import MORNING_MS, Msg, Part, one, raw_slice
 
 
-@pytest.fixture
-def target() -> Target:
-    return loaded()
-
-
 def test_letters_that_todays_code_takes_become_rows_and_say_so(target: Target) -> None:
     assert names(target) == []
     assert set(became(run_replay(target)).values()) == {"row"}

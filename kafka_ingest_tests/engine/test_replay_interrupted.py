@@ -30,11 +30,6 @@ from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 STEPS = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"]
 
 
-@pytest.fixture
-def target() -> Target:
-    return loaded()
-
-
 @pytest.mark.parametrize("step", STEPS)
 def test_a_replay_killed_at_any_step_and_repeated_is_one_clean_replay(step: str) -> None:
     parts = Part([Msg(event("a")), Msg(account("x", 5)), Msg(event("bad", 13)), Msg(None, b"y"), Msg(account("y", 1))])

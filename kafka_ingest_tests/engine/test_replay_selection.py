@@ -25,11 +25,6 @@ from kafka_ingest_tests.support.letters import (
 from kafka_ingest_tests.support.raws import MORNING_MS, Msg, Part
 
 
-@pytest.fixture
-def target() -> Target:
-    return loaded()
-
-
 def test_scattered_letters_are_ranges_of_their_own_and_neighbours_one(target: Target) -> None:
     run_replay(target, wanted=LetterFilter(first_offset=0, end_offset=2))
     run_replay(target, wanted=LetterFilter(first_offset=3), run_id="second")

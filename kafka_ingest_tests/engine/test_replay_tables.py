@@ -15,13 +15,8 @@ from kafka_ingest.sinks.sqlite import SQLiteSink
 from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.streams.model import AppendModel, field
 from kafka_ingest_tests.support.database import Target
-from kafka_ingest_tests.support.letters import FIXED, became, kept, loaded, run_replay
+from kafka_ingest_tests.support.letters import FIXED, became, kept, run_replay
 from kafka_ingest_tests.support.models import Account
-
-
-@pytest.fixture
-def target() -> Target:
-    return loaded()
 
 
 class LaterMade(AppendModel):

@@ -16,7 +16,7 @@ from kafka_ingest_tests.conftest import make_topic
 from kafka_ingest_tests.e2e.check import assert_exactly_once
 from kafka_ingest_tests.e2e.news import Truth, news, produce
 from kafka_ingest_tests.e2e.proxied import run_once, settings_of, stream_on
-from kafka_ingest_tests.e2e.scale import DATABASES, IS_FULL
+from kafka_ingest_tests.e2e.scale import DATABASES
 
 pytestmark = pytest.mark.faults
 
@@ -82,7 +82,7 @@ def test_a_failover_to_another_server_with_the_same_data_goes_on_there(
         standby.stop()
 
 
-@pytest.mark.skipif(not IS_FULL, reason="fills a server: make faults-full")
+@pytest.mark.scheduled  # fills a server
 def test_a_server_without_room_left_is_retryable_and_goes_on_when_there_is_room(
     kafka: LocalKafka, tmp_path: Path
 ) -> None:

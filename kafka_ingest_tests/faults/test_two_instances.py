@@ -62,7 +62,7 @@ def test_two_processes_that_load_at_the_same_time_load_everything_once(
     assert_exactly_once(database_url, kafka.bootstrap_servers, topic, truth)
 
 
-@pytest.mark.skipif(not IS_FULL, reason="minutes: make faults-full")
+@pytest.mark.scheduled  # minutes
 def test_two_dagsters_with_homes_of_their_own_on_one_stream_load_everything_once(
     kafka: LocalKafka, mysql_url: str, topic: str, tmp_path: Path
 ) -> None:

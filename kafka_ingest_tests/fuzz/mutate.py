@@ -10,6 +10,7 @@ from itertools import islice
 import numpy as np
 
 from kafka_ingest_tests.e2e.news import news
+from kafka_ingest_tests.support.models import FIELDS
 
 # Bytes that mean something to JSON, UTF-8, LOAD DATA, dates.
 _BYTES = np.frombuffer(
@@ -30,34 +31,8 @@ null | true | false | 0 | -0 | 1 | -1 | 7 | 1.5 | 1e9 | 1e999 | -1e999 | 1E400 |
 {"a":{"b":{}}} | [null,1.5,"x",{}] | {"":0} | "\u001d\u001e\u001f" | "\u001dN" | NaN | Infinity | 01 | .5 | 1. | 'x' | "\x" | "
 """
 _EDGES = [each.strip() for line in _EDGES_TEXT.strip().splitlines() for each in line.split(" | ")]
-_NAMES = [
-    "type",
-    "id",
-    "note",
-    "small",
-    "number",
-    "big",
-    "ratio",
-    "price",
-    "flag",
-    "data",
-    "source",
-    "a.b",
-    "level",
-    "at",
-]
-_NAMES += [
-    "balance",
-    "title",
-    "publishTime",
-    "crawlTime",
-    "score",
-    "isOriginal",
-    "tags",
-    "content",
-    "issuer",
-    "announcedAt",
-]
+_NEWS = ("title", "publishTime", "crawlTime", "score", "isOriginal", "tags", "content", "issuer", "announcedAt")
+_NAMES = ["type", *FIELDS, *_NEWS]
 
 
 class Mutator:

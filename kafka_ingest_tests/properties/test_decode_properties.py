@@ -9,33 +9,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kafka_ingest.streams.stream import RouteByField, Stream
-from kafka_ingest_tests.support.models import Account, Everything
+from kafka_ingest_tests.support.models import FIELDS, Account, Everything
 from kafka_ingest_tests.support.raws import Msg, letters_of, one, outcomes, piped, rows_of
 
-STREAM = Stream(
-    name="any",
-    topics="mixed",
-    routes={"e": Everything, "account": Account},
-    route_by=RouteByField("type"),
-    timezone="UTC",
-)
-IGNORING = Stream(name="any", topics="mixed", routes={"e": Everything, "account": Account}, unrouted="ignore")
-FIELDS = [
-    "id",
-    "note",
-    "small",
-    "number",
-    "big",
-    "ratio",
-    "price",
-    "flag",
-    "data",
-    "source",
-    "a.b",
-    "level",
-    "at",
-    "balance",
-]
+ROUTES = {"e": Everything, "account": Account}
+STREAM = Stream(name="any", topics="mixed", routes=ROUTES, route_by=RouteByField("type"), timezone="UTC")
+IGNORING = Stream(name="any", topics="mixed", routes=ROUTES, unrouted="ignore")
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none()
     | st.booleans()

@@ -21,7 +21,7 @@ from kafka_ingest.errors import DataLoss
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.streams.stream import BatchPolicy
 from kafka_ingest_tests.conftest import make_topic
-from kafka_ingest_tests.services.test_kafka_log import (
+from kafka_ingest_tests.support.catch_up import (
     catch_up,
     delete_before,
     ids,

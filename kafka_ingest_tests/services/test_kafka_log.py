@@ -4,86 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
-from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.errors import ConfigError, DataLoss, PermanentError
 from kafka_ingest.local.kafka import LocalKafka
-from kafka_ingest.records import Batch, OffsetRange
-from kafka_ingest.settings import Settings, from_environment
-from kafka_ingest.streams.information import STREAM as DECLARED
-from kafka_ingest.streams.stream import BatchPolicy, Stream
+from kafka_ingest.records import OffsetRange
+from kafka_ingest.streams.stream import BatchPolicy
 from kafka_ingest_tests.conftest import make_topic
+from kafka_ingest_tests.support.catch_up import (
+    catch_up,
+    delete_before,
+    ids,
+    item,
+    opened,
+    positions,
+    query,
+    send,
+    settings_for,
+    stream_of,
+)
 
 pytestmark = pytest.mark.services
-
-
-def settings_for(kafka: LocalKafka, folder: Path, **kafka_settings: str) -> Settings:
-    url = f"sqlite:///{folder / 'target.db'}"
-    environ = {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "KAFKA_INGEST_DATABASE_URL": url}
-    return from_environment(environ | kafka_settings)
-
-
-def stream_of(topic: str, **changes: Any) -> Stream:
-    return dataclasses.replace(DECLARED, topics=topic, **changes)
-
-
-@contextmanager
-def opened(stream: Stream, settings: Settings) -> Iterator[Ingestion]:
-    ingestion = Ingestion(stream, settings, run_id="test-run")
-    try:
-        yield ingestion
-    finally:
-        ingestion.close()
-
-
-def catch_up(stream: Stream, settings: Settings) -> Batch:
-    """One whole run, as the ops do it."""
-    with opened(stream, settings) as ingestion:
-        batch = dataclasses.replace(ingestion.plan((), "live"), until_caught_up=True)
-        result = ingestion.load(ingestion.translate(ingestion.read(batch)), "live")
-        ingestion.commit(result.next_offsets)
-        list(ingestion.drain(batch))
-    return batch
-
-
-def query(settings: Settings, sql: str) -> list[Any]:
-    engine = sa.create_engine(settings.database_url)
-    with engine.connect() as connection:
-        rows = [tuple(row) for row in connection.execute(sa.text(sql))]
-    engine.dispose()
-    return rows
-
-
-def positions(settings: Settings) -> dict[int, int]:
-    return dict(
-        query(settings, "SELECT kafka_partition, next_offset FROM kafka_ingest_offsets WHERE topic NOT LIKE '%@%'")
-    )
-
-
-def item(name: str) -> bytes:
-    return json.dumps({"type": "information", "id": name, "title": "t", "publishTime": "2024-05-01"}).encode()
-
-
-def send(kafka: LocalKafka, topic: str, names: list[str], partition: int = 0, **options: Any) -> None:
-    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers})
-    for name in names:
-        producer.produce(topic, item(name), name.encode(), partition=partition, **options)
-    assert producer.flush(30) == 0
-
-
-def ids(settings: Settings) -> list[str]:
-    return [row[0] for row in query(settings, "SELECT id FROM information ORDER BY _kafka_partition, _kafka_offset")]
 
 
 def test_aborted_and_open_transactions_are_not_loaded_and_their_offsets_are_accounted_absent(
@@ -143,13 +90,6 @@ def test_a_compacted_topic_is_read_to_its_end_whatever_is_missing(kafka: LocalKa
     assert rows + absent == size == positions(settings)[0]
     assert absent > 100
     assert {"a", "b", "c", "d"} == set(ids(settings))
-
-
-def delete_before(kafka: LocalKafka, topic: str, offset: int) -> None:
-    """What retention does."""
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
-    for future in admin.delete_records([TopicPartition(topic, 0, offset)]).values():
-        future.result(30)
 
 
 def test_offsets_deleted_before_they_were_loaded_fail_the_run_with_their_number(

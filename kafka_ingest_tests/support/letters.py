@@ -79,7 +79,7 @@ def dump(target: Target) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def loaded(stream: Stream = BROKEN, *parts: Part, sink: SQLiteSink | None = None) -> Target:
-    """A database where `stream` has loaded these ranges, by default four events and an account, into dead letters."""
+    """A database where `stream` has loaded these ranges, by default three events and an account, into dead letters."""
     target = Target(FIXED, sink)
     ranges = parts or (Part([Msg(event("a")), Msg(event("b")), Msg(event("c")), Msg(account("x", 5))]),)
     raw = raw_slice(*ranges)

@@ -57,6 +57,12 @@ class Account(UpsertModel):
     balance: Mapped[int | None] = field(sa.Integer)
 
 
+FIELDS = (
+    "id", "note", "small", "number", "big", "ratio", "price", "flag", "data", "source", "a.b", "level", "at", "balance",
+)  # fmt: skip
+"""What messages of Everything and Account have at their top level."""
+
+
 class Slot(UpsertModel):
     """A business key of two columns, one of them an integer; never deleted."""
 

@@ -15,7 +15,7 @@ from kafka_ingest.engine import ingestion as ingestion_module
 from kafka_ingest.engine import sources as sources_module
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.orchestration import checks as checks_module
-from kafka_ingest.records import TopicPartition
+from kafka_ingest.records import Batch, OffsetRange, TopicPartition
 from kafka_ingest.settings import from_environment
 from kafka_ingest.sinks.sqlite import SQLiteSink
 from kafka_ingest.streams.stream import BatchPolicy
@@ -30,6 +30,14 @@ STREAM = dataclasses.replace(MIXED, batch=BatchPolicy(max_rows=5, max_wait_secon
 def events(tp: TopicPartition, count: int) -> Log:
     bodies = (json.dumps({"type": "event", "name": f"{tp.partition}-{n}"}).encode() for n in range(count))
     return Log({n: FakeMessage(tp, n, body, 1_767_250_800_000 + n) for n, body in enumerate(bodies)}, count)
+
+
+def first_five(run: Ingestion, requested: tuple[OffsetRange, ...] = (), kind: Any = "live") -> Batch:
+    """The run's stages up to its drain."""
+    batch = run.plan(requested, kind)
+    result = run.load(run.translate(run.read(batch)), batch.kind)
+    run.commit(result.next_offsets)
+    return batch
 
 
 class World:
