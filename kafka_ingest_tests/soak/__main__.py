@@ -36,13 +36,14 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--faults", default="", help="only those whose name has this in it")
     parser.add_argument("--rate", type=int, default=100, help="messages a second")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak") as folder, world(Path(folder)) as found:
-        return _soak(found, options.minutes * 60, options.seed, options.rate)
+        return _soak(found, options.minutes * 60, options.seed, options.rate, options.faults)
 
 
-def _soak(world: World, seconds: float, seed: int, rate: int) -> int:
+def _soak(world: World, seconds: float, seed: int, rate: int, faults: str) -> int:
     random_ = random.Random(seed)
     begun = time.monotonic()
     recoveries: dict[str, list[float]] = {}
@@ -56,7 +57,7 @@ def _soak(world: World, seconds: float, seed: int, rate: int) -> int:
             if is_late and not held:
                 held = _held(world)
             chosen = GENTLE if is_late else EVERYTHING
-            name = random_.choice(sorted(chosen))
+            name = random_.choice(sorted(n for n in chosen if faults in n))
             at = time.monotonic() - begun
             chosen[name](world, random_)
             production.check()
