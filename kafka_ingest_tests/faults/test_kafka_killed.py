@@ -42,7 +42,8 @@ def own(tmp_path: Path) -> Iterator[LocalKafka]:
 
 def kill_mid_fetch(monkeypatch: pytest.MonkeyPatch, broker: LocalKafka, then: Callable[[], None]) -> list[int]:
     """Kills the broker after the second fetch of the next read that brought something; offsets not fetched by then."""
-    real, fetches, left = RangeReader._fetch, [0], []
+    real, fetches = RangeReader._fetch, [0]
+    left: list[int] = []
 
     def fetch(self: RangeReader, count: int) -> bool:
         has_progress = real(self, count)
