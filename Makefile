@@ -9,7 +9,7 @@ DEMO_OPTIONS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint test-unit test-services test-faults faults-full fuzz soak test-ui screenshots bench bench-full format lock audit tools clean
+.PHONY: demo test lint test-unit test-services test-faults faults-full fuzz fuzz-atheris soak test-ui screenshots bench bench-full format lock audit tools clean
 
 demo: $(VENV)/.demo
 	@$(MAKE) --no-print-directory tools || echo "Going on without: the demo says below what it uses instead."
@@ -45,6 +45,12 @@ FUZZ_MINUTES ?= 0
 FUZZ_SEED ?=
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m kafka_ingest_tests.fuzz --inputs $(FUZZ_INPUTS) --minutes $(FUZZ_MINUTES) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
+
+# The same, coverage-guided: what reaches a new branch is changed further. A find is a file crash-…; FUZZ_CORPUS keeps inputs.
+FUZZ_CORPUS ?=
+fuzz-atheris: $(VENV)/.dev
+	$(BIN)/pip install -q -e '.[fuzz]'
+	$(BIN)/python -m kafka_ingest_tests.fuzz.guided --inputs $(FUZZ_INPUTS) --minutes $(FUZZ_MINUTES) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED)) $(if $(FUZZ_CORPUS),--corpus $(FUZZ_CORPUS))
 
 # Scheduled, an hour: a stream that never stops under a real Dagster, and faults at random. SOAK_SEED=N repeats a find.
 SOAK_MINUTES ?= 60

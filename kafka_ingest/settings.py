@@ -66,6 +66,8 @@ class Settings:
 
 
 DEFAULT_RETENTION_DAYS = 14
+MAX_RETENTION_DAYS = 36_500
+MAX_ALERT = 2**63 - 1  # what an offset can be
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,11 @@ class Operations:
 def operations(environ: Mapping[str, str] | None = None) -> Operations:
     """Raises ConfigError for what is no URL or no number; the webhook's own text never stands in the error."""
     environ = os.environ if environ is None else environ
-    days = _whole_number(environ, "KAFKA_INGEST_RETENTION_DAYS")
+    days = _whole_number(environ, "KAFKA_INGEST_RETENTION_DAYS", MAX_RETENTION_DAYS)
     return Operations(
         alert_webhook=_http_url(environ, "KAFKA_INGEST_ALERT_WEBHOOK"),
-        alert_lag=_whole_number(environ, "KAFKA_INGEST_ALERT_LAG"),
-        alert_dead_letters=_whole_number(environ, "KAFKA_INGEST_ALERT_DEAD_LETTERS"),
+        alert_lag=_whole_number(environ, "KAFKA_INGEST_ALERT_LAG", MAX_ALERT),
+        alert_dead_letters=_whole_number(environ, "KAFKA_INGEST_ALERT_DEAD_LETTERS", MAX_ALERT),
         retention_days=DEFAULT_RETENTION_DAYS if days is None else days,
         dagster_url=(_http_url(environ, "KAFKA_INGEST_DAGSTER_URL") or "").rstrip("/") or None,
     )
@@ -115,12 +117,13 @@ def _http_url(environ: Mapping[str, str], name: str) -> str | None:
     return text
 
 
-def _whole_number(environ: Mapping[str, str], name: str) -> int | None:
+def _whole_number(environ: Mapping[str, str], name: str, most: int) -> int | None:
     text = environ.get(name, "").strip()
     if not text:
         return None
-    if not (text.isascii() and text.isdigit()):
-        raise ConfigError(f"{name}={text!r} is not a whole number from 0 on")
+    # Digits are counted first: int() refuses thousands of them with an error of its own.
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and int(text) <= most):
+        raise ConfigError(f"{name}={text[:100]!r} is not a whole number from 0 to {most}")
     return int(text)
 
 

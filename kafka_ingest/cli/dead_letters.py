@@ -23,7 +23,7 @@ from kafka_ingest.cli.dead_letters_view import (
 from kafka_ingest.cli.options import streams_named
 from kafka_ingest.cli.status_view import make_console
 from kafka_ingest.engine.replay import ReplayPlan, plan_replay, replay
-from kafka_ingest.engine.selection import TIME_EXAMPLE, parse_time
+from kafka_ingest.engine.selection import MAX_OFFSET, MAX_PARTITION, TIME_EXAMPLE, parse_time
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.records import Stage
 from kafka_ingest.settings import from_environment
@@ -40,7 +40,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _FILTERS = (
     click.option("--stream", help="Of this stream only."),
     click.option("--topic", "topics", multiple=True, help="Of this topic only. Repeatable."),
-    click.option("--partition", type=click.IntRange(min=0), help="Of this Kafka partition only."),
+    click.option("--partition", type=click.IntRange(0, MAX_PARTITION), help="Of this Kafka partition only."),
     click.option("--offset", metavar="N|START-END", help="At this offset, or in these, the end exclusive."),
     click.option("--route", help="Of this message type only."),
     click.option("--stage", type=click.Choice(get_args(Stage)), help="That failed at this stage only."),
@@ -182,7 +182,7 @@ def _find(which: str, stream: str | None) -> Letter:
 
 @dead_letters.command("replay")
 @filters
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many of each stream.  [default: all]")
+@click.option("--limit", type=click.IntRange(1, MAX_OFFSET), help="At most so many of each stream.  [default: all]")
 @click.option("--dry-run", is_flag=True, help="Only say what would become of each; everything is rolled back.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")

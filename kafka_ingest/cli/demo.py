@@ -20,7 +20,7 @@ from kafka_ingest.cli.demo_view import DemoState, panel, plain_line, runs_text
 from kafka_ingest.cli.errors import FailedCommand
 from kafka_ingest.cli.interrupts import Interrupts
 from kafka_ingest.cli.local_options import DATABASE_OPTION, KAFKA_OPTION, ROOT_OPTION
-from kafka_ingest.cli.options import BAD_RATIO_OPTION
+from kafka_ingest.cli.options import BAD_RATIO_OPTION, NumberType
 from kafka_ingest.cli.producing import ProduceCounts, ensure_topic, produce_messages
 from kafka_ingest.cli.samples import sample_messages
 from kafka_ingest.cli.status_state import StreamStatus, gather
@@ -43,7 +43,7 @@ _CHECK_SECONDS = 0.25
 
 @click.command()
 @click.option(
-    "--rate", type=click.FloatRange(min=0.1, max=100_000), default=20.0, show_default=True, help="Messages a second."
+    "--rate", type=NumberType(min=0.1, max=100_000), default=20.0, show_default=True, help="Messages a second."
 )
 @BAD_RATIO_OPTION
 @ROOT_OPTION
@@ -56,9 +56,7 @@ _CHECK_SECONDS = 0.25
 )
 @KAFKA_OPTION
 @DATABASE_OPTION
-@click.option(
-    "--seconds", type=click.FloatRange(min=1), help="End after so many seconds of producing.  [default: at Ctrl-C]"
-)
+@click.option("--seconds", type=NumberType(min=1), help="End after so many seconds of producing.  [default: at Ctrl-C]")
 @click.option("--no-ui-wait", is_flag=True, help="Produce at once, without waiting for Dagster's UI.")
 def demo(
     rate: float,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -16,9 +18,20 @@ _RANGE = re.compile(
     r"(?P<topic>[A-Za-z0-9._-]{1,249}):(?P<partition>[0-9]{1,9}):(?P<start>[0-9]{1,18})-(?P<end>[0-9]{1,18})"
 )
 
+
+class NumberType(click.FloatRange):
+    """A number within bounds. NaN, which click's own type lets through as no bound is above it, is outside of any."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{found} is not in the range {self._describe_range()}.", param, ctx)
+        return found
+
+
 BAD_RATIO_OPTION = click.option(
     "--bad-ratio",
-    type=click.FloatRange(min=0, max=1),
+    type=NumberType(min=0, max=1),
     default=0.03,
     show_default=True,
     help="Part of messages that cannot become rows.",

@@ -11,7 +11,7 @@ import time
 
 import click
 
-from kafka_ingest.cli.options import BAD_RATIO_OPTION, streams_named
+from kafka_ingest.cli.options import BAD_RATIO_OPTION, NumberType, streams_named
 from kafka_ingest.cli.producing import (
     ProduceCounts,
     Timestamps,
@@ -25,6 +25,7 @@ from kafka_ingest.cli.samples import DEFAULT_TIME, sample_messages
 from kafka_ingest.settings import from_environment
 
 SAMPLE_STREAM = "information"
+MAX_COUNT = 10**12
 _SAY_SECONDS = 1.0
 _MAX_HOURS = 24 * 366.0
 
@@ -53,12 +54,12 @@ class TimestampsType(click.ParamType):  # type: ignore[type-arg]  # generic from
 @click.argument("stream_name", metavar="[STREAM]", default=SAMPLE_STREAM)
 @click.option(
     "--rate",
-    type=click.FloatRange(min=0, max=1_000_000),
+    type=NumberType(min=0, max=1_000_000),
     default=20.0,
     show_default=True,
     help="Messages a second; 0: as fast as it goes.",
 )
-@click.option("--count", type=click.IntRange(min=1), help="How many messages.  [default: until Ctrl-C]")
+@click.option("--count", type=click.IntRange(1, MAX_COUNT), help="How many messages.  [default: until Ctrl-C]")
 @BAD_RATIO_OPTION
 @click.option("--seed", type=int, help="The same seed gives the same messages.  [default: another each time]")
 @click.option("--topic", help="Topic to send to.  [default: the stream's]")

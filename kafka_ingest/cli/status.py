@@ -12,7 +12,7 @@ import click
 from rich.console import Group
 from rich.live import Live
 
-from kafka_ingest.cli.options import streams_named
+from kafka_ingest.cli.options import NumberType, streams_named
 from kafka_ingest.cli.status_state import StreamStatus, gather
 from kafka_ingest.cli.status_view import as_json, as_table, make_console
 from kafka_ingest.errors import RetryableError
@@ -32,7 +32,7 @@ STATEMENT_SECONDS = 30
 @click.option("--watch", is_flag=True, help="Look again and again, until Ctrl-C.")
 @click.option(
     "--interval",
-    type=click.FloatRange(min=0.2, max=3600),
+    type=NumberType(min=0.2, max=3600),
     default=2.0,
     show_default=True,
     help="Seconds between looks.",

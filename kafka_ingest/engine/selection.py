@@ -16,6 +16,8 @@ from kafka_ingest.sinks.base import Sink
 from kafka_ingest.streams.stream import Stream
 
 MAX_OFFSET = 2**63 - 1
+# Kafka's protocol numbers partitions in 32 bits.
+MAX_PARTITION = 2**31 - 1
 TIME_EXAMPLE = "2026-11-22 10:00, 2026-11-22T10:00:30.5Z or 2026-11-22T10:00+08:00"
 
 _TIME = re.compile(

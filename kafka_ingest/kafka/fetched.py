@@ -16,6 +16,9 @@ from kafka_ingest.records import Headers, TopicPartition
 _topic, _partition, _offset = methodcaller("topic"), methodcaller("partition"), methodcaller("offset")
 _timestamp, _key, _value, _headers = (methodcaller(n) for n in ("timestamp", "key", "value", "headers"))
 
+# Kafka's header names are bytes; the client makes text of them, and fails with a SystemError where they are no UTF-8.
+UNREADABLE: Headers = (("(a header name is not UTF-8, so the client gives no headers)", None),)
+
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
@@ -72,5 +75,17 @@ def _columns(messages: Sequence[Any]) -> Fetched:
         sizes=np.fromiter(map(len, messages), dtype=np.int64, count=count),
         keys=list(map(_key, messages)),
         values=list(map(_value, messages)),
-        headers=list(map(_headers, messages)),
+        headers=_all_headers(messages),
     )
+
+
+def _all_headers(messages: Sequence[Any]) -> list[Headers | None]:
+    left, found = iter(messages), list[Headers | None]()
+    while True:
+        try:
+            found.extend(map(_headers, left))
+        except (SystemError, UnicodeDecodeError):
+            # The message is not asked again: its second answer would be a list with a hole in it.
+            found.append(UNREADABLE)
+        else:
+            return found

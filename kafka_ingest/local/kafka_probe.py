@@ -36,12 +36,14 @@ def probe_broker(bootstrap_servers: str) -> None:
     topic = f"kafka-ingest-probe-{uuid.uuid4().hex[:12]}"
     admin = AdminClient({"bootstrap.servers": bootstrap_servers, **QUIET})
     try:
-        created = admin.create_topics([NewTopic(topic, 1, 1, config={"retention.ms": "-1"})])
+        created = admin.create_topics(
+            [NewTopic(topic, 1, 1, config={"retention.ms": "-1"})], request_timeout=STEP_TIMEOUT_SECONDS
+        )
         created[topic].result(STEP_TIMEOUT_SECONDS)
         try:
             _check_offsets(bootstrap_servers, topic)
         finally:
-            admin.delete_topics([topic])[topic].result(STEP_TIMEOUT_SECONDS)
+            admin.delete_topics([topic], request_timeout=STEP_TIMEOUT_SECONDS)[topic].result(STEP_TIMEOUT_SECONDS)
     except KafkaException as error:
         raise LocalServerError(f"the broker at {bootstrap_servers} failed its probe: {error}") from error
 

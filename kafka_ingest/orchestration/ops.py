@@ -14,7 +14,7 @@ from pydantic import Field
 
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.engine.pace import PROGRESS_TAG, Pace, PaceMeter
-from kafka_ingest.engine.selection import MAX_OFFSET, TIME_EXAMPLE, Selection, ranges_of_selection
+from kafka_ingest.engine.selection import MAX_OFFSET, MAX_PARTITION, TIME_EXAMPLE, Selection, ranges_of_selection
 from kafka_ingest.engine.window_ranges import ranges_of_windows
 from kafka_ingest.errors import ConfigError, PermanentError, RetryableError
 from kafka_ingest.kafka.metadata import KafkaMetadata
@@ -50,7 +50,7 @@ class RangeConfig(dg.Config):
     """Offsets `[start, end)` of one Kafka partition."""
 
     topic: str = Field(description="Topic name.", min_length=1)
-    partition: int = Field(description="Kafka partition.", ge=0)
+    partition: int = Field(description="Kafka partition.", ge=0, le=MAX_PARTITION)
     start: int = Field(description="First offset.", ge=0, le=MAX_OFFSET)
     end: int = Field(description="Offset after the last one (exclusive).", ge=0, le=MAX_OFFSET)
 

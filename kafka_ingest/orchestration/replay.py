@@ -11,7 +11,7 @@ import dagster as dg
 from pydantic import Field
 
 from kafka_ingest.engine.replay import ReplayPlan, plan_replay, replay
-from kafka_ingest.engine.selection import MAX_OFFSET, TIME_EXAMPLE, parse_time
+from kafka_ingest.engine.selection import MAX_OFFSET, MAX_PARTITION, TIME_EXAMPLE, parse_time
 from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.orchestration.markdown import code
 from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG, dead_letters_key, replay_job_name, table_key
@@ -53,7 +53,7 @@ class ReplayConfig(dg.Config):
     """Which dead letters to replay. Left empty: all that wait, up to the limit. What became something is never replayed."""
 
     topics: list[str] = Field(default=[], description="Of these topics only. Empty: all.", max_length=1_000)
-    partition: int | None = Field(default=None, description="Of this Kafka partition only.", ge=0)
+    partition: int | None = Field(default=None, description="Of this Kafka partition only.", ge=0, le=MAX_PARTITION)
     offset_from: int | None = Field(default=None, description="From this offset on.", ge=0, le=MAX_OFFSET)
     offset_to: int | None = Field(default=None, description="Up to this offset (exclusive).", ge=0, le=MAX_OFFSET)
     route: str | None = Field(default=None, description="Of this message type only.", max_length=100)

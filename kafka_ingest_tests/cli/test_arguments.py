@@ -75,6 +75,42 @@ def test_arguments_out_of_bounds_are_usage_errors(arguments: list[str]) -> None:
     assert "Usage:" in result.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "value", "bound"),
+    [
+        (["produce", "--rate", "-1"], "-1.0", "0<=x<=1000000"),
+        (["produce", "--rate", "nan"], "nan", "0<=x<=1000000"),
+        (["produce", "--rate", "inf"], "inf", "0<=x<=1000000"),
+        (["produce", "--count", "0"], "0", "1<=x<=1000000000000"),
+        (["produce", "--count", "9" * 30], "9" * 30, "1<=x<=1000000000000"),
+        (["produce", "--bad-ratio", "1.1"], "1.1", "0<=x<=1"),
+        (["produce", "--bad-ratio", "NaN"], "nan", "0<=x<=1"),
+        (["produce", "--partitions", "1001"], "1001", "1<=x<=1000"),
+        (["produce", "--timestamps", "spread:nan"], "'spread:nan'", "up to 8784 hours"),
+        (["produce", "--timestamps", "spread:9999"], "'spread:9999'", "up to 8784 hours"),
+        (["status", "--interval", "nan"], "nan", "0.2<=x<=3600"),
+        (["demo", "--rate", "nan"], "nan", "0.1<=x<=100000"),
+        (["demo", "--seconds", "nan"], "nan", "x>=1"),
+        (["demo", "--port", "80"], "80", "1024<=x<=65535"),
+        (["dead-letters", "list", "--limit", "0"], "0", "1<=x<=100000"),
+        (["dead-letters", "list", "--partition", "-1"], "-1", "0<=x<=2147483647"),
+        (["dead-letters", "replay", "--partition", str(2**31)], str(2**31), "0<=x<=2147483647"),
+        (["dead-letters", "replay", "--limit", str(2**63)], str(2**63), f"1<=x<={2**63 - 1}"),
+        (["trace", "--limit", "1001", "a"], "1001", "1<=x<=1000"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_with_field_value_and_bound(
+    arguments: list[str], value: str, bound: str
+) -> None:
+    field = next(each for each in arguments if each.startswith("--"))
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2, result.output
+    refusal = next(line for line in result.output.splitlines() if line.startswith("Error: "))
+    assert field in refusal
+    assert value in refusal
+    assert bound in refusal
+
+
 def test_an_unknown_stream_is_named_with_those_that_are_declared() -> None:
     with pytest.raises(ConfigError, match=r"no stream is named 'nope'; declared: .*information"):
         streams_named("nope")

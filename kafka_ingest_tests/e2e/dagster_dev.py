@@ -29,9 +29,10 @@ _LOADED = (
 class DagsterDev:
     """`with DagsterDev(home, environ) as dagster: …`"""
 
-    def __init__(self, home: Path, environ: Mapping[str, str], module: str = "kafka_ingest.definitions") -> None:
+    def __init__(self, home: Path, environ: Mapping[str, str], *modules: str) -> None:
+        """A code location for each of `modules`; the package's definitions where there are none."""
         self.home = home
-        self._module = module
+        self._modules = modules or ("kafka_ingest.definitions",)
         self.port = free_port()
         self.log = home / "dagster.log"
         # The tests' own streams are imported by the processes Dagster starts, wherever those run.
@@ -47,8 +48,7 @@ class DagsterDev:
             "-m",
             "dagster",
             "dev",
-            "-m",
-            self._module,
+            *(each for module in self._modules for each in ("-m", module)),
             "-h",
             "127.0.0.1",
             "-p",

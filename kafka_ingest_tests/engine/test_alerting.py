@@ -129,3 +129,6 @@ def test_operations_are_read_from_the_environment_and_hide_the_webhook() -> None
     assert "s3cret" not in repr(found)
     with pytest.raises(ConfigError, match="KAFKA_INGEST_ALERT_LAG='-1'"):
         operations({"KAFKA_INGEST_ALERT_LAG": "-1"})
+    for days in ("36501", "9" * 5_000):
+        with pytest.raises(ConfigError, match=r"RETENTION_DAYS='[0-9]+' is not a whole number from 0 to 36500"):
+            operations({"KAFKA_INGEST_RETENTION_DAYS": days})

@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.kafka import LocalKafka
+from kafka_ingest.orchestration.names import sensor_name
 from kafka_ingest_tests.e2e import child
 from kafka_ingest_tests.e2e.check import assert_exactly_once, ledger_total
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
 from kafka_ingest_tests.e2e.news import Truth, news, produce
 from kafka_ingest_tests.e2e.scale import DATABASES, IS_FULL
-from kafka_ingest_tests.e2e.streams import environment
+from kafka_ingest_tests.e2e.streams import STREAM, environment
 
 pytestmark = pytest.mark.faults
 
@@ -81,6 +87,68 @@ def test_two_dagsters_with_homes_of_their_own_on_one_stream_load_everything_once
             # Whoever comes second finds the ledger further on: that is no failure.
             assert {r["status"] for r in dagster.runs()} == {"SUCCESS"}, dagster.tail()
     assert_exactly_once(mysql_url, kafka.bootstrap_servers, topic, truth)
+
+
+@pytest.mark.parametrize("twice", ["code locations", "daemons"] if IS_FULL else ["code locations"])
+def test_two_code_locations_or_two_daemons_of_one_dagster_load_everything_once(
+    kafka: LocalKafka, mysql_url: str, topic: str, tmp_path: Path, twice: str
+) -> None:
+    """The same stream is declared in two locations, or a second daemon was started for the same DAGSTER_HOME."""
+    truth = Truth()
+    environ = environment(kafka.bootstrap_servers, mysql_url, topic)
+    modules = ("kafka_ingest.definitions", "kafka_ingest_tests.e2e.twin") if twice == "code locations" else ()
+    with DagsterDev(tmp_path / "dagster", environ, *modules) as dagster, ExitStack() as stack:
+        if twice == "daemons":
+            daemon = stack.enter_context(_second_daemon(dagster, environ))
+        for seed in range(40 if IS_FULL else 15):
+            produce(kafka.bootstrap_servers, topic, news(seed=seed, count=200), truth)
+            time.sleep(0.7)
+        dagster.wait_for(lambda: ledger_total(mysql_url) >= truth.total, 120, "all messages")
+        dagster.wait_for(
+            lambda: all(r["status"] in ("SUCCESS", "FAILURE") for r in dagster.runs()), 60, "the runs to end"
+        )
+        if twice == "daemons":
+            assert daemon.poll() is None, "the second daemon ended"
+            assert "SensorDaemon" in (dagster.home / "second.log").read_text()
+        else:
+            assert {name for name, ticks in _ticks(dagster) if ticks} == set(modules), "both locations' sensors tick"
+        assert {r["status"] for r in dagster.runs()} == {"SUCCESS"}, dagster.tail()
+    assert_exactly_once(mysql_url, kafka.bootstrap_servers, topic, truth)
+
+
+def _ticks(dagster: DagsterDev) -> list[tuple[str, list[Any]]]:
+    """Each code location and the last ticks of its stream's sensor."""
+    query = """{ repositoriesOrError { ... on RepositoryConnection { nodes { location { name } sensors { name
+        sensorState { ticks(limit: 3) { status } } } } } } }"""
+    nodes = dagster.graphql(query)["repositoriesOrError"]["nodes"]
+    name = sensor_name(STREAM)
+    return [
+        (n["location"]["name"], s["sensorState"]["ticks"]) for n in nodes for s in n["sensors"] if s["name"] == name
+    ]
+
+
+@contextmanager
+def _second_daemon(dagster: DagsterDev, environ: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "dagster._daemon", "run", "-m", "kafka_ingest.definitions"]
+    more = {"PYTHONPATH": str(child.REPOSITORY), "DAGSTER_HOME": str(dagster.home)}
+    with (dagster.home / "second.log").open("ab") as log:
+        daemon = subprocess.Popen(
+            command,
+            env={**os.environ, **environ, **more},
+            cwd=dagster.home,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        yield daemon
+    finally:
+        daemon.send_signal(signal.SIGINT)
+        try:
+            daemon.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(daemon.pid, signal.SIGKILL)
+            daemon.wait(10)
 
 
 def test_a_run_that_was_given_up_and_goes_on_after_all_changes_nothing(

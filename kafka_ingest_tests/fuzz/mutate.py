@@ -9,6 +9,7 @@ from itertools import islice
 
 import numpy as np
 
+from kafka_ingest.records import Headers
 from kafka_ingest_tests.e2e.news import news
 from kafka_ingest_tests.support.models import FIELDS
 
@@ -83,6 +84,17 @@ class Mutator:
         ]
         choices += [edge.encode() for edge in _EDGES]
         return self._random.choices(choices, k=count)
+
+    def headers(self, count: int) -> list[Headers | None]:
+        """Message headers: none, routes under the name `kind`, under others, twice, without a value, noise."""
+        random_ = self._random
+        values = [None, b"e", b"account", b"information", b"announcement", b"", b"\xff\xfe", b"E", b"e ", b"x" * 300]
+        values += [edge.encode("utf-8", "surrogatepass") for edge in _EDGES[::7]]
+        found: list[Headers | None] = []
+        for size in random_.choices((None, 0, 1, 1, 1, 2, 3), k=count):
+            names = random_.choices(("kind", "kind", "kind", "Kind", "", "\0", "x" * 200), k=size or 0)
+            found.append(None if size is None else list(zip(names, random_.choices(values, k=size), strict=True)))
+        return found
 
     def dates(self, count: int) -> list[object]:
         """Values of a date column: texts with characters changed, numbers of any size, and what is neither."""

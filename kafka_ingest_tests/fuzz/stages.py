@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 
 import numpy as np
@@ -11,10 +12,10 @@ from kafka_ingest.pipelines.dates.rule import DateRule
 from kafka_ingest.pipelines.dates.translation import translate
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.pipeline import run_pipeline
-from kafka_ingest.records import OffsetRange, RawSlice
+from kafka_ingest.records import Headers, OffsetRange, RawSlice
 from kafka_ingest.sinks.infile import encode
 from kafka_ingest.streams.information import Announcement, Information
-from kafka_ingest.streams.stream import RouteByField, Stream
+from kafka_ingest.streams.stream import RouteByField, RouteByHeader, Stream
 from kafka_ingest_tests.fuzz.mutate import Mutator
 from kafka_ingest_tests.support.models import Account, Everything
 
@@ -22,9 +23,14 @@ ROUTES = {"e": Everything, "account": Account, "information": Information, "anno
 STREAMS = (
     Stream(name="fuzz", topics="mixed", routes=ROUTES, route_by=RouteByField("type"), timezone="America/New_York"),
     Stream(name="fuzz", topics="mixed", routes=ROUTES, unrouted="ignore", timezone="UTC"),
+    Stream(name="fuzz", topics="mixed", routes=ROUTES, route_by=RouteByHeader("kind")),
 )
 RULES = (DateRule(), DateRule(timezone="Asia/Shanghai", day_first=True), DateRule(formats=("%d-%m-%y %H:%M", "%Y%j")))
 FIRST, LAST = np.datetime64("1000-01-01T00:00:00", "us"), np.datetime64("9999-12-31T23:59:59.999999", "us")
+
+
+Message = tuple[bytes | None, bytes | None, Headers | None]
+"""Value, key and headers."""
 
 
 class Broken(AssertionError):
@@ -44,19 +50,25 @@ class Messages:
         self.outcomes = {"rows": 0, "deletes": 0, "dead letters": 0, "ignored": 0}
 
     def check(self, mutator: Mutator, count: int) -> None:
-        """`count` messages. Raises Broken."""
-        values, keys = mutator.values(count), mutator.keys(count)
+        """`count` messages, for each stream in turn. Raises Broken."""
         which = self._slices % len(STREAMS)
         self._slices += 1
+        values, keys = mutator.values(count), mutator.keys(count)
+        by_header = isinstance(STREAMS[which].route_by, RouteByHeader)
+        headers = mutator.headers(count) if by_header else [None] * count
+        self.check_these(which, list(zip(values, keys, headers, strict=True)))
+
+    def check_these(self, which: int, messages: Sequence[Message]) -> None:
+        """These messages, for one of STREAMS. Raises Broken."""
         try:
-            self._check(which, values, keys)
+            self._check(which, messages)
         except Exception as error:
-            few = self._narrow(which, list(zip(values, keys, strict=True)))
+            few = self._narrow(which, messages)
             raise Broken(f"{type(error).__name__}: {error} (stream {which})", list(few)) from error
 
-    def _check(self, which: int, values: list[bytes | None], keys: list[bytes | None]) -> None:
-        given = list(values)
-        raw = raw_slice(values, keys)
+    def _check(self, which: int, messages: Sequence[Message]) -> None:
+        given = [value for value, _, _ in messages]
+        raw = raw_slice(messages)
         parsed = run_pipeline(self._decoders[which].decode(raw), STREAMS[which])
         counts = {
             "rows": _numbers(parsed.rows),
@@ -74,15 +86,13 @@ class Messages:
         for frame in parsed.rows.values():
             encode(frame, list(frame.columns))
 
-    def _narrow(
-        self, which: int, inputs: list[tuple[bytes | None, bytes | None]]
-    ) -> list[tuple[bytes | None, bytes | None]]:
+    def _narrow(self, which: int, inputs: Sequence[Message]) -> Sequence[Message]:
         """Halves as long as a half shows it too."""
         while len(inputs) > 1:
             middle = len(inputs) // 2
             for half in (inputs[:middle], inputs[middle:]):
                 try:
-                    self._check(which, [v for v, _ in half], [k for _, k in half])
+                    self._check(which, half)
                 except Exception:  # noqa: BLE001  # whatever it is, it is what is looked for
                     inputs = half
                     break
@@ -92,8 +102,14 @@ class Messages:
 
 
 def check_dates(mutator: Mutator, count: int, rule: DateRule) -> None:
-    """`count` date values: each is an instant MySQL can hold, missing, or an error. Raises Broken."""
-    values = pd.Series(mutator.dates(count), dtype=object)
+    """`count` date values; see `check_these_dates`."""
+    check_these_dates(mutator.dates(count), rule)
+
+
+def check_these_dates(dates: Sequence[object], rule: DateRule) -> None:
+    """Each date is an instant MySQL can hold, missing, or an error. Raises Broken."""
+    count = len(dates)
+    values = pd.Series(list(dates), dtype=object)
     try:
         found = translate(values, rule)
         instants = found.instants.to_numpy(dtype="datetime64[us]")
@@ -113,17 +129,17 @@ def check_dates(mutator: Mutator, count: int, rule: DateRule) -> None:
         raise Broken(f"{type(error).__name__}: {error} ({rule})", bad) from error
 
 
-def raw_slice(values: list[bytes | None], keys: list[bytes | None]) -> RawSlice:
+def raw_slice(messages: Sequence[Message]) -> RawSlice:
     """One range of these messages."""
-    count = len(values)
+    count = len(messages)
     return RawSlice(
         ranges=(OffsetRange("mixed", 0, 0, count),),
         range_index=np.zeros(count, dtype=np.int32),
         offsets=np.arange(count, dtype=np.int64),
         timestamps_ms=np.arange(count, dtype=np.int64) + 1_767_250_800_000,
-        keys=keys,
-        values=values,
-        headers=[None] * count,
+        keys=[key for _, key, _ in messages],
+        values=[value for value, _, _ in messages],
+        headers=[headers for _, _, headers in messages],
         absent=(0,),
     )
 

@@ -7,15 +7,16 @@ import pytest
 from kafka_ingest.pipelines.dates.rule import DateRule
 from kafka_ingest.pipelines.pipeline import run_pipeline
 from kafka_ingest_tests.fuzz import stages
+from kafka_ingest_tests.fuzz.guided import dates_of, put_together, take_apart
 from kafka_ingest_tests.fuzz.mutate import Mutator
-from kafka_ingest_tests.fuzz.stages import RULES, Broken, Messages, check_dates
+from kafka_ingest_tests.fuzz.stages import RULES, STREAMS, Broken, Messages, check_dates, check_these_dates
 
 
-def test_twenty_thousand_mutated_messages_end_in_exactly_one_place_each() -> None:
+def test_thousands_of_mutated_messages_end_in_exactly_one_place_each() -> None:
     messages = Messages()
-    for seed in range(2):
-        messages.check(Mutator(seed), 10_000)
-    assert sum(messages.outcomes.values()) == 20_000
+    for seed in range(3):
+        messages.check(Mutator(seed), 7_000)
+    assert sum(messages.outcomes.values()) == 21_000
     assert all(messages.outcomes.values()), f"one outcome never came: {messages.outcomes}"
 
 
@@ -28,6 +29,24 @@ def test_the_same_seed_gives_the_same_inputs() -> None:
     one, two = Mutator(5), Mutator(5)
     assert one.values(500) == two.values(500)
     assert one.keys(50) == two.keys(50)
+    assert one.headers(50) == two.headers(50)
+
+
+def test_any_bytes_are_messages_for_the_coverage_guided_fuzzer() -> None:
+    lines = [(b'{"type":"e","id":"x"}', b"k1", b"account"), (b"", b"k1", b""), (b"\xff",), (b"",)]
+    data = put_together(1, lines)
+    headers: list[list[tuple[str, bytes | None]]] = [[("kind", b"account")], [("kind", b"")], [], []]
+    expected = [(lines[0][0], b"k1", headers[0]), (None, b"k1", headers[1]), (b"\xff", None, []), (None, None, [])]
+    assert take_apart(data) == (1, expected)
+    assert take_apart(b"") == (0, [(None, None, [])])
+    stages_of = Messages()
+    for which in range(len(STREAMS)):
+        stages_of.check_these(which, expected)
+    assert sum(stages_of.outcomes.values()) == len(expected) * len(STREAMS)
+    dates = dates_of(take_apart(b'\0"2024-05-01"\n1714550400\n2024-02-30\n\n[1]\n\xff')[1])
+    assert dates == ["2024-05-01", 1714550400, "2024-02-30", None, [1], "\udcff"]
+    for rule in RULES:
+        check_these_dates(dates, rule)
 
 
 @pytest.fixture

@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -68,6 +71,29 @@ class Secured:
         tries = sum(e["__typename"] == "ExecutionStepUpForRetryEvent" for e in events)
         return status, "" if status == "SUCCESS" else api.failure(run_id), tries
 
+    def crash(self) -> str:
+        """The dump of a run's process that is told to abort while it waits for messages."""
+        seen = len(self.dagster.log.read_text(errors="replace"))
+        self.dagster.wait_for(lambda: not self._loading(set()), 60, "the run before to end")
+        known = {run["runId"] for run in self.dagster.runs()}
+        send(self.kafka.broker.bootstrap_servers, self.topic, 20)
+        self.dagster.wait_for(lambda: self._loading(known), 60, "a run")
+        time.sleep(1)
+        os.kill(self._loading(known)[0], signal.SIGABRT)
+
+        def dumped() -> str:
+            return self.dagster.log.read_text(errors="replace")[seen:]
+
+        self.dagster.wait_for(lambda: "Fatal Python error: Aborted" in dumped(), 20, "the dump")
+        time.sleep(0.5)
+        return dumped()
+
+    def _loading(self, known: set[str]) -> list[int]:
+        """Process ids of the runs under way that are not known."""
+        new = [r for r in self.dagster.runs() if r["status"] == "STARTED" and r["runId"] not in known]
+        processes = [r["tags"]["kafka_ingest/process"] for r in new if "kafka_ingest/process" in r["tags"]]
+        return [int(each.rsplit(":", 2)[1]) for each in processes]
+
     def reasons(self) -> str:
         nodes = self.dagster.graphql(_TICKS)["repositoriesOrError"]["nodes"]
         return json.dumps([s["sensorState"]["ticks"] for node in nodes for s in node["sensors"]])
@@ -101,7 +127,10 @@ def secured(secure_kafka: SecureKafka, secure_mysql: SecureDatabase, tmp_path: P
         "KAFKA_SSL_KEY_PASSWORD": SECRETS["ssl.key.password"],
         "KAFKA_INGEST_ALERT_WEBHOOK": f"http://127.0.0.1:1/{SECRETS['webhook']}",
         "KAFKA_INGEST_ALERT_LAG": "1",
+        "PYTHONFAULTHANDLER": "1",
     }
+    # As docs/security.md says: a core would hold the memory, and with it every secret.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     with DagsterDev(tmp_path / "dagster", environ) as dagster:
         yield Secured(dagster, environ, secure_mysql, secure_kafka, user, schema, topic)
 
@@ -141,6 +170,9 @@ def test_no_secret_is_written_anywhere_by_runs_that_succeed_and_runs_that_fail(
     dagster.wait_for(lambda: ledger_total(admin_url) >= 40, 120, "the rows")
     assert "No check failed" in keep("doctor", secured.command("doctor"))
     keep("command lines", "\n".join(" ".join(child.cmdline()) for child in dagster.children()))
+
+    # A run crashes while it holds all of them: what Python dumps then is in the log.
+    keep("crash dump", secured.crash())
 
     # The database's password is changed under us.
     secured.database.server.run_as_root(f"ALTER USER '{secured.user}'@'127.0.0.1' IDENTIFIED BY 'another'")

@@ -47,6 +47,9 @@ NASTY = [
     "\x00",
     "a\x00b",
     "\x1a",
+    "\x1d",
+    "\x1dN",
+    "a\x1fb\x1ec\x1dd",
     "'",
     "it's; DROP TABLE x; --",
     "%s %(x)s {}",
@@ -55,6 +58,20 @@ NASTY = [
     "\u2028\u2029\ufeff",
     "x" * 65_536,
     "长" * 30_000,
+]
+
+# Lone surrogates: high, low, the wrong way round, in a name, within a JSON column, as UTF-8 of their own (CESU-8).
+LONE = [
+    rb'{"text": "\ud800"}',
+    rb'{"text": "a\udfff b", "short": "good"}',
+    rb'{"short": "\ude00\ud83d"}',
+    rb'{"short": "\ud83d\u0041"}',
+    rb'{"data": {"k": "\udc00"}}',
+    rb'{"data": {"\udbff": 1}}',
+    rb'{"data": "\ud800"}',
+    rb'{"nobody reads it": "\ud800"}',
+    b'{"text": "\xed\xa0\x80"}',
+    b'{"data": ["\xed\xa0\xbd\xed\xb8\x80"]}',
 ]
 
 
@@ -148,6 +165,40 @@ def test_every_class_of_character_comes_back_as_it_was_sent(sink: MySQLSink) -> 
     assert result.total("rows") == len(values)
     rows = query(sink, "SELECT text, short FROM everything_bulk ORDER BY _kafka_offset")
     assert rows == [(v, (v or "")[:50]) for v in values]
+
+
+def test_every_class_of_character_comes_back_from_a_json_column_as_value_and_as_name(sink: MySQLSink) -> None:
+    documents = [{"value": v, v[:100]: [v]} for v in NASTY]  # MySQL takes names of 64 KB at most
+    ingest(sink, raw_slice("everything", [(None, json.dumps({"data": d}).encode()) for d in documents]))
+    rows = query(sink, "SELECT data FROM everything_bulk ORDER BY _kafka_offset")
+    assert [json.loads(text) for (text,) in rows] == documents
+
+
+def test_every_class_of_character_comes_back_as_a_business_key(sink: MySQLSink) -> None:
+    """Two keys that a collation or a trailing space could take for one stay two."""
+    keys = sorted({v[:64] for v in NASTY} | {"\U0001f600", "E\u0301", "\xc9", "e\u0301", "null"})
+    ingest(sink, raw_slice("latest", [message(key, number) for number, key in enumerate(keys)]))
+    assert latest(sink) == {key: number for number, key in enumerate(keys)}
+
+
+def test_every_class_of_character_comes_back_from_a_dead_letter(sink: MySQLSink) -> None:
+    bodies = [v.encode() for v in NASTY if v] + LONE
+    messages = [(body[:200], b"[" + body) for body in bodies]
+    ingest(sink, raw_slice("everything", [(key, body) for key, body in messages]))
+    rows = query(sink, "SELECT message_key, message_value FROM kafka_ingest_dead_letters ORDER BY kafka_offset")
+    assert rows == messages
+
+
+def test_half_a_surrogate_pair_which_no_text_column_can_hold_is_a_dead_letter_with_its_bytes(sink: MySQLSink) -> None:
+    """And its neighbours load."""
+    pair = rb'{"text": "\ud83d\ude00", "data": {"\ud83d\ude00": "\ud83d\ude00"}}'
+    messages = [each for lone in LONE for each in (lone, pair)]
+    result = ingest(sink, raw_slice("everything", [(None, each) for each in messages]))
+    assert (result.total("rows"), result.total("dead_letters")) == (len(LONE), len(LONE))
+    letters = query(sink, "SELECT kafka_offset, message_value FROM kafka_ingest_dead_letters ORDER BY 1")
+    assert letters == [(2 * number, lone) for number, lone in enumerate(LONE)]
+    rows = query(sink, "SELECT text, data FROM everything_bulk")
+    assert [(text, json.loads(data)) for text, data in rows] == [("😀", {"😀": "😀"})] * len(LONE)
 
 
 def test_every_type_comes_back_exactly(sink: MySQLSink) -> None:

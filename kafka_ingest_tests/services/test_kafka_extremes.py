@@ -98,11 +98,12 @@ def test_a_message_over_the_slices_bytes_comes_alone_and_a_bad_one_keeps_all_its
 
 @pytest.mark.parametrize("stamp", ["0", "1970", "2100"])
 def test_messages_of_1970_and_2100_load_and_are_found_by_their_time(
-    kafka: LocalKafka, tmp_path: Path, stamp: str
+    kafka: LocalKafka, database_url: str, tmp_path: Path, stamp: str
 ) -> None:
     """Kafka refuses timestamps in the future unless it is told to take them."""
     topic = make_topic(kafka, partitions=1, message_timestamp_after_max_ms=str(2**62))
-    settings, stream = settings_for(kafka, tmp_path), stream_of(topic)
+    settings = dataclasses.replace(settings_for(kafka, tmp_path), database_url=sa.make_url(database_url))
+    stream = stream_of(topic)
     utc = dt.timezone.utc
     instant = {
         "0": dt.datetime(1970, 1, 1, 0, 0, 0, 1_000, utc),  # librdkafka takes 0 for now

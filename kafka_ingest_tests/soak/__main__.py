@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import sys
 import tempfile
 import time
@@ -36,13 +37,14 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--faults", default="", help="only those with this regular expression in their name")
     parser.add_argument("--rate", type=int, default=100, help="messages a second")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak") as folder, world(Path(folder)) as found:
-        return _soak(found, options.minutes * 60, options.seed, options.rate)
+        return _soak(found, options.minutes * 60, options.seed, options.rate, options.faults)
 
 
-def _soak(world: World, seconds: float, seed: int, rate: int) -> int:
+def _soak(world: World, seconds: float, seed: int, rate: int, faults: str) -> int:
     random_ = random.Random(seed)
     begun = time.monotonic()
     recoveries: dict[str, list[float]] = {}
@@ -56,7 +58,7 @@ def _soak(world: World, seconds: float, seed: int, rate: int) -> int:
             if is_late and not held:
                 held = _held(world)
             chosen = GENTLE if is_late else EVERYTHING
-            name = random_.choice(sorted(chosen))
+            name = random_.choice(sorted(n for n in chosen if re.search(faults, n)) or sorted(chosen))
             at = time.monotonic() - begun
             chosen[name](world, random_)
             production.check()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import sqlalchemy as sa
 
 from kafka_ingest_tests.e2e.proxy import Fault, FaultProxy
 from kafka_ingest_tests.soak.world import World, kill
@@ -57,6 +60,51 @@ def kill_daemon(world: World, random_: random.Random) -> None:
     world.restart_dagster()
 
 
+def reset_machine(world: World, random_: random.Random) -> None:
+    """SIGKILL to Kafka, MySQL and all of Dagster; and a start of everything, the servers first."""
+    world.dagster.kill_everything()
+    world.database.kill()
+    world.kafka.broker.kill()
+    time.sleep(random_.uniform(0, 3))
+    world.database.restart()
+    world.kafka.broker.restart()
+    world.dagster.__enter__()
+
+
+def lock_ledger(world: World, random_: random.Random) -> None:
+    """Somebody else's transaction holds the ledger's rows for some seconds."""
+    with _session(world) as other:
+        other.exec_driver_sql("SELECT * FROM kafka_ingest_offsets FOR UPDATE")
+        time.sleep(random_.uniform(3, 15))
+
+
+def kill_connections(world: World, random_: random.Random) -> None:
+    """The server ends every connection of the application's, as an administrator or a failover does."""
+    with _session(world) as other:
+        own = other.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one()
+        found = other.exec_driver_sql(f"SELECT id FROM information_schema.processlist WHERE id <> {own}")
+        for each in found.scalars().all():
+            with suppress(sa.exc.DBAPIError):  # it has just ended
+                other.exec_driver_sql(f"KILL CONNECTION {each}")
+
+
+def make_read_only(world: World, random_: random.Random) -> None:
+    """A failover in progress."""
+    world.database.run_as_root("SET GLOBAL read_only = ON")
+    try:
+        time.sleep(random_.uniform(2, 10))
+    finally:
+        world.database.run_as_root("SET GLOBAL read_only = OFF")
+
+
+@contextmanager
+def _session(world: World) -> Iterator[sa.Connection]:
+    engine = sa.create_engine(world.url)
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
 def _network(of: Callable[[World], FaultProxy], fault: Fault, least: float, most: float) -> Breakage:
     def act(world: World, random_: random.Random) -> None:
         with of(world).fault(fault):
@@ -93,8 +141,17 @@ NETWORK: dict[str, Breakage] = {
     }.items()
 }
 SERVERS: dict[str, Breakage] = {"mysql: killed": kill_database, "kafka: killed": kill_kafka}
+TROUBLE: dict[str, Breakage] = {
+    "mysql: ledger locked": lock_ledger,
+    "mysql: connections killed": kill_connections,
+    "mysql: read-only": make_read_only,
+}
 RUNS: dict[str, Breakage] = {"run: killed": kill_run}
-DAGSTER: dict[str, Breakage] = {"code server: killed": kill_code_server, "daemon: killed": kill_daemon}
-EVERYTHING = NETWORK | SERVERS | RUNS | DAGSTER
+DAGSTER: dict[str, Breakage] = {
+    "code server: killed": kill_code_server,
+    "daemon: killed": kill_daemon,
+    "everything: killed": reset_machine,
+}
+EVERYTHING = NETWORK | SERVERS | TROUBLE | RUNS | DAGSTER
 # What leaves the processes of Dagster alive, so that what they hold can be compared over a longer time.
-GENTLE = NETWORK | SERVERS | RUNS
+GENTLE = NETWORK | SERVERS | TROUBLE | RUNS

@@ -1,0 +1,35 @@
+"""What the client says of messages, as columns."""
+
+from __future__ import annotations
+
+from kafka_ingest.kafka.fetched import UNREADABLE, by_partition
+from kafka_ingest.records import Headers, TopicPartition
+from kafka_ingest_tests.support.cluster import FakeMessage
+
+TP = TopicPartition("news", 0)
+ASKED: list[int] = []
+
+
+class WithHeaders(FakeMessage):
+    """With a header that says the offset."""
+
+    def headers(self) -> Headers | None:  # type: ignore[override]
+        return [("n", b"%d" % self.number)]
+
+
+class Unreadable(FakeMessage):
+    """As confluent-kafka's message with a header name that is no UTF-8: it fails once, then gives a list with a hole."""
+
+    def headers(self) -> Headers | None:  # type: ignore[override]
+        assert self.number not in ASKED, "the second answer would end the process"
+        ASKED.append(self.number)
+        raise SystemError("returned a result with an exception set")
+
+
+def test_headers_the_client_cannot_read_are_said_to_be_so_and_their_neighbours_keep_theirs() -> None:
+    kinds = [WithHeaders, Unreadable, WithHeaders, Unreadable, Unreadable, WithHeaders]
+    [(tp, part)] = by_partition([kind(TP, n, b"v%d" % n, 1_767_250_800_000) for n, kind in enumerate(kinds)])
+    assert tp == TP
+    expected = [UNREADABLE if kind is Unreadable else [("n", b"%d" % n)] for n, kind in enumerate(kinds)]
+    assert part.headers == expected
+    assert part.values == [b"v%d" % n for n in range(len(kinds))]
