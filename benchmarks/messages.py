@@ -25,8 +25,11 @@ _BODY = (
 )  # fmt: skip
 
 
-def news(seed: int = 1) -> Iterator[bytes]:
-    """Endless values of MESSAGE_BYTES bytes, give or take two; the same for the same seed."""
+def news(seed: int = 1, *, has_rising_ids: bool = False) -> Iterator[bytes]:
+    """Endless values of MESSAGE_BYTES bytes, give or take two; the same for the same seed.
+
+    has_rising_ids: ids as a source counts them up, else as random as a UUID.
+    """
     draw = random.Random(seed)
     number = 0
     while True:
@@ -34,7 +37,7 @@ def news(seed: int = 1) -> Iterator[bytes]:
         at = _START + dt.timedelta(milliseconds=50 * number)
         fields = {
             "type": "information",
-            "id": f"{draw.getrandbits(32):08x}{number:08x}",
+            "id": f"{0 if has_rising_ids else draw.getrandbits(32):08x}{number:08x}",
             "title": f"{draw.choice(_SUBJECTS)} {draw.choice(_EVENTS)}",
             "content": "",
             "source": {"name": "Morning Wire", "url": f"https://wire.example/{number}"},
@@ -54,14 +57,16 @@ def _encode(fields: dict[str, object]) -> bytes:
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def produce(bootstrap: str, topic: str, messages: int, *, partitions: int, seed: int = 1) -> None:
+def produce(
+    bootstrap: str, topic: str, messages: int, *, partitions: int, seed: int = 1, has_rising_ids: bool = False
+) -> None:
     """Send the first `messages` news to an existing topic, to its partitions in turn, and wait for the broker.
 
     Raises RuntimeError where the broker did not take them all.
     """
     failed: list[object] = []
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 50, "batch.size": 1_000_000, "acks": "all"})
-    for number, value in zip(range(messages), news(seed), strict=False):
+    for number, value in zip(range(messages), news(seed, has_rising_ids=has_rising_ids), strict=False):
         while True:
             try:
                 producer.produce(

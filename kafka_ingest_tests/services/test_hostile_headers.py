@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.streams.stream import RouteByHeader
 from kafka_ingest_tests.conftest import make_topic
-from kafka_ingest_tests.services.test_kafka_log import (
+from kafka_ingest_tests.support.catch_up import (
     catch_up,
     ids,
     item,
