@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -228,13 +229,13 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=2_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--database", choices=["mysql", "mariadb"], default="mysql")
-    parser.add_argument("--only", default="", help="part of the cases' names")
+    parser.add_argument("--only", default="", help="cases whose names this regular expression finds")
     parser.add_argument("--peers", default="", help=f"comma-separated, of: {', '.join(PEERS)}")
     parser.add_argument("--cap", type=float, default=60.0, help="seconds after which a slow peer is stopped")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path, help="PNG of the rows over time; needs matplotlib")
     options = parser.parse_args()
-    cases = [case for case in CASES if options.only in case.name]
+    cases = [case for case in CASES if re.search(options.only, case.name)]
     if options.peers and CASES[0] not in cases:
         parser.error(f"the peers load the topic of the case {CASES[0].name!r}, which --only leaves out")
     peers = [name for name in options.peers.split(",") if name]

@@ -62,7 +62,7 @@ class BatchPolicy:
     max_rows: int = 50_000
     max_bytes: int = 24 * 1024 * 1024
     loaders: int = 2
-    """How many loaders a run uses at most where much is waiting, each with Kafka partitions and a connection of its own."""
+    """How many slices a run loads at the same time where much is waiting, over a connection each; committed in order."""
     linger_seconds: float | None = None
     """How long a run that has caught up waits for more before it ends; `max_wait_seconds` where None, 0 ends at once."""
     max_run_seconds: float = 600.0

@@ -75,12 +75,15 @@ class Loads(RuleBasedStateMachine):
             )
         )
 
-    def load(self, ranges: dict[TopicPartition, tuple[int, int]], kind: BatchKind, crash: str | None) -> None:
+    def load(
+        self, ranges: dict[TopicPartition, tuple[int, int]], kind: BatchKind, crash: str | None, is_ahead: bool
+    ) -> None:
         raw = self.slice_of(ranges)
+        load = self.target.load_ahead if is_ahead else self.target.load
         if crash is not None:
             with suppress(Crash):
-                self.target.load(raw, kind, at_step=self.dying_at(crash))
-        self.target.load(raw, kind)
+                load(raw, kind, at_step=self.dying_at(crash))
+        load(raw, kind)
 
     @staticmethod
     def dying_at(step: str) -> Callable[[str], None]:
@@ -95,14 +98,17 @@ class Loads(RuleBasedStateMachine):
         sizes=st.tuples(st.integers(0, 6), st.integers(0, 6)),
         which=st.sampled_from([PARTITIONS, PARTITIONS[:1], PARTITIONS[1:]]),
         crash=st.none() | st.sampled_from(STEPS),
+        is_ahead=st.booleans(),
     )
-    def live(self, back: int, sizes: tuple[int, int], which: list[TopicPartition], crash: str | None) -> None:
+    def live(
+        self, back: int, sizes: tuple[int, int], which: list[TopicPartition], crash: str | None, is_ahead: bool
+    ) -> None:
         """The next messages, maybe with some that were loaded already."""
         ranges = {}
         for tp, size in zip(which, sizes, strict=False):
             start = max(0, self.position[tp] - back)
             ranges[tp] = (start, min(LENGTH, start + size))
-        self.load(ranges, "live", crash)
+        self.load(ranges, "live", crash, is_ahead)
         for tp, (_, end) in ranges.items():
             self.position[tp] = max(self.position[tp], end)
 
@@ -111,14 +117,15 @@ class Loads(RuleBasedStateMachine):
         start=st.integers(0, LENGTH),
         size=st.integers(1, LENGTH),
         crash=st.none() | st.sampled_from(STEPS),
+        is_ahead=st.booleans(),
     )
-    def backfill(self, tp: TopicPartition, start: int, size: int, crash: str | None) -> None:
+    def backfill(self, tp: TopicPartition, start: int, size: int, crash: str | None, is_ahead: bool) -> None:
         """Any range again, also across the next offset, never above it."""
         start = min(start, self.position[tp])
         end = min(LENGTH, start + size)
         if start == end:
             return
-        self.load({tp: (start, end)}, "backfill", crash)
+        self.load({tp: (start, end)}, "backfill", crash, is_ahead)
         self.position[tp] = max(self.position[tp], end)
 
     @precondition(lambda self: hasattr(self, "target"))

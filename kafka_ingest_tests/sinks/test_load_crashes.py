@@ -28,19 +28,34 @@ def dying_at(step: str) -> Callable[[str], None]:
     return at_step
 
 
+def pinned() -> Target:
+    target = Target(MIXED)
+    target.pin({P0: 0, P1: 0})
+    return target
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_a_crash_before_any_step_then_a_repeat_is_as_one_clean_pass(step: str) -> None:
-    clean, crashed = Target(MIXED), Target(MIXED)
-    for target in (clean, crashed):
-        target.pin({P0: 0, P1: 0})
+    crashed = pinned()
+    _crash_and_repeat(crashed, crashed.load, step)
+
+
+@pytest.mark.parametrize("step", [*STEPS, "ahead"])
+def test_so_is_a_crash_of_a_slice_that_was_written_ahead(step: str) -> None:
+    crashed = pinned()
+    _crash_and_repeat(crashed, crashed.load_ahead, step)
+
+
+def _crash_and_repeat(crashed: Target, load: Callable[..., object], step: str) -> None:
+    clean = pinned()
     for raw, kind in SEQUENCE:
         clean.load(raw, kind)  # type: ignore[arg-type]
         before = crashed.state(), crashed.batches()
         with pytest.raises(Crash):
-            crashed.load(raw, kind, at_step=dying_at(step))  # type: ignore[arg-type]
+            load(raw, kind, at_step=dying_at(step))
         if step != "11":
             assert (crashed.state(), crashed.batches()) == before
-        crashed.load(raw, kind)  # type: ignore[arg-type]
+        load(raw, kind)
     assert crashed.state() == clean.state()
     extra = 2 if step == "11" else 0  # a backfill that was committed is loaded again, and stands twice in the ledger
     assert len(crashed.batches()) == len(clean.batches()) + extra

@@ -15,6 +15,7 @@ from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.load import LoadContext, load
 from kafka_ingest.sinks.sqlite import SQLiteSink
 from kafka_ingest.sinks.tables import prepare_tables
+from kafka_ingest.sinks.turn import Turn
 from kafka_ingest.streams.model import Model, table_of
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.support.raws import piped
@@ -47,11 +48,30 @@ class Target:
         run_id: str = "run",
         at_step: Callable[[str], None] = lambda _step: None,
         stream: Stream | None = None,
+        turn: Turn | None = None,
     ) -> LoadResult:
         used = stream or self.stream
-        return load(
-            self.sink, piped(used, raw), kind, LoadContext(used, run_id, "2026-01-01-07:00", lambda: NOW, at_step)
-        )
+        context = LoadContext(used, run_id, "2026-01-01-07:00", lambda: NOW, at_step)
+        return load(self.sink, piped(used, raw), kind, context, turn)
+
+    def load_ahead(
+        self,
+        raw: RawSlice,
+        kind: BatchKind = "live",
+        *,
+        run_id: str = "run",
+        at_step: Callable[[str], None] = lambda _step: None,
+    ) -> LoadResult:
+        """As a slice is loaded that is begun before the one before it is committed, which then is at once."""
+        previous = Turn()
+        previous.let_follow()
+
+        def committed_meanwhile(step: str) -> None:
+            at_step(step)
+            if step == "ahead":
+                previous.settle(is_loaded=True)
+
+        return self.load(raw, kind, run_id=run_id, at_step=committed_meanwhile, turn=Turn(previous))
 
     def all(self, query: str) -> list[tuple[Any, ...]]:
         with self.sink.engine.connect() as connection:

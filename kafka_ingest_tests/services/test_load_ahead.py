@@ -1,0 +1,132 @@
+"""Two slices loaded at the same time over two connections, on MySQL and MariaDB: neither waits for the other's rows, and they
+are committed in order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+import sqlalchemy as sa
+
+from kafka_ingest.records import LoadResult, RawSlice
+from kafka_ingest.sinks import load as load_module
+from kafka_ingest.sinks.base import open_sink
+from kafka_ingest.sinks.turn import Turn
+from kafka_ingest_tests.support.database import Target
+from kafka_ingest_tests.support.loads import P0, P1, account, balances, event, names
+from kafka_ingest_tests.support.models import MIXED
+from kafka_ingest_tests.support.raws import Part, raw_slice
+
+pytestmark = pytest.mark.services
+
+SECONDS = 20.0
+
+
+@pytest.fixture
+def target(database_url: str) -> Iterator[Target]:
+    found = Target(MIXED, open_sink(sa.make_url(database_url)))
+    found.pin({P0: 0, P1: 0})
+    yield found
+    found.sink.close()
+
+
+class Side:
+    """Slices in flight, each in a thread of its own."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._pool = ThreadPoolExecutor(2)
+        self._turn: Turn | None = None
+
+    def load(self, raw: RawSlice, at_step: Callable[[str], None] = lambda _step: None) -> Future[LoadResult]:
+        turn = self._turn = Turn(self._turn)
+
+        def run() -> LoadResult:
+            is_loaded = False
+            try:
+                result = self._target.load(raw, turn=turn, at_step=at_step)
+                is_loaded = True
+                return result
+            finally:
+                turn.settle(is_loaded=is_loaded)
+
+        return self._pool.submit(run)
+
+
+def uncommitted(target: Target, query: str) -> int:
+    """What a count is, rows of open transactions included."""
+    with target.sink.engine.connect().execution_options(isolation_level="READ UNCOMMITTED") as connection:
+        return int(connection.exec_driver_sql(query).scalar_one())
+
+
+def wait_for_rows(target: Target, count: int) -> None:
+    deadline = time.monotonic() + SECONDS
+    while uncommitted(target, "SELECT COUNT(*) FROM t_event") < count:
+        assert time.monotonic() < deadline, "the next slice's rows did not come while this one was open"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("partitions", [1, 2])
+def test_the_next_slices_rows_are_written_while_this_one_is_open_and_committed_after_it(
+    target: Target, partitions: int
+) -> None:
+    size = 500
+
+    def slice_from(start: int) -> RawSlice:
+        return raw_slice(
+            *(
+                Part(
+                    [
+                        *(event(f"{p}-{n}") for n in range(start, start + size - 1)),
+                        account("k", 10 * start + p, timestamp_ms=1_767_250_000_000 + 10 * start + p),
+                    ],
+                    start=start,
+                    partition=p,
+                )
+                for p in range(partitions)
+            )
+        )
+
+    open_rows = 2 * partitions * (size - 1)
+    seen: list[int] = []
+
+    def hold(step: str) -> None:
+        if step == "10":
+            wait_for_rows(target, open_rows)
+            seen.append(len(names(target)))
+
+    side = Side(target)
+    first = side.load(slice_from(0), hold)
+    second = side.load(slice_from(size))
+    assert first.result(60).total("rows") == second.result(60).total("rows") == partitions * size
+    assert seen == [0]  # nobody else saw a row before the commit
+    assert len(names(target)) == open_rows
+    assert balances(target) == {"k": 10 * size + partitions - 1}
+    assert [b[0] for b in target.batches()] == [
+        f"mixed[{p}]@[{start},{start + size})" for start in (0, size) for p in range(partitions)
+    ]
+
+
+def test_rows_ahead_give_way_where_the_slice_before_waits_for_them(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A unique index of the table's owner: the earlier slice wants a value that the later one holds, uncommitted."""
+    monkeypatch.setattr(load_module, "GIVE_WAY_SECONDS", 1.0)
+    may_write = threading.Event()
+
+    def after_the_second(step: str) -> None:
+        if step == "5":
+            may_write.wait(SECONDS)
+
+    side = Side(target)
+    first = side.load(raw_slice(Part([event("a", code="x"), event("b")])), after_the_second)
+    second = side.load(raw_slice(Part([event("c", code="x"), event("d")], start=2)))
+    wait_for_rows(target, 2)
+    may_write.set()
+    assert first.result(30).total("rows") == 2
+    assert (second.result(30).total("rows"), second.result().total("dead_letters")) == (1, 1)
+    assert names(target) == ["a", "b", "d"]
+    assert [d[:2] for d in target.dead_letters()] == [("mixed[0]@2", "database")]
