@@ -8,19 +8,23 @@ import os
 from kafka_ingest.streams.information import STREAM as DECLARED
 
 TOPIC_VARIABLE = "KAFKA_INGEST_TEST_TOPIC"
+MAX_ROWS_VARIABLE = "KAFKA_INGEST_TEST_MAX_ROWS"
 
 STREAM = dataclasses.replace(
     DECLARED,
     topics=os.environ.get(TOPIC_VARIABLE, "information"),
-    batch=dataclasses.replace(DECLARED.batch, max_wait_seconds=5, linger_seconds=3, max_rows=4_000),
+    batch=dataclasses.replace(
+        DECLARED.batch, max_wait_seconds=5, linger_seconds=3, max_rows=int(os.environ.get(MAX_ROWS_VARIABLE, "4000"))
+    ),
 )
 
 
-def environment(bootstrap_servers: str, url: str, topic: str) -> dict[str, str]:
+def environment(bootstrap_servers: str, url: str, topic: str, *, max_rows: int = 4_000) -> dict[str, str]:
     """What a child process needs to load this stream."""
     return {
         "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
         "KAFKA_INGEST_DATABASE_URL": url,
         "KAFKA_INGEST_STREAMS": __name__,
         TOPIC_VARIABLE: topic,
+        MAX_ROWS_VARIABLE: str(max_rows),
     }

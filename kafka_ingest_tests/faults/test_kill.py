@@ -49,6 +49,21 @@ def test_a_run_killed_at_any_step_loses_and_doubles_nothing(kafka: LocalKafka, d
     assert_exactly_once(database_url, kafka.bootstrap_servers, topic, truth)
 
 
+def test_a_run_killed_while_it_writes_one_slice_ahead_of_another_loses_and_doubles_nothing(
+    kafka: LocalKafka, database_url: str, topic: str
+) -> None:
+    truth = Truth()
+    environ = environment(kafka.bootstrap_servers, database_url, topic, max_rows=250)
+    for number in range(8 * REPEATS):
+        produce(kafka.bootstrap_servers, topic, news(seed=200 + number, count=2_000, bad_ratio=0.1), truth)
+        # At once, and at some moment of the two transactions.
+        code, _, err = run_child(environ, "--die-at", "ahead", "--die-within", str(0.03 * (number % 2)))
+        assert code == -signal.SIGKILL or number % 2, err
+    code, _, err = run_child(environ)
+    assert code == 0, err
+    assert_exactly_once(database_url, kafka.bootstrap_servers, topic, truth)
+
+
 def test_a_run_killed_during_the_commit_loses_and_doubles_nothing(
     kafka: LocalKafka, database_url: str, topic: str
 ) -> None:
