@@ -1,8 +1,8 @@
 """Peak memory of a catch-up, by the size of its messages: a slice is bounded in rows and bytes, a backlog in neither.
 
-    python -m benchmarks.memory [--json FILE]
+    python -m benchmarks.memory [--backlog MESSAGES] [--json FILE]    (5 minutes; a backlog of 20,000,000: 20 more)
 
-Each load is a process of its own (the stages, without Dagster, whose own 130 MB or so are not in the figures); the peak is the
+Each load is a process of its own: the stages, with Dagster and this package's definitions imported as in a run; the peak is the
 kernel's (getrusage).
 """
 
@@ -16,6 +16,7 @@ import resource
 import subprocess
 import sys
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from confluent_kafka import Producer
@@ -27,7 +28,7 @@ from kafka_ingest.settings import from_environment
 from kafka_ingest.streams.information import STREAM
 
 # Bytes of a message, and how many.
-CASES = ((430, 200_000), (430, 800_000), (20_000, 20_000), (1_000_000, 600))
+CASES = ((430, 200_000), (430, 2_000_000), (20_000, 20_000), (1_000_000, 600))
 LARGEST = 12_000_000
 PARTITIONS = 4
 _CHILD = "--child"
@@ -52,6 +53,8 @@ def send(servers_: Servers, topic: str, size: int, count: int) -> None:
 
 def load(topic: str, messages: int) -> None:
     """Load the whole topic in this process; prints the peak of its memory in bytes."""
+    import kafka_ingest.definitions  # noqa: F401  what a run's process holds, too
+
     stream = dataclasses.replace(STREAM, topics=topic)
     run = Ingestion(stream, from_environment(), run_id=str(uuid.uuid4()))
     batch = dataclasses.replace(run.plan((), "live"), until_caught_up=True)
@@ -63,11 +66,11 @@ def load(topic: str, messages: int) -> None:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
-def measure() -> Figures:
+def measure(cases: Sequence[tuple[int, int]]) -> Figures:
     """Peak bytes by case."""
     figures: Figures = {}
     with servers() as servers_:
-        for size, count in CASES:
+        for size, count in cases:
             topic = f"news-{size}-{count}"
             send(servers_, topic, size, count)
             environ = servers_.environment(f"b{size}_{count}", "kafka_ingest.streams")
@@ -89,8 +92,9 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--backlog", type=int, metavar="MESSAGES", help="only so many messages of 430 bytes")
     options = parser.parse_args()
-    figures = measure()
+    figures = measure(((430, options.backlog),) if options.backlog else CASES)
     print("\n" + table(["load", "peak, MB"], [[case, f"{peak / 1e6:,.0f}"] for case, peak in figures.items()]))
     write_json(options.json, figures)
 
