@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kafka_ingest.engine import ingestion
 from kafka_ingest.errors import DatabaseUnavailable
 from kafka_ingest.records import OffsetRange, TopicPartition
 from kafka_ingest.sinks.sqlite import SQLiteSink
@@ -48,6 +49,18 @@ def test_a_run_loads_everything_that_waits_and_commits_after_each_slice(world: W
             last |= committed
     assert last == world.target.offsets()
     assert all(consumer.is_closed for consumer in world.consumers)
+
+
+def test_slices_begin_small_and_double(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingestion, "FIRST_SLICE_ROWS", 1)
+    run = world.run()
+    batch = run.plan((), "live")
+    first = run.load(run.translate(run.read(batch)), "live")
+    sizes = [r.messages for r in run.drain(batch)]
+    run.close()
+    assert (first.messages, sizes[:2]) == (1, [2, 4])
+    assert max(sizes) == 5  # the stream's max_rows
+    assert world.names() == world.all_names()
 
 
 def test_the_stages_may_each_be_repeated(world: World) -> None:
