@@ -91,7 +91,9 @@ def test_a_backfill_written_ahead_replaces_its_range_and_goes_on_live(target: Ta
     with target.sink.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM t_event WHERE name = 'b'")
         connection.exec_driver_sql("UPDATE t_event SET name = 'z' WHERE name = 'c'")
-    target.load_ahead(events("b", "c", "d", start=1), "backfill")
+    steps = Steps()
+    target.load_ahead(events("b", "c", "d", start=1), "backfill", at_step=steps)
+    assert steps.count("1") == 1  # not once more, in turn
     assert names(target) == ["a", "b", "c", "d"]
     assert [(b[0], b[1]) for b in target.batches()[1:]] == [("mixed[0]@[1,3)", "backfill"), ("mixed[0]@[3,4)", "live")]
 
