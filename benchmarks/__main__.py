@@ -25,7 +25,7 @@ PEERS = "faust-10,faust-1000,dagster-kafka,dagster-kafka-unlimited,connect"
 QUICK = (
     ("dates", "--values", "100000"),
     ("stages", "--messages", "100000", "--rounds", "3"),
-    ("throughput", "--messages", "200000", "--rounds", "2", "--only", "2 loaders"),
+    ("throughput", "--messages", "200000", "--rounds", "2", "--only", "4 partitions, 2 loaders"),
 )
 FULL = (
     ("dates",),
