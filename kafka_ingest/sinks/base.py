@@ -68,6 +68,10 @@ class Sink(ABC):
     def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
         """Our error for the driver's, retryable or permanent, by error number; no secret in its text."""
 
+    def is_locked(self, error: sa.exc.DBAPIError) -> bool:
+        """Whether a statement that does not wait for locks was refused because another transaction holds one."""
+        return False
+
     def hurry(self, seconds: int) -> None:  # noqa: B027  # a database that is not far away has nothing to do
         """Wait at most so long for the answer to a statement, from the next connection on: for callers that are waited for."""
 

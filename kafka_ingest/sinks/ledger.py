@@ -114,16 +114,23 @@ def create_ledger(connection: sa.Connection) -> None:
 
 
 def positions(
-    connection: sa.Connection, stream: str, *, lock: Collection[TopicPartition] | None = None
+    connection: sa.Connection,
+    stream: str,
+    *,
+    lock: Collection[TopicPartition] | None = None,
+    waits: bool = True,
 ) -> dict[TopicPartition, LedgerPosition]:
-    """The stream's positions. With `lock`: only those partitions, their rows locked until the transaction ends.
+    """The stream's positions. With `lock`: only those partitions, their rows locked until the transaction ends. waits: for
+    locks that another transaction holds; else they are the driver's error (`Sink.is_locked`).
 
     Rows are locked in key order, so that two loaders never wait for each other in a circle.
     """
     if lock is None:
         found = connection.execute(sa.select(OFFSETS).where(OFFSETS.c.stream == stream)).all()
     else:
-        found = [row for some in parts(sorted(lock), OR_TERMS) for row in connection.execute(_locking(stream, some))]
+        found = [
+            row for some in parts(sorted(lock), OR_TERMS) for row in connection.execute(_locking(stream, some, waits))
+        ]
     return {
         TopicPartition(row.topic, row.kafka_partition): LedgerPosition(
             row.next_offset, row.topic_id, aware_utc(row.updated_at)
@@ -132,12 +139,13 @@ def positions(
     }
 
 
-def _locking(stream: str, partitions: Iterable[TopicPartition]) -> sa.CompoundSelect[Any]:
+def _locking(stream: str, partitions: Iterable[TopicPartition], waits: bool) -> sa.CompoundSelect[Any]:
     """Locks these rows, in order, and no other: each is looked up by its whole key.
 
     Given a list of keys MariaDB may scan all partitions of the stream, and then waits for those another loader holds.
     """
-    each = (sa.select(OFFSETS).where(of_partition(OFFSETS, stream, tp)).with_for_update() for tp in partitions)
+    rows = (sa.select(OFFSETS).where(of_partition(OFFSETS, stream, tp)) for tp in partitions)
+    each = (row.with_for_update(nowait=not waits) for row in rows)
     return sa.union_all(*(sa.select(one.subquery()) for one in each))
 
 

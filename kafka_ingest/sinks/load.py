@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import sqlalchemy as sa
+
 from kafka_ingest.errors import AccountingError, DeadLetterLimit, OffsetGap
 from kafka_ingest.records import (
     BatchKind,
@@ -105,7 +107,7 @@ def _load(
                 ahead = write_ahead(connection, sink, models, parsed)
                 turn.wait(GIVE_WAY_SECONDS)
             context.at_step("3")
-            locked = ledger.positions(connection, stream.name, lock=[r.topic_partition for r in parsed.raw.ranges])
+            locked = _lock(connection, sink, parsed, stream, is_ahead=is_ahead)
             context.at_step("4")
             parts = _admit(parsed, kind, {tp: p.next_offset for tp, p in locked.items()}, stream.name)
             inside = Inside(parsed, parts)
@@ -150,6 +152,20 @@ def _load(
         latency_p50_seconds=p50,
         latency_p95_seconds=p95,
     )
+
+
+def _lock(
+    connection: sa.Connection, sink: Sink, parsed: ParsedSlice, stream: Stream, *, is_ahead: bool
+) -> dict[TopicPartition, ledger.LedgerPosition]:
+    """Rows written ahead do not wait for another run that has the lock: it may be about to write the same ones, and wait for
+    them. Raises OutOfTurn then."""
+    partitions = [r.topic_partition for r in parsed.raw.ranges]
+    try:
+        return ledger.positions(connection, stream.name, lock=partitions, waits=not is_ahead)
+    except sa.exc.DBAPIError as error:
+        if is_ahead and sink.is_locked(error):
+            raise OutOfTurn("another run is loading these partitions") from error
+        raise
 
 
 def _with_emptied(models: Sequence[type[Model]], stream: Stream) -> list[type[Model]]:

@@ -71,6 +71,7 @@ _ROW_ERRORS = frozenset(
         1153,  # packet larger than max_allowed_packet: one row of a statement
     }
 )
+_LOCKED = frozenset({3572, 1205})  # NOWAIT on MySQL, and on MariaDB
 _RETRYABLE = frozenset(
     {
         1021,  # disk full
@@ -150,6 +151,9 @@ class MySQLSink(Sink):
             connection.connect()
         connection.learn_limits()
         return connection
+
+    def is_locked(self, error: sa.exc.DBAPIError) -> bool:
+        return _errno(error.orig) in _LOCKED
 
     def hurry(self, seconds: int) -> None:
         self._hurry_seconds = seconds

@@ -130,3 +130,23 @@ def test_rows_ahead_give_way_where_the_slice_before_waits_for_them(
     assert (second.result(30).total("rows"), second.result().total("dead_letters")) == (1, 1)
     assert names(target) == ["a", "b", "d"]
     assert [d[:2] for d in target.dead_letters()] == [("mixed[0]@2", "database")]
+
+
+def test_rows_ahead_give_way_to_another_run_that_has_taken_over(target: Target) -> None:
+    """It holds the ledger's lock and is about to write the same rows: both would wait for each other."""
+    raw = raw_slice(Part([event("a"), event("b")]))
+    previous = Turn()
+    previous.let_follow()
+    with ThreadPoolExecutor(2) as pool:
+        ours = pool.submit(target.load, raw, turn=Turn(previous))
+        wait_for_rows(target, 2)
+
+        def let_ours_come(step: str) -> None:
+            if step == "5":
+                previous.settle(is_loaded=True)
+
+        theirs = pool.submit(target.load, raw, run_id="other", at_step=let_ours_come)
+        assert theirs.result(30).total("rows") == 2
+        assert ours.result(30).skipped == 2  # by which a run knows that the next one has taken over
+    assert names(target) == ["a", "b"]
+    assert target.all("SELECT run_id FROM kafka_ingest_batches") == [("other",)]
