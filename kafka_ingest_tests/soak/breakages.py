@@ -44,15 +44,13 @@ def kill_kafka(world: World, random_: random.Random) -> None:
 
 
 def kill_code_server(world: World, random_: random.Random) -> None:
-    """SIGKILL to the process that evaluates the sensors."""
+    """SIGKILL to the process that evaluates the sensors; and a start of Dagster, as `dagster dev` stays up without it and does
+    not start it again."""
     process = world.process("code server")
     if process is not None:
         process.kill()
-    deadline = time.monotonic() + 20
-    while world.is_dagster_up() and time.monotonic() < deadline:
-        time.sleep(0.5)
-    if not world.is_dagster_up():
-        world.dagster.__enter__()
+    time.sleep(random_.uniform(0, 8))
+    world.restart_dagster()
 
 
 def kill_daemon(world: World, random_: random.Random) -> None:

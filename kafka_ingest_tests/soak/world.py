@@ -60,14 +60,11 @@ class World:
         return [int(tag.rsplit(":", 2)[1]) for tag in tags if tag]
 
     def restart_dagster(self) -> None:
-        """What a service manager does after everything was killed."""
-        self.dagster.kill_everything()
-        self.dagster.__enter__()
-
-    def is_dagster_up(self) -> bool:
-        """`dagster dev` ends itself when one of its processes ends."""
+        """What a service manager does. `dagster dev` may have ended by itself, with one of its processes."""
         process = self.dagster._process
-        return process is not None and process.poll() is None
+        if process is not None and process.poll() is None:
+            self.dagster.kill_everything()
+        self.dagster.__enter__()
 
 
 def kill(pid: int) -> None:
