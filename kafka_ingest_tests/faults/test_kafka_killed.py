@@ -28,7 +28,7 @@ SMALL = {
     "KAFKA_FETCH_MESSAGE_MAX_BYTES": "8000",
     "KAFKA_QUEUED_MIN_MESSAGES": "1",
     "KAFKA_QUEUED_MAX_MESSAGES_KBYTES": "8",
-    "KAFKA_FETCH_QUEUE_BACKOFF_MS": "1000",
+    "KAFKA_FETCH_QUEUE_BACKOFF_MS": "200",
 }
 RECOVERY_SECONDS = 60.0
 
@@ -70,7 +70,8 @@ def test_a_broker_killed_in_the_middle_of_a_fetch_loses_and_doubles_nothing(
         monkeypatch.setattr(reader, "SILENCE_SECONDS", 3.0)
         monkeypatch.setattr(deadline, "REQUEST_TIMEOUT_SECONDS", 5.0)
     for trial in range(TRIALS):
-        produce(own.bootstrap_servers, topic, news(seed=trial, count=2_000), truth)
+        for part in range(4):  # each a batch of its own in every partition, which is the least that one fetch brings
+            produce(own.bootstrap_servers, topic, news(seed=4 * trial + part, count=500), truth)
         restart = threading.Thread(target=own.restart)
         with monkeypatch.context() as patch:
             left = kill_mid_fetch(patch, own, restart.start if is_back_in_time else lambda: None)
