@@ -75,7 +75,8 @@ def _decide(
     if not state.topics.partitions:
         return dg.SkipReason(f"topic {', '.join(state.topics.missing)} does not exist yet")
     states = partition_states(state, stream, metadata, now=now, next_tick_seconds=TICK_SECONDS)
-    backoff = backoff_seconds(instance, stream, now)
+    loaded_at = max((position.updated_at for position in state.ledger.values()), default=None)
+    backoff = backoff_seconds(instance, stream, now, loaded_at)
     decision = readiness(states, stream.batch, backoff_seconds=backoff)
     if isinstance(decision, NotDue):
         limit = stream.batch.max_wait_seconds
@@ -142,8 +143,14 @@ def _why_dead(record: dg.RunRecord, stream: Stream, now: dt.datetime) -> str | N
     return None
 
 
-def backoff_seconds(instance: dg.DagsterInstance, stream: Stream, now: dt.datetime) -> float:
-    """Seconds still to wait: 5, 10, 20 … 300 after the last of that many failed live runs in a row, less the time since."""
+def backoff_seconds(
+    instance: dg.DagsterInstance, stream: Stream, now: dt.datetime, loaded_at: dt.datetime | None
+) -> float:
+    """Seconds still to wait: 5, 10, 20 … 300 after the last of that many failed live runs in a row, less the time since.
+
+    loaded_at: when something was loaded last. A run that has loaded before it failed was killed, or met trouble that is new:
+    the row begins with it.
+    """
     records = instance.get_run_records(dg.RunsFilter(tags={LIVE_TAG: stream.name}), limit=10)
     failures = 0
     last_end: float | None = None
@@ -153,6 +160,8 @@ def backoff_seconds(instance: dg.DagsterInstance, stream: Stream, now: dt.dateti
         failures += 1
         if last_end is None:
             last_end = record.end_time or record.update_timestamp.replace(tzinfo=dt.timezone.utc).timestamp()
+        if loaded_at is not None and record.create_timestamp.replace(tzinfo=dt.timezone.utc) < loaded_at:
+            break
     if not failures or last_end is None:
         return 0.0
     wait = min(FIRST_BACKOFF_SECONDS * 2.0 ** (failures - 1), MAX_BACKOFF_SECONDS)

@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -116,9 +117,9 @@ def now() -> dt.datetime:
 
 
 def test_nothing_failed_means_no_waiting(instance: dg.DagsterInstance) -> None:
-    assert backoff_seconds(instance, MIXED, now()) == 0
+    assert backoff_seconds(instance, MIXED, now(), None) == 0
     a_run(instance, dg.DagsterRunStatus.SUCCESS)
-    assert backoff_seconds(instance, MIXED, now()) == 0
+    assert backoff_seconds(instance, MIXED, now(), None) == 0
 
 
 def test_the_wait_doubles_with_each_failure_in_a_row_up_to_five_minutes(instance: dg.DagsterInstance) -> None:
@@ -126,11 +127,11 @@ def test_the_wait_doubles_with_each_failure_in_a_row_up_to_five_minutes(instance
     found = []
     for _ in expected:
         a_run(instance, dg.DagsterRunStatus.FAILURE)
-        found.append(round(backoff_seconds(instance, MIXED, now()), 0))
+        found.append(round(backoff_seconds(instance, MIXED, now(), None), 0))
     assert found == expected
-    assert backoff_seconds(instance, MIXED, now() + dt.timedelta(seconds=100)) == pytest.approx(200, abs=2)
-    assert backoff_seconds(instance, MIXED, now() + dt.timedelta(seconds=301)) == 0
-    assert backoff_seconds(instance, replace(MIXED, name="other"), now()) == 0
+    assert backoff_seconds(instance, MIXED, now() + dt.timedelta(seconds=100), None) == pytest.approx(200, abs=2)
+    assert backoff_seconds(instance, MIXED, now() + dt.timedelta(seconds=301), None) == 0
+    assert backoff_seconds(instance, replace(MIXED, name="other"), now(), None) == 0
 
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED])
@@ -138,9 +139,21 @@ def test_a_run_that_did_not_fail_ends_the_row(instance: dg.DagsterInstance, stat
     for _ in range(3):
         a_run(instance, dg.DagsterRunStatus.FAILURE)
     a_run(instance, status)
-    assert backoff_seconds(instance, MIXED, now()) == 0
+    assert backoff_seconds(instance, MIXED, now(), None) == 0
     a_run(instance, dg.DagsterRunStatus.FAILURE)
-    assert backoff_seconds(instance, MIXED, now()) == pytest.approx(5, abs=1)
+    assert backoff_seconds(instance, MIXED, now(), None) == pytest.approx(5, abs=1)
+
+
+def test_a_run_that_loaded_something_before_it_failed_begins_the_row(instance: dg.DagsterInstance) -> None:
+    """Or runs killed one after the other, each hours apart, would keep a healthy stream waiting for five minutes."""
+    for _ in range(4):
+        a_run(instance, dg.DagsterRunStatus.FAILURE)
+    loaded_at = now()
+    assert backoff_seconds(instance, MIXED, now(), loaded_at) == pytest.approx(5, abs=1)
+    for expected in (10, 20):
+        time.sleep(0.01)
+        a_run(instance, dg.DagsterRunStatus.FAILURE)
+        assert backoff_seconds(instance, MIXED, now(), loaded_at) == pytest.approx(expected, abs=1)
 
 
 # --- ticks

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 # The first two let it run as root without a GPU; the others keep it from calling home.
 _ARGUMENTS = [
@@ -20,6 +20,8 @@ _ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# What a busy machine needs; by default a page is given five seconds to show what is expected of it.
+_PATIENCE_MS = 30_000
 SCREENSHOTS_VARIABLE = "KAFKA_INGEST_SCREENSHOTS"
 
 
@@ -31,7 +33,8 @@ def open_page(address: str) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=_ARGUMENTS)
         page = browser.new_page(base_url=address, viewport={"width": 1200, "height": 720})
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(_PATIENCE_MS)
+        expect.set_options(timeout=_PATIENCE_MS)
         yield page
         browser.close()
 
