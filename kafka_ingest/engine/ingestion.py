@@ -178,13 +178,8 @@ class Ingestion:
                 raise
 
     def _load_in_turn(self, parsed: ParsedSlice, kind: BatchKind, turn: Turn) -> LoadResult:
-        is_loaded = False
-        try:
-            result = self.load(parsed, kind, turn)
-            is_loaded = True
-            return result
-        finally:
-            turn.settle(is_loaded=is_loaded)
+        with turn:
+            return self.load(parsed, kind, turn)
 
     def close(self) -> None:
         """Release connections. Idempotent."""

@@ -111,7 +111,7 @@ def _load(
             context.at_step("4")
             parts = _admit(parsed, kind, {tp: p.next_offset for tp, p in locked.items()}, stream.name)
             inside = Inside(parsed, parts)
-            is_emptied_too = ledger.has_backfill(connection, stream.name, inside.ranges) and kind == "live"
+            is_emptied_too = kind == "live" and ledger.has_backfill(connection, stream.name, inside.ranges)
             if is_ahead:
                 if is_emptied_too or not inside.is_whole:
                     raise OutOfTurn("another run has loaded from these ranges")

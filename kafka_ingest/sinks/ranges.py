@@ -71,8 +71,6 @@ def delete_ranges(connection: sa.Connection, table: sa.Table, columns: Position,
     range, or, in a small table, for every row that another loader has not committed yet.
     """
     for condition in range_conditions(columns, ranges):
-        if (
-            connection.execute(sa.select(sa.literal(1)).select_from(table).where(condition).limit(1)).first()
-            is not None
-        ):
+        there = sa.select(sa.literal(1)).select_from(table).where(condition).limit(1)
+        if connection.execute(there).first() is not None:
             connection.execute(sa.delete(table).where(condition))

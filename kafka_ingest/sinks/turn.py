@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from threading import Event
+from types import TracebackType
 
 # How long rows written ahead wait for the slice before them. A healthy one is done in a second or two; one that waits for a
 # lock these rows hold (a unique index or a trigger of the table's owner) never would be, and MySQL gives up after 50 s
@@ -24,7 +25,7 @@ class Abandoned(Exception):
 class Turn:
     """One slice's place. Of each slice in flight the `previous` one is committed first; None: nothing is before it.
 
-    Used by two threads: the slice's own and that of the next one.
+    Used by two threads: the slice's own and that of the next one. `with turn:` around the load settles it.
     """
 
     def __init__(self, previous: Turn | None = None) -> None:
@@ -32,6 +33,14 @@ class Turn:
         self._may_follow = Event()
         self._is_settled = Event()
         self._is_loaded = False
+
+    def __enter__(self) -> Turn:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.settle(is_loaded=kind is None)
 
     def let_follow(self) -> None:
         """The next slice may begin to write rows: this one has emptied its ranges. Repeatable.

@@ -45,13 +45,8 @@ class Side:
         turn = self._turn = Turn(self._turn)
 
         def run() -> LoadResult:
-            is_loaded = False
-            try:
-                result = self._target.load(raw, turn=turn, at_step=at_step)
-                is_loaded = True
-                return result
-            finally:
-                turn.settle(is_loaded=is_loaded)
+            with turn:
+                return self._target.load(raw, turn=turn, at_step=at_step)
 
         return self._pool.submit(run)
 
