@@ -66,7 +66,7 @@ test-ui: $(VENV)/.dev tools
 screenshots: export KAFKA_INGEST_SCREENSHOTS = docs/images
 screenshots: test-ui
 
-# Ratios on this machine: three minutes, or all of it with peers, freshness and scale in about two hours.
+# Ratios on this machine: three minutes, or all of it with peers, freshness, scale and an hour's trickle in about three hours.
 bench: $(VENV)/.dev tools
 	$(BIN)/python -m benchmarks
 

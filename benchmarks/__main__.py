@@ -1,6 +1,6 @@
 """All benchmarks, one after the other, and what they ran on.
 
-    python -m benchmarks [--full] [--out FOLDER]    (3 minutes; full: about two hours)
+    python -m benchmarks [--full] [--out FOLDER]    (3 minutes; full: about three hours)
 
 Each is a process of its own and prints its table; its figures are FOLDER/<name>.json, those of the machine FOLDER/machine.json.
 Pictures need matplotlib (`pip install -e '.[bench]'`).
@@ -35,6 +35,7 @@ FULL = (
     ("freshness",),
     ("scale",),
     ("start",),
+    ("trickle",),
 )
 PICTURED = ("throughput", "freshness")
 
