@@ -106,17 +106,16 @@ def partition_states(
     aged at once.
     """
     wait = stream.batch.max_wait_seconds
-    aged = metadata.offsets_for_time(state.watermarks, now - dt.timedelta(seconds=max(0.0, wait - next_tick_seconds)))
-    skewed = metadata.offsets_for_time(state.watermarks, now + dt.timedelta(seconds=wait))
+    waiting = [tp for tp in state.watermarks if state.lag_of(tp)]
+    age, skew = dt.timedelta(seconds=max(0.0, wait - next_tick_seconds)), dt.timedelta(seconds=wait)
+    aged, skewed = metadata.offsets_for_instants(waiting, now - age, now + skew)
     states = {}
     for tp, marks in state.watermarks.items():
         position = state.position(tp)
-        is_skewed = position is not None and 0 <= skewed[tp] <= position
+        is_skewed = position is not None and 0 <= skewed.get(tp, -1) <= position
+        is_all_aged = is_skewed or aged.get(tp, -1) < 0
         states[tp] = PartitionState(
-            position=position,
-            low=marks.low,
-            high=marks.high,
-            aged=marks.high if aged[tp] < 0 or is_skewed else aged[tp],
+            position=position, low=marks.low, high=marks.high, aged=marks.high if is_all_aged else aged[tp]
         )
     return states
 

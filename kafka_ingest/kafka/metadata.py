@@ -102,38 +102,49 @@ class KafkaMetadata:
     def watermarks(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Watermarks]:
         """Log start and last stable offset of each partition."""
         wanted = list(partitions)
-        low = self._list_offsets(wanted, OffsetSpec.earliest())
-        high = self._list_offsets(wanted, OffsetSpec.latest())
-        return {tp: Watermarks(low[tp][0], max(low[tp][0], high[tp][0])) for tp in wanted}
+        low, high = self._list_offsets(wanted, OffsetSpec.earliest(), OffsetSpec.latest())
+        return {tp: Watermarks(low[tp], max(low[tp], high[tp])) for tp in wanted}
 
     def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Last stable offset of each partition."""
-        return {tp: offset for tp, (offset, _) in self._list_offsets(list(partitions), OffsetSpec.latest()).items()}
+        return self._list_offsets(list(partitions), OffsetSpec.latest())[0]
+
+    def offsets_for_instants(
+        self, partitions: Iterable[TopicPartition], *instants: dt.datetime
+    ) -> list[dict[TopicPartition, int]]:
+        """For each instant, per partition the first offset whose message has a timestamp at or after it; -1 where none has."""
+        # Rounded up, in integers: the first whole millisecond at or after the instant.
+        milliseconds = [max(0, -((_EPOCH - instant) // dt.timedelta(milliseconds=1))) for instant in instants]
+        return self._list_offsets(list(partitions), *map(OffsetSpec.for_timestamp, milliseconds))
 
     def offsets_for_time(self, partitions: Iterable[TopicPartition], instant: dt.datetime) -> dict[TopicPartition, int]:
-        """Per partition the first offset whose message has a timestamp at or after `instant`; -1 where none has."""
-        # Rounded up, in integers: the first whole millisecond at or after the instant.
-        milliseconds = max(0, -((_EPOCH - instant) // dt.timedelta(milliseconds=1)))
-        found = self._list_offsets(list(partitions), OffsetSpec.for_timestamp(milliseconds))
-        return {tp: offset for tp, (offset, _) in found.items()}
+        """`offsets_for_instants` for one."""
+        return self.offsets_for_instants(partitions, instant)[0]
 
-    def _list_offsets(self, wanted: list[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, tuple[int, int]]:
+    def _list_offsets(self, wanted: list[TopicPartition], *specs: OffsetSpec) -> list[dict[TopicPartition, int]]:
+        """Offsets by each spec, the requests under way at once."""
         if not wanted:
-            return {}
+            return [{} for _ in specs]
         doing = f"asking for the offsets of {len(wanted)} partition(s)"
         with self._admin.asking(doing):
-            futures = self._admin.client.list_offsets(
-                {KafkaTopicPartition(tp.topic, tp.partition): spec for tp in wanted},
-                isolation_level=IsolationLevel.READ_COMMITTED,
-                request_timeout=request_timeout(),
-            )
-            found = {}
-            for asked, future in futures.items():
-                with kafka_errors(f"{doing}, {asked.topic}[{asked.partition}]"):
-                    result = future.result()
-                found[TopicPartition(asked.topic, asked.partition)] = (result.offset, result.timestamp)
-        return found
+            answers = [
+                self._admin.client.list_offsets(
+                    {KafkaTopicPartition(tp.topic, tp.partition): spec for tp in wanted},
+                    isolation_level=IsolationLevel.READ_COMMITTED,
+                    request_timeout=request_timeout(),
+                )
+                for spec in specs
+            ]
+            return [_offsets(futures, doing) for futures in answers]
 
     def group_offsets(self, group_id: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Offsets the consumer group has committed; partitions without one are left out."""
         return read_group_offsets(self._properties, group_id, partitions)
+
+
+def _offsets(futures: Mapping[KafkaTopicPartition, Any], doing: str) -> dict[TopicPartition, int]:
+    found = {}
+    for asked, future in futures.items():
+        with kafka_errors(f"{doing}, {asked.topic}[{asked.partition}]"):
+            found[TopicPartition(asked.topic, asked.partition)] = int(future.result().offset)
+    return found

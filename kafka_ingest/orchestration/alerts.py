@@ -22,7 +22,7 @@ from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.kafka.deadline import kafka_deadline
 from kafka_ingest.orchestration.auditing import AUDIT_JOB, audit_checks
 from kafka_ingest.orchestration.checks import run_checks
-from kafka_ingest.orchestration.clients import shared_clients
+from kafka_ingest.orchestration.clients import instance_of, shared_clients
 from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG, job_name
 from kafka_ingest.orchestration.retention import RETENTION_JOB
 from kafka_ingest.redaction import redact
@@ -67,14 +67,15 @@ def alerts_sensor(streams: Sequence[Stream]) -> dg.SensorDefinition:
         firing: set[str] = set(state.get("firing", ()))
         ends: dict[str, float] = dict(state.get("ends", {}))
         since = max(ends.values(), default=now.timestamp() - FIRST_LOOK_SECONDS + OVERLAP_SECONDS) - OVERLAP_SECONDS
-        runs = list(run_readings(context.instance, streams, wanted, ends, since))
+        instance = instance_of(context)
+        runs = list(run_readings(instance, streams, wanted, ends, since))
         notes = []
         # Runs first, one by one: how far they were told decides where the next look begins.
         told, error = tell_changes(firing, (reading for reading, _ in runs), lambda d: post(url, _stamped(d, now)))
         for reading, end in runs[:told]:
             ends[reading.name] = end
         if error is None:
-            others, trouble = _limits_and_checks(context.instance, streams, wanted, firing)
+            others, trouble = _limits_and_checks(instance, streams, wanted, firing)
             notes += trouble
             _, error = tell_changes(firing, others, lambda d: post(url, _stamped(d, now)))
         if error is not None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
+
+import dagster as dg
 
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.settings import Settings, from_environment
 from kafka_ingest.sinks.base import Sink, open_sink
+
+if TYPE_CHECKING:
+    from dagster._core.instance.ref import InstanceRef
 
 # Of the 60 s a tick has, a statement that is not answered takes no more than this; a ping and a sign-in may come before it.
 STATEMENT_SECONDS = 10
@@ -29,3 +36,21 @@ def shared_clients() -> Clients:
     sink = open_sink(settings.database_url)
     sink.hurry(STATEMENT_SECONDS)
     return Clients(settings, KafkaMetadata(settings), sink)
+
+
+_instances: list[tuple[InstanceRef, dg.DagsterInstance]] = []
+_instances_lock = threading.Lock()
+
+
+def instance_of(context: dg.SensorEvaluationContext) -> dg.DagsterInstance:
+    """The context's Dagster instance, kept open between ticks: a context opens one of its own, which is half of a tick's work
+    (Alembic reads all revisions of three databases). It is one that threads may share, as the daemon's do."""
+    ref = context.instance_ref
+    if ref is None:  # it was given one, as tests do
+        return context.instance
+    with _instances_lock:
+        for known, instance in _instances:
+            if known == ref:
+                return instance
+        _instances.append((ref, dg.DagsterInstance.from_ref(ref)))
+        return _instances[-1][1]

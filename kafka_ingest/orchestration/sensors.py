@@ -10,7 +10,7 @@ from kafka_ingest.engine.observe import observe, oldest_wait_seconds, oldest_win
 from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.kafka.deadline import kafka_deadline
 from kafka_ingest.kafka.readiness import Due, NotDue, readiness
-from kafka_ingest.orchestration.clients import Clients, shared_clients
+from kafka_ingest.orchestration.clients import Clients, instance_of, shared_clients
 from kafka_ingest.orchestration.launching import ranges_config, ranges_tags
 from kafka_ingest.orchestration.liveness import is_alive, process_of
 from kafka_ingest.orchestration.names import LIVE_TAG, PROCESS_TAG, REASON_TAG, job_name, sensor_name
@@ -43,22 +43,23 @@ def stream_sensor(stream: Stream, job: dg.job) -> dg.SensorDefinition:  # type: 
     @dg.sensor(
         name=sensor_name(stream),
         job=job,
-        # One less: the loop comes every five seconds to the millisecond, and would leave out a sensor whose last tick is a
-        # little younger than its interval.
-        minimum_interval_seconds=TICK_SECONDS - 1,
+        # Dagster's loop comes every five seconds and leaves out a sensor whose last tick is younger than its interval: one
+        # that had to wait for other streams' ticks would lose the next round to it.
+        minimum_interval_seconds=1,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Launches {job_name(stream)} at {stream.batch.min_messages} messages or "
         f"{stream.batch.max_wait_seconds:g} s, whichever is first. Turn it off to pause the stream.",
     )
     def sense(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         now = dt.datetime.now(dt.timezone.utc)
-        in_flight = _in_flight(context.instance, stream, now)
+        instance = instance_of(context)
+        in_flight = _in_flight(instance, stream, now)
         loading = f"run {', '.join(r.dagster_run.run_id[:8] for r in in_flight)} is loading this stream"
         if in_flight and not _is_ending(in_flight, stream, now):
             return dg.SkipReason(loading)
         try:
             with kafka_deadline(LOOK_SECONDS):
-                decision = _decide(context.instance, stream, shared_clients(), now)
+                decision = _decide(instance, stream, shared_clients(), now)
             return dg.SkipReason(loading) if in_flight and isinstance(decision, dg.SkipReason) else decision
         except KafkaIngestError as error:
             # The tick's reason is where a person looks; the error page of a failed tick says no more than this.

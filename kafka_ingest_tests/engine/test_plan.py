@@ -251,6 +251,16 @@ def test_messages_that_would_wait_too_long_until_the_next_tick_are_aged() -> Non
     assert states[P0].aged == 4
 
 
+def test_a_caught_up_stream_asks_for_no_ages() -> None:
+    case = Case({P0: full(P0, 9), P1: full(P1, 9)})
+    case.target.pin({P0: 9, P1: 9})
+    seen(case, NOW)
+    assert case.metadata.requests == 0
+    case.metadata.logs[P1] = full(P1, 10)
+    seen(case, NOW)
+    assert case.metadata.requests == 2
+
+
 def test_a_message_from_the_future_does_not_hide_the_age_of_those_behind_it() -> None:
     case = Case({P0: stamped(P0, 9_999, 101)})
     case.target.pin({P0: 1})

@@ -105,7 +105,6 @@ def test_the_job_is_tagged_with_its_stream_and_holds_the_six_ops(defs: dg.Defini
 def test_the_sensor_is_on_by_default_and_says_when_a_batch_is_due(defs: dg.Definitions) -> None:
     sensor = defs.resolve_sensor_def("mixed_sensor")
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
-    assert sensor.minimum_interval_seconds == 4
     assert "at 10 messages or 10 s, whichever is first" in (sensor.description or "")
 
 

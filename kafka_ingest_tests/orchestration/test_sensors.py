@@ -18,7 +18,7 @@ import pytest
 from kafka_ingest.errors import KafkaUnavailable
 from kafka_ingest.orchestration import sensors
 from kafka_ingest.orchestration.build import build_definitions
-from kafka_ingest.orchestration.clients import Clients
+from kafka_ingest.orchestration.clients import Clients, instance_of
 from kafka_ingest.orchestration.liveness import is_alive, process_of, process_tag, this_process
 from kafka_ingest.orchestration.names import LIVE_TAG, PROCESS_TAG
 from kafka_ingest.orchestration.sensors import backoff_seconds
@@ -159,12 +159,24 @@ def test_a_run_that_loaded_something_before_it_failed_begins_the_row(instance: d
 # --- ticks
 
 
-def test_every_round_of_dagsters_loop_is_a_tick() -> None:
+def test_a_tick_that_waited_for_others_does_not_cost_the_next_round() -> None:
     interval = build_definitions([MIXED]).resolve_sensor_def("mixed_sensor").minimum_interval_seconds
-    assert interval is not None
-    assert interval < sensors.TICK_SECONDS, (
-        "a tick that is milliseconds younger than the interval is left out by the loop"
-    )
+    assert interval == 1, "Dagster's loop, every five seconds, would leave out a sensor whose last tick is younger"
+
+
+def test_ticks_of_one_dagster_instance_share_it_and_another_has_its_own(tmp_path: Path) -> None:
+    found = []
+    for home in ("a", "b", "a"):
+        (tmp_path / home).mkdir(exist_ok=True)
+        with (
+            dg.DagsterInstance.from_config(str(tmp_path / home)) as instance,
+            dg.build_sensor_context(instance_ref=instance.get_ref()) as context,
+        ):
+            found.append(instance_of(context))
+            instance.add_dynamic_partitions("homes", [home])
+            assert found[-1].get_dynamic_partitions("homes") == [home]
+    assert found[0] is found[2]
+    assert found[0] is not found[1]
 
 
 class World:

@@ -173,13 +173,16 @@ class FakeMetadata(KafkaMetadata):
     def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         return {tp: self.logs[tp].end for tp in partitions}
 
-    def offsets_for_time(self, partitions: Iterable[TopicPartition], instant: dt.datetime) -> dict[TopicPartition, int]:
-        self.requests += 1
-        wanted = instant.timestamp() * 1000
-        return {
-            tp: next((o for o in sorted(self.logs[tp].messages) if self.logs[tp].messages[o].stamp >= wanted), -1)
-            for tp in partitions
-        }
+    def offsets_for_instants(
+        self, partitions: Iterable[TopicPartition], *instants: dt.datetime
+    ) -> list[dict[TopicPartition, int]]:
+        wanted = list(partitions)
+        self.requests += len(instants) if wanted else 0
+        return [{tp: self._first_at(tp, instant.timestamp() * 1000) for tp in wanted} for instant in instants]
+
+    def _first_at(self, tp: TopicPartition, stamp: float) -> int:
+        messages = self.logs[tp].messages
+        return next((offset for offset in sorted(messages) if messages[offset].stamp >= stamp), -1)
 
     def group_offsets(self, group_id: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         return {tp: self.committed[tp] for tp in partitions if tp in self.committed}
