@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError
 from confluent_kafka.admin import AdminClient
@@ -22,6 +22,8 @@ _REFUSED = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION
 _CERTIFICATE_ALERT = re.compile(r"SSL alert number (4[2-9]|116)\b")
 # A broker that goes away in the middle of the handshake refused nothing.
 _GONE = "Disconnected"
+
+Answer = TypeVar("Answer")
 
 
 class AskingAdmin:
@@ -53,15 +55,19 @@ class AskingAdmin:
             ) from error
 
     def list_topics(self, doing: str, *, timeout: float) -> Any:
-        """The cluster's metadata; AccessDenied after FIRST_LOOK_SECONDS, KafkaUnavailable after `timeout` seconds."""
+        """The cluster's metadata; raises as `ask`."""
+        return self.ask(doing, timeout, lambda seconds: self.client.list_topics(timeout=seconds))
+
+    def ask(self, doing: str, timeout: float, request: Callable[[float], Answer]) -> Answer:
+        """`request(its time limit)`; AccessDenied after FIRST_LOOK_SECONDS, KafkaUnavailable after `timeout` seconds."""
         try:
             with self.asking(doing):
-                return self.client.list_topics(timeout=min(timeout, FIRST_LOOK_SECONDS))
+                return request(min(timeout, FIRST_LOOK_SECONDS))
         except KafkaUnavailable:
             if timeout <= FIRST_LOOK_SECONDS:
                 raise
         with self.asking(doing):
-            return self.client.list_topics(timeout=timeout - FIRST_LOOK_SECONDS)
+            return request(timeout - FIRST_LOOK_SECONDS)
 
 
 def _is_refusal(error: KafkaError) -> bool:

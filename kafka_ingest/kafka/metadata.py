@@ -21,6 +21,8 @@ from kafka_ingest.settings import Settings
 from kafka_ingest.streams.stream import Stream
 
 _CONSUMER_ONLY = frozenset({"group.id", "auto.offset.reset"})
+# Of a topic: nobody has made it, or the broker is making it at this moment.
+_NOT_THERE_YET = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE})
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 
 # librdkafka logs connection trouble on stderr unless given a logger; the error itself reaches the caller anyway.
@@ -68,36 +70,38 @@ class KafkaMetadata:
         self._servers = settings.bootstrap_servers
 
     def topics(self, stream: Stream) -> TopicState:
-        """The stream's topics as they are now."""
+        """The stream's topics as they are now. Only a pattern needs the names of all topics of the cluster."""
+        names = self._listed(stream) if stream.is_pattern else stream.topic_names
+        found = self._describe(names)
+        partitions = tuple(
+            TopicPartition(n, p) for n in sorted(found) for p in sorted(p.id for p in found[n].partitions)
+        )
+        missing = tuple(n for n in stream.topic_names if n not in found) if not stream.is_pattern or not found else ()
+        return TopicState(partitions, {name: str(each.topic_id) for name, each in found.items()}, missing)
+
+    def _listed(self, stream: Stream) -> list[str]:
+        """Names of the topics a pattern takes."""
         doing = f"listing topics of {self._servers}"
         listed = self._admin.list_topics(doing, timeout=request_timeout()).topics
-        names = sorted(n for n, t in listed.items() if stream.takes_topic(n) and t.error is None)
-        partitions = tuple(TopicPartition(n, p) for n in names for p in sorted(listed[n].partitions))
-        missing = tuple(n for n in stream.topic_names if n not in names) if not stream.is_pattern or not names else ()
-        if not stream.is_pattern:
-            self._describe(missing, may_be_missing=True)  # a hidden topic is not listed either, and is no missing one
-        topic_ids = {name: str(each.topic_id) for name, each in self._describe(names).items()}
-        return TopicState(partitions=partitions, topic_ids=topic_ids, missing=missing)
+        return [name for name, topic in listed.items() if stream.takes_topic(name) and topic.error is None]
 
-    def _describe(self, names: Collection[str], *, may_be_missing: bool = False) -> dict[str, Any]:
-        """What is known of these topics. AccessDenied for one that is there, or may be, and that this user may not see."""
-        if not names:
-            return {}
-        described = {}
-        with self._admin.asking("describing topics"):
-            futures = self._admin.client.describe_topics(
-                TopicCollection(list(names)), request_timeout=request_timeout()
-            )
+    def _describe(self, names: Collection[str]) -> dict[str, Any]:
+        """What is known of those of these topics that exist. AccessDenied for one that this user may not see."""
+
+        def request(seconds: float) -> dict[str, Any]:
+            described = {}
+            futures = self._admin.client.describe_topics(TopicCollection(list(names)), request_timeout=seconds)
             for name, future in futures.items():
-                with kafka_errors(f"describing topic {name}"):
+                with kafka_errors(f"describing topic {name} at {self._servers}"):
                     try:
                         described[name] = future.result()
                     except KafkaException as error:
-                        is_hidden = error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
-                        if is_hidden or not may_be_missing:
+                        if error.args[0].code() not in _NOT_THERE_YET:
                             raise
-                        LOGGER.debug("topic %s: %s", name, error)  # most often: it does not exist yet
-        return described
+                        LOGGER.debug("topic %s: %s", name, error)
+            return described
+
+        return self._admin.ask(f"describing topics at {self._servers}", request_timeout(), request) if names else {}
 
     def watermarks(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Watermarks]:
         """Log start and last stable offset of each partition."""

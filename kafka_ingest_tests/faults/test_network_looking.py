@@ -132,7 +132,7 @@ def test_status_and_doctor_answer_a_person_in_time(
         _answer_in_time(environ, tmp_path, {"status": (75, "MySQL server")} if IS_FULL else {})
         with kafka.proxy.fault(SILENT):
             # What `doctor` finds it says of both; `status` looks at Kafka first.
-            said = {"status": (75, "listing topics"), "doctor": (1, "(?s)asking.*MySQL server")}
+            said = {"status": (75, "describing topic"), "doctor": (1, "(?s)asking.*MySQL server")}
             _answer_in_time(environ, tmp_path, said)
 
 

@@ -138,7 +138,6 @@ def test_stop_leaves_no_process_and_the_next_start_finds_port_and_data(kafka: Lo
 
 
 def test_the_stand_in_broker_passes_the_probe_and_keeps_data_over_a_restart(tmp_path: Path) -> None:
-    pytest.importorskip("noida_db", reason="the optional extra `embedded` is not installed")
     broker = EmbeddedKafka.start(tmp_path)
     try:
         create_topic(broker, "kept")
