@@ -15,12 +15,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
-from dagster._core.events import AssetMaterialization, DagsterEvent, StepMaterializationData
+from dagster._core.events import DagsterEvent, StepMaterializationData
 
 from kafka_ingest.engine.accounting import check_accounting, check_tiling
 from kafka_ingest.engine.audit import audit_accounting, audit_tiling
@@ -112,18 +113,16 @@ def ledger(kind: str, entries: int, only_checks: bool) -> None:
             run = timed("(filling)", lambda: fill(sink, entries))
             for attempt in ("first", "again"):
                 for check in (check_accounting, check_tiling, check_dead_letter_ratio):
-                    found = timed(f"{check.__name__}, {attempt}", lambda c=check: c(sink, STREAM, run))
+                    found = timed(f"{check.__name__}, {attempt}", partial(check, sink, STREAM, run))
                     assert found.passed, found.faults[:3]
                 found = timed(f"check_run_rows, {attempt}", lambda: check_run_rows(sink, STREAM, run, TABLE))
                 assert found.passed, found.faults[:3]
-            small = "run-0"
+            small = "small"
             with sink.engine.begin() as connection:  # what most runs are: a few slices
                 newest = connection.execute(sa.select(sa.func.max(BATCHES.c.id))).scalar_one()
-                connection.execute(
-                    sa.update(BATCHES).where(BATCHES.c.id > newest - 40).values(run_id=(small := "small"))
-                )
+                connection.execute(sa.update(BATCHES).where(BATCHES.c.id > newest - 40).values(run_id=small))
             for check in (check_accounting, check_tiling, check_dead_letter_ratio):
-                timed(f"{check.__name__}, run of 40 entries", lambda c=check: c(sink, STREAM, small))
+                timed(f"{check.__name__}, run of 40 entries", partial(check, sink, STREAM, small))
             timed("check_run_rows, run of 40 entries", lambda: check_run_rows(sink, STREAM, small, TABLE))
             if only_checks:
                 return
@@ -173,7 +172,7 @@ def runs(count: int) -> None:
             shutil.copy(shard, storage.path_for_shard(run.run_id))
             window = (START + dt.timedelta(minutes=10 * number)).strftime("%Y-%m-%d-%H:00")
             for key in keys:
-                made = AssetMaterialization(key, partition=window, metadata={f"n{i}": i for i in range(16)})
+                made = dg.AssetMaterialization(key, partition=window, metadata={f"n{i}": i for i in range(16)})
                 event = DagsterEvent(
                     "ASSET_MATERIALIZATION", ingest.name, event_specific_data=StepMaterializationData(made)
                 )

@@ -46,7 +46,7 @@ def prepare(stream: Stream, settings: Settings, folder: Path) -> Prepared:
     reader.restart([OffsetRange(*tp, 0, end) for tp, end in ends.items()])
     decoder = StreamDecoder(stream)
     (model,) = stream.models
-    files = []
+    files: list[tuple[Path, int]] = []
     while reader.remaining():
         raw = reader.read_slice(max_rows=ROWS_A_FILE, max_bytes=1 << 30)
         parsed = run_pipeline(decoder.decode(raw), stream)

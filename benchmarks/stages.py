@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -59,10 +60,10 @@ def one_pass(settings: Settings, messages: int) -> dict[str, float]:
     reader.restart([OffsetRange(*tp, 0, end) for tp, end in ends.items()])
     policy = STREAM.batch
     while reader.remaining():
-        raw = _timed(times, "read", lambda: reader.read_slice(max_rows=policy.max_rows, max_bytes=policy.max_bytes))
-        parsed = _timed(times, "decode and route", lambda raw=raw: decoder.decode(raw))
-        done = _timed(times, "translate and validate", lambda parsed=parsed: run_pipeline(parsed, STREAM))
-        _timed(times, "encode", lambda done=done: infile.encode(done.rows[model], column_names(model)))
+        raw = _timed(times, "read", partial(reader.read_slice, max_rows=policy.max_rows, max_bytes=policy.max_bytes))
+        parsed = _timed(times, "decode and route", partial(decoder.decode, raw))
+        done = _timed(times, "translate and validate", partial(run_pipeline, parsed, STREAM))
+        _timed(times, "encode", partial(infile.encode, done.rows[model], column_names(model)))
     times[_OTHER] = (time.process_time() - process) - (time.thread_time() - thread)
     reader.close()
     return times

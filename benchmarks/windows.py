@@ -12,6 +12,7 @@ import datetime as dt
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,12 +143,13 @@ def report(states: dict[str, Measured]) -> None:
         found = [m.pages[page] for m in all_]
         cells = [f"{p.together:,.0f} ms ({p.name} {p.slowest:,.0f})" for p in found]
         print(f"| {page}, {found[0].requests} requests | {' | '.join(cells)} |")
-    for what, value in {
+    values: dict[str, Callable[[Measured], str]] = {
         "runs": lambda m: f"{m.runs:,}",
         "materialized windows": lambda m: f"{m.windows:,}",
         "databases": lambda m: f"{m.databases:,.1f} MB",
         "files of runs": lambda m: f"{m.run_files:,.1f} MB",
-    }.items():
+    }
+    for what, value in values.items():
         print(f"| {what} | {' | '.join(value(m) for m in all_)} |")
 
 
