@@ -106,8 +106,8 @@ def check_dates(mutator: Mutator, count: int, rule: DateRule) -> None:
     check_these_dates(mutator.dates(count), rule)
 
 
-def check_these_dates(dates: Sequence[object], rule: DateRule) -> None:
-    """Each date is an instant MySQL can hold, missing, or an error. Raises Broken."""
+def check_these_dates(dates: Sequence[object], rule: DateRule, *, alone: int = 20) -> None:
+    """Each date is an instant MySQL can hold, missing, or an error; so many of them also by themselves. Raises Broken."""
     count = len(dates)
     values = pd.Series(list(dates), dtype=object)
     try:
@@ -121,9 +121,9 @@ def check_these_dates(dates: Sequence[object], rule: DateRule) -> None:
         lost[found.errors.index.to_numpy(dtype=np.int64)] = False
         assert not lost.any(), "a value became NULL without an error"
         # What becomes of a value is its own affair: some of them alone.
-        for number in islice(range(0, count, max(1, count // 20)), 20):
-            alone = translate(values.iloc[[number]], rule)
-            assert alone.instants.equals(found.instants.iloc[[number]]), "its neighbours count"
+        for number in islice(range(0, count, max(1, count // alone)), alone):
+            one = translate(values.iloc[[number]], rule)
+            assert one.instants.equals(found.instants.iloc[[number]]), "its neighbours count"
     except Exception as error:
         bad = values[lost].tolist() if "lost" in locals() else values.tolist()
         raise Broken(f"{type(error).__name__}: {error} ({rule})", bad) from error
