@@ -25,7 +25,11 @@ _error = methodcaller("error")
 # Longest silence from the broker, while messages are due, before the read gives up.
 SILENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.25
+# What one call takes out of librdkafka's queue: so many messages, or about so many bytes by the size of those before. The client
+# copies them, so a call that emptied the queue of large messages would hold all of it a second time.
 _CONSUME_AT_ONCE = 2_000
+_CONSUME_BYTES = 4 * 1024 * 1024
+_FIRST_CONSUME = 64
 # What a partition that is done may hold beyond its range's end, for when the range grows, before it is paused.
 _HELD_MESSAGES = 2_000
 _HELD_BYTES = 4 * 1024 * 1024
@@ -89,6 +93,7 @@ class RangeReader:
         """Also commits offsets: librdkafka's clients may be used by several threads."""
         self._clock = clock
         self._partitions: dict[TopicPartition, _Partition] = {}
+        self._at_once = _FIRST_CONSUME
 
     def read_to(self, ranges: Iterable[OffsetRange]) -> None:
         """Read these ranges from now on. A range that continues where the reader stands only moves the end, and keeps
@@ -153,7 +158,7 @@ class RangeReader:
                     return self._slice(starts, taken)
             if all(self._partitions[tp].is_done for tp in starts):
                 break
-            if rows > before or self._fetch(min(_CONSUME_AT_ONCE, max_rows)):
+            if rows > before or self._fetch(min(self._at_once, max_rows)):
                 deadline = self._clock() + SILENCE_SECONDS
             elif self._clock() > deadline:
                 raise RangeReadTimeout(
@@ -206,7 +211,9 @@ class RangeReader:
             for message in failed:
                 has_progress = self._is_progress(message) or has_progress
         done: set[TopicPartition] = set()
+        size = 0
         for tp, part in by_partition(messages):
+            size += int(part.sizes.sum())
             state = self._partitions.get(tp)
             if state is None:
                 continue
@@ -214,6 +221,8 @@ class RangeReader:
             has_progress = has_progress or not state.is_done
             if state.is_done:
                 done.add(tp)
+        if messages:
+            self._at_once = max(1, min(_CONSUME_AT_ONCE, _CONSUME_BYTES * len(messages) // max(1, size)))
         for tp in done:
             self._pause_if_ahead(tp)
         return has_progress

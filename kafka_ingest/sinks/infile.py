@@ -7,7 +7,7 @@ the escape stands before one of the three where it does occur, and escape-N is N
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 import pyarrow as pa
@@ -18,6 +18,7 @@ from kafka_ingest.sinks.rows import arrow_column, as_text_dates
 # Unit, record and group separator.
 _FIELD, _LINE, _ESCAPE = "\x1f", "\x1e", "\x1d"
 _MARKS = tuple(mark.encode() for mark in (_FIELD, _LINE, _ESCAPE))
+_PIECE_BYTES = 1 << 18
 _NULL = f"{_ESCAPE}N"
 
 FORMAT = "CHARACTER SET utf8mb4 FIELDS TERMINATED BY X'1F' ESCAPED BY X'1D' LINES TERMINATED BY X'1E'"
@@ -61,5 +62,10 @@ def _has_marks(text: pa.Array) -> bool:
     data = text.buffers()[2]
     if data is None:
         return False
-    held = data.to_pybytes()
-    return any(mark in held for mark in _MARKS)
+    return any(mark in part for part in _parts(data) for mark in _MARKS)
+
+
+def _parts(data: pa.Buffer) -> Iterator[bytes]:
+    """The buffer's bytes, piece by piece: a slice's text may be large, and a copy of a piece stays in the processor's cache."""
+    for start in range(0, data.size, _PIECE_BYTES):
+        yield data.slice(start, min(_PIECE_BYTES, data.size - start)).to_pybytes()

@@ -95,6 +95,21 @@ def test_slices_are_bounded_by_bytes_and_a_larger_message_comes_alone() -> None:
     assert found == [[0], [1], [2, 3]]
 
 
+def test_what_is_taken_at_once_is_bounded_by_the_bytes_that_came_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_module, "_CONSUME_BYTES", 300)  # values are 10 bytes
+    reader, consumer = reader_over(log(P0, range(200), 200))
+    reader.read_to([range_of(P0, 0, 200)])
+    reader.read_slice(max_rows=1_000, max_bytes=PLENTY)
+    came = consumer.asked.index(30)
+    assert set(consumer.asked[:came]) == {64}, "before anything came, nothing is known of sizes"
+    assert set(consumer.asked[came:]) == {30}
+    monkeypatch.setattr(reader_module, "_CONSUME_BYTES", PLENTY)
+    reader, consumer = reader_over(log(P0, range(200), 200))
+    reader.read_to([range_of(P0, 0, 200)])
+    reader.read_slice(max_rows=5_000, max_bytes=PLENTY)
+    assert consumer.asked[-1] == 2_000
+
+
 def test_nothing_to_read_is_an_empty_slice() -> None:
     reader, consumer = reader_over(log(P0, range(5), 5))
     raw = reader.read_slice(max_rows=10, max_bytes=PLENTY)
