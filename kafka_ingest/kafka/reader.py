@@ -88,9 +88,9 @@ class RangeReader:
 
     def __init__(self, consumer: Consumer, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.consumer = consumer
+        """Also commits offsets: librdkafka's clients may be used by several threads."""
         self.is_lost = False
         """Whether the consumer waits for an answer that may never come: it cannot be used, and closes itself then."""
-        """Also commits offsets: librdkafka's clients may be used by several threads."""
         self._clock = clock
         self._partitions: dict[TopicPartition, _Partition] = {}
         self._at_once = _FIRST_CONSUME
