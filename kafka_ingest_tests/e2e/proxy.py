@@ -123,7 +123,10 @@ class FaultProxy:
         if self._server is not None:
             self._server.close()
             self._server = None
-        await asyncio.sleep(0)
+        # What was just accepted comes to its handler a few rounds of the loop later. Cancelled before that, it would never run,
+        # and nobody would close the connection.
+        for _ in range(10):
+            await asyncio.sleep(0)
 
     async def _shut(self) -> None:
         await self._stop_listening()
