@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 
 from benchmarks.peers.job import Job
@@ -20,11 +21,13 @@ def load(job: Job, batch: int) -> Result:
     # A last batch that is not full waits for ten seconds, which says nothing about speed.
     wanted = job.messages - job.messages % batch
     name = f"faust-{batch}"
-    return measure(
-        name,
-        [str(python), program("faust_consumer.py"), "-L", "uvloop", "worker", "--loglevel", "warn", "--without-web"],
-        replace(job, messages=wanted),
-        environment={**job.environment(name), "PEER_BATCH": str(batch), "PEER_WITHIN": str(WITHIN_SECONDS)},
-        note=f"take({batch}, within={WITHIN_SECONDS}), one worker, dates translated, executemany, a commit per batch",
-        required=REQUIRED,
-    )
+    with tempfile.TemporaryDirectory() as data:  # its default is the folder it was started in
+        options = ["-L", "uvloop", "--datadir", data, "worker", "--loglevel", "warn", "--without-web"]
+        return measure(
+            name,
+            [str(python), program("faust_consumer.py"), *options],
+            replace(job, messages=wanted),
+            environment={**job.environment(name), "PEER_BATCH": str(batch), "PEER_WITHIN": str(WITHIN_SECONDS)},
+            note=f"take({batch}, within={WITHIN_SECONDS}), one worker, dates translated, executemany, a commit per batch",
+            required=REQUIRED,
+        )
