@@ -103,7 +103,7 @@ def partition_states(
     """What `readiness` needs. Messages that would exceed `max_wait_seconds` before the next tick count as aged.
 
     A message whose timestamp lies more than `max_wait_seconds` in the future says nothing about its age: it counts as
-    aged at once.
+    aged at once. Ages are asked for where something waits; elsewhere no message is young, and `aged` is the end.
     """
     wait = stream.batch.max_wait_seconds
     waiting = [tp for tp in state.watermarks if state.lag_of(tp)]
