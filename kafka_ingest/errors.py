@@ -4,7 +4,8 @@
     ├── RetryableError           the same call may succeed later: retried, then the run fails
     │   ├── KafkaUnavailable       broker unreachable, timeout, leader moving
     │   │   └── CommitUnanswered     the group's coordinator is silent; the database has everything
-    │   ├── DatabaseUnavailable    connection lost, deadlock, lock wait, read-only server
+    │   ├── DatabaseUnavailable    connection lost, read-only server
+    │   │   └── TransactionConflict    deadlock, lock wait: another transaction wants the same rows
     │   └── RangeReadTimeout       the range was not read to its end before its deadline
     └── PermanentError           a person has to act: never retried
         ├── ConfigError            a setting, stream or model is wrong
@@ -41,6 +42,10 @@ class CommitUnanswered(KafkaUnavailable):
 
 class DatabaseUnavailable(RetryableError):
     """The database did not answer as it should; the transaction was or will be rolled back."""
+
+
+class TransactionConflict(DatabaseUnavailable):
+    """The server has ended the transaction because it and another one wait for each other's rows; it begins again."""
 
 
 class RangeReadTimeout(RetryableError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -22,6 +23,12 @@ Outcome = Literal["row", "delete", "dead_letter", "ignored"]
 """What became of a message."""
 
 Headers = Sequence[tuple[str, bytes | None]]
+
+NO_ORDER = -1
+"""The order of what stands before a partition's first message, and of a message without a timestamp there."""
+
+MAX_ORDER = 253_402_300_799_999
+"""The last millisecond of the year 9999; a later timestamp, which no clock gives, counts as this one."""
 
 
 class TopicPartition(NamedTuple):
@@ -95,8 +102,8 @@ def ranges_text(ranges: Iterable[OffsetRange], *, limit: int = 8) -> str:
 class RawSlice:
     """Messages as Kafka delivered them, column by column, with the exact ranges they came from.
 
-    Message number `i` (0 ≤ i < len) stands at `ranges[range_index[i]]`, at `offsets[i]`. Within one Kafka partition
-    messages are in offset order. `absent[k]` counts the offsets of `ranges[k]` that hold no message for a
+    Message number `i` (0 ≤ i < len) stands at `ranges[range_index[i]]`, at `offsets[i]`. Messages stand range by range,
+    within one in offset order. `absent[k]` counts the offsets of `ranges[k]` that hold no message for a
     `read_committed` consumer (compacted, aborted, transaction markers).
     """
 
@@ -109,32 +116,59 @@ class RawSlice:
     values: list[bytes | None]
     headers: list[Headers | None]
     absent: tuple[int, ...]
+    order_starts: tuple[int, ...] = ()
+    """Per range the order (see `orders`) of the message before its first one; NO_ORDER where left out."""
+    orders: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """Per message the first part of its place in the total order over messages (docs/reliability.md): the largest Kafka
+    timestamp of its partition up to and including it, in milliseconds. It never falls within a partition, whatever the
+    producers' clocks do. Found from the timestamps and `order_starts` where left out."""
+
+    def __post_init__(self) -> None:
+        if not self.order_starts:
+            object.__setattr__(self, "order_starts", (NO_ORDER,) * len(self.ranges))
+        if len(self.orders) != len(self.offsets):
+            object.__setattr__(self, "orders", _running_maxima(self))
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def with_order_starts(self, starts: Mapping[TopicPartition, int]) -> RawSlice:
+        """The same messages, their orders counted from these; a partition that `starts` leaves out keeps its own."""
+        found = tuple(
+            starts.get(r.topic_partition, own) for r, own in zip(self.ranges, self.order_starts, strict=True)
+        )
+        return replace(self, order_starts=found, orders=np.empty(0, dtype=np.int64))
+
+    def order_before(self, number: int, offset: int) -> int:
+        """The order of the last message below `offset` of range `number`, and of its start where there is none."""
+        own = slice(*np.searchsorted(self.range_index, [number, number + 1]))
+        below = int(np.searchsorted(self.offsets[own], offset))
+        return int(self.orders[own][below - 1]) if below else self.order_starts[number]
+
+    def ranks(self) -> npt.NDArray[np.int64]:
+        """Each message's place in the total order among these messages: by order, topic, partition, offset."""
+        ranks = np.arange(len(self), dtype=np.int64)
+        if len(self.ranges) > 1:
+            partitions = np.empty(len(self.ranges), dtype=np.int64)
+            partitions[sorted(range(len(self.ranges)), key=lambda i: self.ranges[i].topic_partition)] = np.arange(
+                len(self.ranges)
+            )
+            ranks[np.lexsort((self.offsets, partitions[self.range_index], self.orders))] = np.arange(len(self))
+        return ranks
 
     def position(self, number: int) -> str:
         """`topic[partition]@offset` of one message."""
         found = self.ranges[self.range_index[number]]
         return f"{found.topic}[{found.partition}]@{self.offsets[number]}"
 
-    def starting_at(self, starts: Mapping[TopicPartition, int]) -> tuple[RawSlice, npt.NDArray[np.int64]]:
-        """The part at or above `starts` per partition, and the message numbers kept.
 
-        Message numbers do not change for the caller: the slice keeps all messages and only its ranges shrink, so the
-        second value says which messages are still inside.
-        """
-        ranges = tuple(
-            replace(r, start=min(max(r.start, starts.get(r.topic_partition, r.start)), r.end)) for r in self.ranges
-        )
-        floor = np.array([r.start for r in ranges], dtype=np.int64)
-        kept = np.flatnonzero(self.offsets >= floor[self.range_index]) if len(self) else np.empty(0, dtype=np.int64)
-        delivered = np.bincount(self.range_index[kept], minlength=len(ranges))
-        absent = tuple(
-            old if new.start == before.start else new.size - int(count)
-            for old, before, new, count in zip(self.absent, self.ranges, ranges, delivered, strict=True)
-        )
-        return replace(self, ranges=ranges, absent=absent), kept.astype(np.int64)
+def _running_maxima(raw: RawSlice) -> npt.NDArray[np.int64]:
+    stamps = np.minimum(raw.timestamps_ms, MAX_ORDER)
+    orders = np.maximum(stamps, np.array(raw.order_starts, dtype=np.int64)[raw.range_index])
+    bounds = np.searchsorted(raw.range_index, np.arange(len(raw.ranges) + 1))
+    for start, end in pairwise(bounds.tolist()):
+        np.maximum.accumulate(orders[start:end], out=orders[start:end])
+    return orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +214,8 @@ class RangeCounts:
     max_timestamp_ms: int | None
     rows_by_table: Mapping[str, int] = field(default_factory=dict)
     """`rows`, told apart by table; tables without a row are left out."""
+    order_start: int | None = None
+    """The order (`RawSlice.orders`) of the last message below the range; None where it is not known."""
 
     @property
     def accounted(self) -> int:

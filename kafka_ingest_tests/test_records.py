@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,29 +60,30 @@ def test_a_slice_names_the_position_of_each_message() -> None:
     assert raw.absent == (1, 0)
 
 
-def test_a_slice_cut_at_a_start_keeps_its_messages_and_shrinks_its_ranges() -> None:
-    raw = raw_slice(Part([Msg({}), Msg({}, offset=5), Msg({})], end=9), Part([Msg({})], partition=1))
-    cut, kept = raw.starting_at({TopicPartition("mixed", 0): 3})
-    assert cut.ranges == (OffsetRange("mixed", 0, 3, 9), OffsetRange("mixed", 1, 0, 1))
-    assert cut.absent == (4, 0)  # offsets 3, 4, 7, 8
-    assert kept.tolist() == [1, 2, 3]
-    assert len(cut) == len(raw)
+@given(st.lists(st.lists(st.integers(-1, 9), max_size=8), min_size=1, max_size=3), st.integers(-1, 5), st.randoms())
+def test_messages_have_one_total_order_that_agrees_with_each_partitions_offsets(
+    stamps: list[list[int]], start: int, random: Random
+) -> None:
+    parts = [Part([Msg({}, timestamp_ms=t) for t in own], partition=n) for n, own in enumerate(stamps)]
+    random.shuffle(parts)
+    raw = raw_slice(*parts).with_order_starts({TopicPartition("mixed", 0): start})
+    places = []
+    for part in parts:
+        highest = start if part.partition == 0 else NO_ORDER
+        for offset, message in part.numbered:
+            highest = max(highest, message.timestamp_ms or 0)
+            places.append((highest, part.topic, part.partition, offset))
+    assert raw.orders.tolist() == [place[0] for place in places]
+    assert raw.ranks().tolist() == [sorted(places).index(place) for place in places]
 
 
-@given(
-    offsets=st.sets(st.integers(0, 30), max_size=20),
-    start=st.integers(0, 40),
-)
-def test_messages_kept_and_offsets_absent_add_up_wherever_a_slice_is_cut(offsets: set[int], start: int) -> None:
-    raw = raw_slice(Part([Msg({}, offset=o) for o in sorted(offsets)], end=31))
-    cut, kept = raw.starting_at({TopicPartition("mixed", 0): start})
-    assert len(kept) + cut.absent[0] == cut.ranges[0].size
-    assert np.all(raw.offsets[kept] >= min(start, 31))
-
-
-def test_an_empty_slice_can_be_cut() -> None:
-    cut, kept = one().starting_at({TopicPartition("mixed", 0): 3})
-    assert (len(cut), len(kept)) == (0, 0)
+@given(st.lists(st.integers(-1, 9), min_size=1, max_size=8), st.integers(0, 8), st.integers(-1, 9))
+def test_orders_are_the_same_wherever_a_slice_begins(stamps: list[int], cut: int, start: int) -> None:
+    tp = TopicPartition("mixed", 0)
+    messages = [Msg({}, timestamp_ms=t) for t in stamps]
+    whole = raw_slice(Part(messages)).with_order_starts({tp: start})
+    rest = raw_slice(Part(messages[cut:], start=min(cut, len(messages))))
+    assert rest.with_order_starts({tp: whole.order_before(0, cut)}).orders.tolist() == whole.orders[cut:].tolist()
 
 
 def test_the_counts_of_a_range_add_up_to_what_is_accounted_for() -> None:

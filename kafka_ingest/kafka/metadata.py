@@ -16,7 +16,7 @@ from kafka_ingest.kafka.admin import AskingAdmin
 from kafka_ingest.kafka.deadline import request_timeout
 from kafka_ingest.kafka.errors import kafka_errors
 from kafka_ingest.kafka.group_offsets import read_group_offsets
-from kafka_ingest.records import TopicPartition
+from kafka_ingest.records import MAX_ORDER, NO_ORDER, TopicPartition
 from kafka_ingest.settings import Settings
 from kafka_ingest.streams.stream import Stream
 
@@ -124,6 +124,35 @@ class KafkaMetadata:
     def offsets_for_time(self, partitions: Iterable[TopicPartition], instant: dt.datetime) -> dict[TopicPartition, int]:
         """`offsets_for_instants` for one."""
         return self.offsets_for_instants(partitions, instant)[0]
+
+    def largest_timestamps_below(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Per partition the largest timestamp, in milliseconds, of the messages below an offset; NO_ORDER where there is none.
+
+        By bisection: the first offset with a timestamp of `t` or later (the answer of Kafka's ListOffsets) lies below the
+        offset just where some message there has one.
+        """
+        low = dict.fromkeys(offsets, NO_ORDER)
+        high = dict.fromkeys(offsets, MAX_ORDER + 1)
+        while asked := [tp for tp in offsets if high[tp] - low[tp] > 1]:
+            middle = {tp: (low[tp] + high[tp]) // 2 for tp in asked}
+            first = self._list_offsets_at({tp: OffsetSpec.for_timestamp(middle[tp]) for tp in asked})
+            for tp in asked:
+                if 0 <= first[tp] < offsets[tp]:
+                    low[tp] = middle[tp]
+                else:
+                    high[tp] = middle[tp]
+        return low
+
+    def _list_offsets_at(self, specs: Mapping[TopicPartition, OffsetSpec]) -> dict[TopicPartition, int]:
+        """Offsets, by a spec of its own for each partition, in one request."""
+        doing = f"asking for the offsets of {len(specs)} partition(s)"
+        with self._admin.asking(doing):
+            answers = self._admin.client.list_offsets(
+                {KafkaTopicPartition(tp.topic, tp.partition): spec for tp, spec in specs.items()},
+                isolation_level=IsolationLevel.READ_COMMITTED,
+                request_timeout=request_timeout(),
+            )
+            return _offsets(answers, doing)
 
     def _list_offsets(self, wanted: list[TopicPartition], *specs: OffsetSpec) -> list[dict[TopicPartition, int]]:
         """Offsets by each spec, the requests under way at once."""

@@ -76,6 +76,7 @@ def _row(stream: str, raw: RawSlice, letter: DeadLetter, stamp: Any, run_id: str
         "kafka_partition": where.partition,
         "kafka_offset": int(raw.offsets[number]),
         "kafka_timestamp": None if stamp is pd.NaT else stamp.to_pydatetime(),
+        "kafka_order": int(raw.orders[number]),
         "route": letter.route,
         "stage": letter.stage,
         "error": printable(letter.error),

@@ -1,8 +1,10 @@
 """The ledger: three tables in the target database, written in the same transaction as the rows.
 
-kafka_ingest_offsets        where each Kafka partition stands; locked FOR UPDATE by a loader
+kafka_ingest_offsets        where each Kafka partition stands, and in which log; locked FOR UPDATE by a loader
 kafka_ingest_batches        every range ever loaded, append-only
 kafka_ingest_dead_letters   messages that could not become rows, with their original bytes
+
+A fourth table, `kafka_ingest_ledger`, says which version of these tables stands here (sinks/ledger_version.py).
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from kafka_ingest.records import BatchKind, OffsetRange, RangeCounts, TopicPartition
+from kafka_ingest.errors import AccountingError, SchemaMismatch
+from kafka_ingest.records import NO_ORDER, BatchKind, OffsetRange, RangeCounts, TopicPartition
 from kafka_ingest.sinks.ranges import OR_TERMS, any_of, parts
 from kafka_ingest.streams.model import MICROSECONDS, TOPIC_TYPE
 
@@ -36,6 +39,12 @@ OFFSETS = sa.Table(
     sa.Column("kafka_partition", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("next_offset", sa.BigInteger, nullable=False, comment="first offset not yet loaded"),
     sa.Column("topic_id", sa.String(64), comment="tells a recreated topic from the one that was read"),
+    sa.Column("leader_epoch", sa.Integer, comment="leader epoch of the last message loaded; NULL: not known"),
+    sa.Column("kafka_order", sa.BigInteger, comment="largest message timestamp below next_offset, ms; -1: none"),
+    sa.Column("loaded_to", sa.BigInteger, comment="highest end of a loaded range; a backfill may be ahead of next_offset"),
+    sa.Column(
+        "revision", sa.BigInteger, nullable=False, server_default="0", comment="loads so far, of any kind, live or not"
+    ),
     sa.Column("run_id", sa.String(64), nullable=False),
     sa.Column("updated_at", MICROSECONDS, nullable=False, comment="UTC"),
     **_OPTIONS,
@@ -62,7 +71,10 @@ BATCHES = sa.Table(
     sa.Column("run_id", sa.String(64), nullable=False),
     sa.Column("loaded_at", MICROSECONDS, nullable=False, comment="UTC"),
     sa.Column("rows_by_table", _TEXT, comment="JSON: row_count by table; NULL in entries of older versions"),
+    sa.Column("order_start", sa.BigInteger, comment="kafka_order below start_offset; NULL: not known"),
+    sa.Column("revision", sa.BigInteger, comment="of kafka_ingest_offsets, as this entry was written"),
     sa.Index("kafka_ingest_batches_range", "stream", "topic", "kafka_partition", "start_offset"),
+    sa.Index("kafka_ingest_batches_revision", "stream", "topic", "kafka_partition", "revision"),
     sa.Index("kafka_ingest_batches_run", "run_id"),
     **_OPTIONS,
 )
@@ -76,6 +88,7 @@ DEAD_LETTERS = sa.Table(
     sa.Column("kafka_partition", sa.Integer, nullable=False),
     sa.Column("kafka_offset", sa.BigInteger, nullable=False),
     sa.Column("kafka_timestamp", MICROSECONDS, comment="UTC"),
+    sa.Column("kafka_order", sa.BigInteger, comment="the message's order, ms; NULL in entries of older versions"),
     sa.Column("route", sa.String(100)),
     sa.Column("stage", sa.String(16), nullable=False),
     sa.Column("error", _TEXT, nullable=False),
@@ -99,6 +112,19 @@ DEAD_LETTERS = sa.Table(
 )
 
 
+LEDGER = sa.Table(
+    "kafka_ingest_ledger",
+    METADATA,
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("since", MICROSECONDS, nullable=False, comment="UTC"),
+    **_OPTIONS,
+)
+
+# What the first version had. The others are not read where only the position is asked for: a sensor or a `status` may look
+# before a run has brought the ledger up to date.
+_FIRST_COLUMNS = tuple(OFFSETS.c[n] for n in ("topic", "kafka_partition", "next_offset", "topic_id", "updated_at"))
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerPosition:
     """Where one Kafka partition of a stream stands."""
@@ -108,35 +134,70 @@ class LedgerPosition:
     updated_at: dt.datetime
 
 
-def create_ledger(connection: sa.Connection) -> None:
-    """Make the three tables where they are missing."""
-    METADATA.create_all(connection, checkfirst=True)
+@dataclass(frozen=True, slots=True)
+class Fence(LedgerPosition):
+    """All that a load compares before it writes."""
+
+    leader_epoch: int | None
+    """Leader epoch of the last message loaded live."""
+    order: int
+    """Order (`RawSlice.orders`) of the last message below `next_offset`."""
+    loaded_to: int
+    """Highest end of a range loaded, by a backfill too: at least `next_offset`."""
+    revision: int
+    """Grows with each transaction that loads from the partition."""
 
 
-def positions(
-    connection: sa.Connection,
-    stream: str,
-    *,
-    lock: Collection[TopicPartition] | None = None,
-    waits: bool = True,
-) -> dict[TopicPartition, LedgerPosition]:
-    """The stream's positions. With `lock`: only those partitions, their rows locked until the transaction ends. waits: for
-    locks that another transaction holds; else they are the driver's error (`Sink.is_locked`).
+def positions(connection: sa.Connection, stream: str) -> dict[TopicPartition, LedgerPosition]:
+    """Where the stream's partitions stand. Nothing is locked."""
+    rows = connection.execute(sa.select(*_FIRST_COLUMNS).where(OFFSETS.c.stream == stream))
+    return {
+        TopicPartition(r.topic, r.kafka_partition): LedgerPosition(r.next_offset, r.topic_id, aware_utc(r.updated_at))
+        for r in rows
+    }
+
+
+def fences(connection: sa.Connection, stream: str, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Fence]:
+    """The partitions' fences as they stand at this moment: a proposal to compare with what `lock` gives."""
+    mine = any_of([of_partition(OFFSETS, stream, tp) for tp in sorted(partitions)])
+    return _fences(row for some in mine for row in connection.execute(sa.select(OFFSETS).where(some)))
+
+
+def lock(
+    connection: sa.Connection, stream: str, partitions: Collection[TopicPartition], *, waits: bool = True
+) -> dict[TopicPartition, Fence]:
+    """The partitions' fences, their rows locked until the transaction ends. waits: for locks that another transaction holds;
+    else they are the driver's error (`Sink.is_locked`).
 
     Rows are locked in key order, so that two loaders never wait for each other in a circle.
     """
-    if lock is None:
-        found = connection.execute(sa.select(OFFSETS).where(OFFSETS.c.stream == stream)).all()
-    else:
-        found = [
-            row for some in parts(sorted(lock), OR_TERMS) for row in connection.execute(_locking(stream, some, waits))
-        ]
-    return {
-        TopicPartition(row.topic, row.kafka_partition): LedgerPosition(
-            row.next_offset, row.topic_id, aware_utc(row.updated_at)
+    return _fences(
+        row
+        for some in parts(sorted(partitions), OR_TERMS)
+        for row in connection.execute(_locking(stream, some, waits))
+    )
+
+
+def _fences(rows: Iterable[Any]) -> dict[TopicPartition, Fence]:
+    found = {}
+    for row in rows:
+        tp = TopicPartition(row.topic, row.kafka_partition)
+        if row.kafka_order is None or row.loaded_to is None or row.loaded_to < row.next_offset:
+            raise SchemaMismatch(
+                f"the ledger's entry of {tp} in {OFFSETS.name} was written by an older version of kafka_ingest after this one "
+                f"had brought the ledger up to date. Stop the older one, then run `DELETE FROM {LEDGER.name}`: the next run "
+                "brings it up to date once more."
+            )
+        found[tp] = Fence(
+            next_offset=row.next_offset,
+            topic_id=row.topic_id,
+            updated_at=aware_utc(row.updated_at),
+            leader_epoch=row.leader_epoch,
+            order=row.kafka_order,
+            loaded_to=row.loaded_to,
+            revision=row.revision,
         )
-        for row in found
-    }
+    return found
 
 
 def _locking(stream: str, partitions: Iterable[TopicPartition], waits: bool) -> sa.CompoundSelect[Any]:
@@ -157,8 +218,12 @@ def pin_positions(
     *,
     run_id: str,
     now: dt.datetime,
+    orders: Mapping[TopicPartition, int] | None = None,
 ) -> None:
-    """Write the start of partitions the ledger does not know. A partition it knows keeps its position."""
+    """Write the start of partitions the ledger does not know. A partition it knows keeps its position.
+
+    orders: of the last message below the start (`RawSlice.orders`); NO_ORDER where left out, as where the log begins.
+    """
     known = positions(connection, stream)
     rows = [
         {
@@ -167,6 +232,8 @@ def pin_positions(
             "kafka_partition": tp.partition,
             "next_offset": start,
             "topic_id": topic_ids.get(tp.topic),
+            "kafka_order": (orders or {}).get(tp, NO_ORDER),
+            "loaded_to": start,
             "run_id": run_id,
             "updated_at": naive_utc(now),
         }
@@ -191,8 +258,9 @@ def append_batches(
     window_key: str | None,
     run_id: str,
     now: dt.datetime,
+    revisions: Mapping[TopicPartition, int],
 ) -> None:
-    """One row per range. Empty ranges leave no trace."""
+    """One row per range. Empty ranges leave no trace. revisions: those that `advance` writes in the same transaction."""
     rows = [
         {
             "stream": stream,
@@ -212,6 +280,8 @@ def append_batches(
             "run_id": run_id,
             "loaded_at": naive_utc(now),
             "rows_by_table": json.dumps(dict(c.rows_by_table), sort_keys=True),
+            "order_start": c.order_start,
+            "revision": revisions[c.range.topic_partition],
         }
         for c in counts
         if c.range.size
@@ -225,36 +295,83 @@ def of_partition(table: sa.Table, stream: str, tp: TopicPartition) -> sa.ColumnE
     return sa.and_(table.c.stream == stream, table.c.topic == tp.topic, table.c.kafka_partition == tp.partition)
 
 
-def has_backfill(connection: sa.Connection, stream: str, ranges: Iterable[OffsetRange]) -> bool:
-    """Whether a backfill ahead of the next offset has loaded from these ranges, or what follows them, already."""
+def loaded_since(
+    connection: sa.Connection, stream: str, ranges: Iterable[OffsetRange], revisions: Mapping[TopicPartition, int]
+) -> bool:
+    """Whether anybody has loaded from these ranges since their partitions stood at these revisions."""
     c = BATCHES.c
-    ahead = [
-        sa.and_(of_partition(BATCHES, stream, each.topic_partition), c.start_offset >= each.start, c.kind == "backfill")
+    newer = [
+        sa.and_(
+            of_partition(BATCHES, stream, each.topic_partition),
+            c.revision > revisions[each.topic_partition],
+            c.start_offset < each.end,
+            c.end_offset > each.start,
+        )
         for each in ranges
     ]
-    return any(connection.execute(sa.select(c.id).where(where).limit(1)).first() for where in any_of(ahead))
+    return any(connection.execute(sa.select(c.id).where(where).limit(1)).first() for where in any_of(newer))
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """What a transaction changes of one partition's position. `next_offset` stays where it is in a backfill below it."""
+
+    fence: Fence
+    """As it was locked."""
+    next_offset: int
+    loaded_to: int
+    order: int
+    leader_epoch: int | None
+
+    @classmethod
+    def nowhere(cls, fence: Fence) -> Advance:
+        """Only the revision is a new one."""
+        return cls(fence, fence.next_offset, fence.loaded_to, fence.order, fence.leader_epoch)
 
 
 def advance(
-    connection: sa.Connection,
-    stream: str,
-    next_offsets: Mapping[TopicPartition, int],
-    *,
-    run_id: str,
-    now: dt.datetime,
-    topic_ids: Mapping[str, str] | None = None,
+    connection: sa.Connection, stream: str, moves: Mapping[TopicPartition, Advance], *, run_id: str, now: dt.datetime
 ) -> None:
-    """Move positions. The caller holds the rows' locks. `topic_ids` also records recreated topics' new ids."""
-    for some in parts(sorted(next_offsets.items()), OR_TERMS):
+    """Move positions, and count the revision up. The caller holds the rows' locks.
+
+    Raises AccountingError for a move that would go back, or of a row that is not as it was locked: both are bugs here.
+    """
+    for tp, move in moves.items():
+        if move.next_offset < move.fence.next_offset:
+            raise AccountingError(
+                f"stream {stream}: {tp} would go back from {move.fence.next_offset} to {move.next_offset}; nothing was "
+                "committed. This is a bug in kafka_ingest; please report it."
+            )
+    for some in parts(sorted(moves.items()), OR_TERMS):
         mine = {tp: of_partition(OFFSETS, stream, tp) for tp, _ in some}
+        held = [sa.and_(mine[tp], OFFSETS.c.next_offset == move.fence.next_offset) for tp, move in some]
+
+        def each(name: str, kind: Any, some: Any = some, mine: Any = mine) -> sa.Case[Any]:
+            return sa.case(*((mine[tp], sa.literal(getattr(move, name), kind)) for tp, move in some))
+
         values: dict[str, Any] = {
-            "next_offset": sa.case(*((mine[tp], next_offset) for tp, next_offset in some)),
+            "next_offset": each("next_offset", sa.BigInteger),
+            "loaded_to": each("loaded_to", sa.BigInteger),
+            "kafka_order": each("order", sa.BigInteger),
+            "leader_epoch": each("leader_epoch", sa.Integer),
+            "revision": OFFSETS.c.revision + 1,
             "run_id": run_id,
             "updated_at": naive_utc(now),
         }
-        if topic_ids is not None:
-            values["topic_id"] = sa.case(*((mine[tp], sa.literal(topic_ids.get(tp.topic), sa.String)) for tp in mine))
-        connection.execute(sa.update(OFFSETS).where(sa.or_(*mine.values())).values(**values))
+        changed = connection.execute(sa.update(OFFSETS).where(sa.or_(*held)).values(**values)).rowcount
+        if changed != len(some):
+            raise AccountingError(
+                f"stream {stream}: {len(some) - changed} of {len(some)} positions are not where they were locked; nothing was "
+                "committed. This is a bug in kafka_ingest; please report it."
+            )
+
+
+def recent_outcomes(connection: sa.Connection, stream: str, kind: BatchKind, entries: int) -> list[tuple[int, int]]:
+    """Messages and dead letters of the stream's newest entries of a kind, the newest first."""
+    c = BATCHES.c
+    messages = c.row_count + c.delete_count + c.dead_letter_count + c.ignored_count
+    query = sa.select(messages, c.dead_letter_count).where(c.stream == stream, c.kind == kind)
+    return [(int(m), int(d)) for m, d in connection.execute(query.order_by(c.id.desc()).limit(entries))]
 
 
 def naive_utc(instant: dt.datetime) -> dt.datetime:

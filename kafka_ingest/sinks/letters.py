@@ -60,6 +60,8 @@ class LetterInfo:
     kafka_partition: int
     kafka_offset: int
     kafka_timestamp: dt.datetime | None
+    kafka_order: int | None
+    """The message's order, in milliseconds (`RawSlice.orders`); None in entries of older versions."""
     route: str | None
     stage: str
     error: str

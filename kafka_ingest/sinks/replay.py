@@ -1,9 +1,8 @@
-"""Dead letters through today's code into the tables: rows, marks and ledger in one transaction."""
+"""Dead letters as a proposal to load: the original messages through today's code."""
 
 from __future__ import annotations
 
 import datetime as dt
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,17 +18,16 @@ from kafka_ingest.records import (
     Outcome,
     ParsedSlice,
     RawSlice,
-    ranges_text,
+    TopicPartition,
 )
-from kafka_ingest.sinks import ledger
+from kafka_ingest.sinks.admission import AdmittedSlice, Proposal
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.inside import Inside
+from kafka_ingest.sinks.ledger import Advance, Fence
 from kafka_ingest.sinks.letters import Condition, Letter, lock, mark_replayed
-from kafka_ingest.sinks.load import LoadContext, prove_accounting
+from kafka_ingest.sinks.load import Applied, LoadContext, apply
 from kafka_ingest.sinks.tables import fits
-from kafka_ingest.sinks.writing import empty_ranges, write_tables
-from kafka_ingest.streams.model import table_of
 from kafka_ingest.streams.stream import Stream
+from kafka_ingest.streams.target import TargetTable
 from kafka_ingest.streams.windows import count_by_window
 
 _KIND: BatchKind = "replay"
@@ -77,7 +75,76 @@ def raw_slice_of(letters: Sequence[Letter]) -> RawSlice:
         values=[letter.value for letter in letters],
         headers=[letter.headers for letter in letters],
         absent=tuple(each.size - count for each, count in zip(ranges, counts, strict=True)),
+        # A letter of a version that did not write the order down has the first part of what it was.
+        orders=np.array(
+            [stamp if one.kafka_order is None else one.kafka_order for one, stamp in zip(letters, stamps, strict=True)],
+            dtype=np.int64,
+        ),
     )
+
+
+class LetterProposal(Proposal):
+    """Letters that a replay has read. `parsed` is what today's code makes of `raw_slice_of(letters)`."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        parsed: ParsedSlice,
+        letters: Sequence[Letter],
+        where: Condition,
+        only: Sequence[TargetTable] | None = None,
+    ) -> None:
+        super().__init__(stream, parsed)
+        self._letters = letters
+        self._where = where
+        self._only = only
+
+    def targets(self) -> list[TargetTable]:
+        """In a dry run those that are there: rows of tables that are yet to be made or altered are only validated."""
+        return [t for t in super().targets() if self._only is None or t in self._only]
+
+    def was_loaded(self, fences: Mapping[TopicPartition, Fence]) -> bool:
+        """No table has a row of a message that is a dead letter, so only the tables that get one are looked at."""
+        return False
+
+    def admit(self, connection: sa.Connection, fences: Mapping[TopicPartition, Fence]) -> AdmittedSlice:
+        """Lock the letters that still answer to the filter, in order; those another replay or a backfill has dealt with since
+        they were read are left out. Neighbours are one range."""
+        if unknown := [tp for tp in self.partitions if tp not in fences]:
+            raise OffsetGap(
+                f"stream {self.stream.name}: the ledger has no position for {unknown[0]}; run the stream first"
+            )
+        ids = lock(connection, self._where, self._letters)
+        parts: list[OffsetRange] = []
+        for letter in self._letters:
+            if letter.id not in ids:
+                continue
+            last = parts[-1] if parts else None
+            if last is not None and (*last.topic_partition, last.end) == (*letter.topic_partition, letter.kafka_offset):
+                parts[-1] = OffsetRange(*letter.topic_partition, last.start, last.end + 1)
+            else:
+                parts.append(OffsetRange(*letter.topic_partition, letter.kafka_offset, letter.kafka_offset + 1))
+        return AdmittedSlice(self.parsed, [(each, _KIND) for each in parts])
+
+    def write_dead_letters(
+        self,
+        connection: sa.Connection,
+        admitted: AdmittedSlice,
+        letters: Sequence[DeadLetter],
+        *,
+        run_id: str,
+        now: dt.datetime,
+    ) -> None:
+        """Mark each letter with what became of it."""
+        outcomes = {self._letters[n].id: outcome for n, outcome in admitted.outcomes(letters).items()}
+        still_dead = {self._letters[letter.number].id: letter for letter in letters}
+        mark_replayed(connection, outcomes, still_dead, run_id=run_id, now=now)
+
+    def advances(
+        self, admitted: AdmittedSlice, fences: Mapping[TopicPartition, Fence]
+    ) -> dict[TopicPartition, Advance]:
+        """Next offsets stay as they are."""
+        return {each.topic_partition: Advance.nowhere(fences[each.topic_partition]) for each in admitted.ranges}
 
 
 def replay_slice(
@@ -89,115 +156,47 @@ def replay_slice(
     *,
     dry_run: bool = False,
 ) -> ReplayResult:
-    """Apply letters exactly once. `parsed` is what today's code makes of `raw_slice_of(letters)`.
-
-    1. make staging ready, outside the transaction
-    2. BEGIN
-    3. lock the ledger rows of the letters' partitions, in order: a load of the same partitions now waits, or is done
-    4. lock the letters that still answer to `where`, in order; those another replay or a backfill has dealt with since
-       they were read are left out
-    5. empty the letters' positions in append tables; rows of each table, the refused ones found by bisection
-    6. deletes of each table
-    7. mark each letter with what became of it
-    8. prove the accounting
-    9. append the letters' ranges to the ledger; next offsets stay as they are
-    10. COMMIT, or ROLLBACK in a dry run
-
-    A crash before 10 leaves nothing, a crash after it leaves everything; the next replay sees in 4 which it was.
-    A dry run leaves out tables that are yet to be made or altered: their rows are only validated.
+    """Apply letters exactly once, by the sequence of `sinks/load.py`: a crash before its COMMIT leaves nothing, a crash after it
+    leaves everything; the next replay sees which it was, as letters that are dealt with no longer answer to `where`.
 
     Raises OffsetGap, AccountingError, and what `Sink.translate` makes of the driver's errors.
     """
     stream = context.stream
-    started = time.perf_counter()
-    doing = f"replaying dead letters of {ranges_text(parsed.raw.ranges)} of stream {stream.name}"
-    with sink.errors(doing), sink.engine.connect() as connection:
-        context.at_step("1")
-        # No table has a row of a message that is a dead letter, so only the tables that get one are looked at.
-        models = [m for m in stream.models if m in parsed.rows or m in parsed.deletes]
-        if dry_run:
-            models = [m for m in models if fits(connection, m)]
-            connection.rollback()
-        sink.begin_load(connection, models)
-        context.at_step("2")
-        with connection.begin() as transaction:
-            context.at_step("3")
-            partitions = [r.topic_partition for r in parsed.raw.ranges]
-            locked = ledger.positions(connection, stream.name, lock=partitions)
-            if unknown := [tp for tp in partitions if tp not in locked]:
-                raise OffsetGap(
-                    f"stream {stream.name}: the ledger has no position for {unknown[0]}; run the stream first"
-                )
-            context.at_step("4")
-            inside = _admit(connection, parsed, letters, where)
-            empty_ranges(connection, models, inside.ranges)
-            rows_by_table, dead = write_tables(connection, sink, stream, models, parsed, inside, context.at_step)
-            context.at_step("7")
-            now = context.now()
-            outcomes = {letters[n].id: outcome for n, outcome in inside.outcomes(dead).items()}
-            still_dead = {letters[letter.number].id: letter for letter in dead}
-            mark_replayed(connection, outcomes, still_dead, run_id=context.run_id, now=now)
-            context.at_step("8")
-            counts = inside.counts(dead)
-            prove_accounting(counts, stream)
-            context.at_step("9")
-            ledger.append_batches(
-                connection, stream.name, counts, window_key=context.window_key, run_id=context.run_id, now=now
-            )
-            context.at_step("10")
-            if dry_run:
-                transaction.rollback()
-        context.at_step("11")
+    only = None
+    if dry_run:
+        with sink.errors(f"looking at the tables of stream {stream.name}"), sink.engine.connect() as connection:
+            only = [t for t in stream.targets if fits(connection, t)]
+    applied = apply(
+        sink, lambda: LetterProposal(stream, parsed, letters, where, only), context, is_dry_run=dry_run
+    )
+    outcomes = applied.admitted.outcomes(applied.dead_letters)
+    dead = {letter.number: letter for letter in applied.dead_letters}
     return ReplayResult(
-        load=LoadResult(
-            counts=tuple(counts),
-            rows_by_table=rows_by_table,
-            next_offsets={tp: p.next_offset for tp, p in locked.items()},
-            messages_by_window=count_by_window(stream, inside.timestamps_ms(), now=now),
-            skipped=0,
-            load_seconds=time.perf_counter() - started,
-            latency_p50_seconds=None,
-            latency_p95_seconds=None,
-        ),
-        letters=tuple(
-            ReplayedLetter(
-                id=letter.id,
-                position=letter.position,
-                outcome=outcomes[letter.id],
-                route=None if (dead_again := still_dead.get(letter.id)) is None else dead_again.route,
-                stage=None if dead_again is None else dead_again.stage,
-                error=None if dead_again is None else dead_again.error,
-            )
-            for letter in letters
-            if letter.id in outcomes
-        ),
-        changes_by_window=_changes(stream, parsed, inside, dead, now),
+        load=applied.result,
+        letters=tuple(_replayed(letters[number], outcomes[number], dead.get(number)) for number in sorted(outcomes)),
+        changes_by_window=_changes(stream, applied, context.now()),
     )
 
 
-def _changes(
-    stream: Stream, parsed: ParsedSlice, inside: Inside, dead: Sequence[DeadLetter], now: dt.datetime
-) -> dict[str, Mapping[str, int]]:
-    refused = {letter.number for letter in dead}
+def _replayed(letter: Letter, outcome: Outcome, dead: DeadLetter | None) -> ReplayedLetter:
+    return ReplayedLetter(
+        id=letter.id,
+        position=letter.position,
+        outcome=outcome,
+        route=None if dead is None else dead.route,
+        stage=None if dead is None else dead.stage,
+        error=None if dead is None else dead.error,
+    )
+
+
+def _changes(stream: Stream, applied: Applied, now: dt.datetime) -> dict[str, Mapping[str, int]]:
+    refused = {letter.number for letter in applied.dead_letters}
+    admitted = applied.admitted
     changes = {}
-    for model in stream.models:
-        frames = [inside.of(frames.get(model)) for frames in (parsed.rows, parsed.deletes)]
+    for target in stream.targets:
+        frames = (admitted.rows(target), admitted.deletes(target))
         numbers = [int(n) for frame in frames if frame is not None for n in frame.index if int(n) not in refused]
         if numbers:
-            changes[table_of(model).name] = count_by_window(stream, parsed.raw.timestamps_ms[numbers], now=now)
+            stamps = admitted.parsed.raw.timestamps_ms[numbers]
+            changes[target.label] = count_by_window(stream, stamps, now=now)
     return changes
-
-
-def _admit(connection: sa.Connection, parsed: ParsedSlice, letters: Sequence[Letter], where: Condition) -> Inside:
-    """The letters to replay now, as ranges: neighbours in one range."""
-    ids = lock(connection, where, letters)
-    parts: list[OffsetRange] = []
-    for letter in letters:
-        if letter.id not in ids:
-            continue
-        last = parts[-1] if parts else None
-        if last is not None and (*last.topic_partition, last.end) == (*letter.topic_partition, letter.kafka_offset):
-            parts[-1] = OffsetRange(*letter.topic_partition, last.start, last.end + 1)
-        else:
-            parts.append(OffsetRange(*letter.topic_partition, letter.kafka_offset, letter.kafka_offset + 1))
-    return Inside(parsed, [(each, _KIND) for each in parts])

@@ -1,0 +1,333 @@
+"""What a load transaction lets in: proposed before the ledger's rows are locked, decided under their lock."""
+
+from __future__ import annotations
+
+import datetime as dt
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import sqlalchemy as sa
+
+from kafka_ingest.errors import DataLoss, OffsetGap
+from kafka_ingest.records import (
+    BatchKind,
+    DeadLetter,
+    OffsetRange,
+    Outcome,
+    ParsedSlice,
+    RangeCounts,
+    TopicPartition,
+)
+from kafka_ingest.sinks import ledger
+from kafka_ingest.sinks.dead_letter_limit import judge
+from kafka_ingest.sinks.dead_letters import replace_dead_letters
+from kafka_ingest.sinks.ledger import Advance, Fence
+from kafka_ingest.streams.model import ORDER_COLUMN
+from kafka_ingest.streams.stream import Stream
+from kafka_ingest.streams.target import TargetTable
+
+# What an outcome is called, by its number here; 0 is a message nobody accounted for.
+_OUTCOMES: tuple[Outcome | None, ...] = (None, "row", "delete", "dead_letter", "ignored")
+_ROW, _DELETE, _DEAD, _IGNORED = 1, 2, 3, 4
+
+
+class AdmittedSlice:
+    """The messages of a slice that are inside the admitted ranges, and what becomes of each."""
+
+    def __init__(self, parsed: ParsedSlice, parts: Sequence[tuple[OffsetRange, BatchKind]]) -> None:
+        self.parsed = parsed
+        self.parts = parts
+        self.ranges = [each for each, _ in parts]
+        raw = parsed.raw
+        self._part = np.full(len(raw), -1, dtype=np.int64)
+        self._own = {r.topic_partition: i for i, r in enumerate(raw.ranges)}
+        for number, (each, _) in enumerate(parts):
+            own = raw.range_index == self._own[each.topic_partition]
+            self._part[own & (raw.offsets >= each.start) & (raw.offsets < each.end)] = number
+        self.is_whole = bool((self._part >= 0).all())
+        """Whether every message of the slice is inside."""
+
+    def of(self, frame: pd.DataFrame | None) -> pd.DataFrame | None:
+        """The frame's rows that are inside."""
+        if frame is None or self.is_whole:
+            return frame
+        return frame[self._part[frame.index.to_numpy(dtype=np.int64)] >= 0]
+
+    def rows(self, target: TargetTable) -> pd.DataFrame | None:
+        return self.of(self.parsed.rows.get(target))
+
+    def deletes(self, target: TargetTable) -> pd.DataFrame | None:
+        return self.of(self.parsed.deletes.get(target))
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """Those that were bad before the database saw them."""
+        return [letter for letter in self.parsed.dead_letters if self._part[letter.number] >= 0]
+
+    def order_before(self, each: OffsetRange) -> int:
+        """The order of the last message below an admitted range."""
+        return self.parsed.raw.order_before(self._own[each.topic_partition], each.start)
+
+    def counts(self, letters: Sequence[DeadLetter]) -> list[RangeCounts]:
+        """Per admitted range what became of its messages; the absent offsets are counted from what Kafka delivered."""
+        raw = self.parsed.raw
+        outcome = self._outcomes(letters)
+        tables, table = self._tables()
+        counts = []
+        for number, (each, kind) in enumerate(self.parts):
+            members = np.flatnonzero(self._part == number)
+            by_outcome = np.bincount(outcome[members], minlength=5)
+            stamps = raw.timestamps_ms[members]
+            stamps = stamps[stamps >= 0]
+            by_table = np.bincount(table[members[outcome[members] == _ROW]], minlength=len(tables))
+            counts.append(
+                RangeCounts(
+                    range=each,
+                    kind=kind,
+                    rows=int(by_outcome[_ROW]),
+                    deletes=int(by_outcome[_DELETE]),
+                    dead_letters=int(by_outcome[_DEAD]),
+                    ignored=int(by_outcome[_IGNORED]),
+                    absent=self._absent(each, len(members)),
+                    min_timestamp_ms=_bounded(stamps.min()) if len(stamps) else None,
+                    max_timestamp_ms=_bounded(stamps.max()) if len(stamps) else None,
+                    rows_by_table={name: int(n) for name, n in zip(tables, by_table, strict=True) if n},
+                    order_start=self.order_before(each),
+                )
+            )
+        return counts
+
+    def _tables(self) -> tuple[list[str], npt.NDArray[np.int64]]:
+        """The tables of the slice, and per message the number of the one it has a row for; -1 for none."""
+        table = np.full(len(self.parsed.raw), -1, dtype=np.int64)
+        labels = []
+        for number, (target, frame) in enumerate(self.parsed.rows.items()):
+            table[frame.index.to_numpy(dtype=np.int64)] = number
+            labels.append(target.label)
+        return labels, table
+
+    def outcomes(self, letters: Sequence[DeadLetter]) -> dict[int, Outcome]:
+        """What became of each message inside, by its number."""
+        outcome = self._outcomes(letters)
+        named = {int(n): _OUTCOMES[outcome[n]] for n in np.flatnonzero(self._part >= 0)}
+        return {number: name for number, name in named.items() if name is not None}
+
+    def _outcomes(self, letters: Sequence[DeadLetter]) -> npt.NDArray[np.int8]:
+        outcome = np.zeros(len(self.parsed.raw), dtype=np.int8)
+        for frame in self.parsed.rows.values():
+            outcome[frame.index.to_numpy(dtype=np.int64)] = _ROW
+        for frame in self.parsed.deletes.values():
+            outcome[frame.index.to_numpy(dtype=np.int64)] = _DELETE
+        outcome[self.parsed.ignored] = _IGNORED
+        outcome[[letter.number for letter in letters]] = _DEAD
+        return outcome
+
+    def _absent(self, each: OffsetRange, delivered: int) -> int:
+        """The reader's own count where the whole range is loaded, so that accounting compares two sources."""
+        raw = self.parsed.raw
+        return raw.absent[raw.ranges.index(each)] if each in raw.ranges else each.size - delivered
+
+    def timestamps_ms(self) -> npt.NDArray[np.int64]:
+        return self.parsed.raw.timestamps_ms[self._part >= 0]
+
+    def latency_seconds(self, now: dt.datetime) -> tuple[float | None, float | None]:
+        """p50 and p95 from Kafka timestamp to now, of the live messages that have one."""
+        live = [number for number, (_, kind) in enumerate(self.parts) if kind == "live"]
+        stamps = self.parsed.raw.timestamps_ms[np.isin(self._part, live)]
+        stamps = stamps[stamps >= 0]
+        if not len(stamps):
+            return None, None
+        p50, p95 = np.percentile(now.timestamp() - stamps / 1000.0, [50, 95])
+        return float(p50), float(p95)
+
+
+class Proposal(ABC):
+    """A parsed slice that asks to be loaded. What it says before `admit` is a plan, made without a lock."""
+
+    def __init__(self, stream: Stream, parsed: ParsedSlice) -> None:
+        self.stream = stream
+        self.parsed = parsed
+
+    @property
+    def partitions(self) -> list[TopicPartition]:
+        return [r.topic_partition for r in self.parsed.raw.ranges]
+
+    def targets(self) -> list[TargetTable]:
+        """The tables that get something, in the order of the routes."""
+        return [t for t in self.stream.targets if t in self.parsed.rows or t in self.parsed.deletes]
+
+    def targets_to_empty(self, fences: Mapping[TopicPartition, Fence]) -> list[TargetTable]:
+        """The append tables that may hold rows of the slice's ranges: those that get some now, where nobody has loaded the
+        ranges before, else all."""
+        return [t for t in self.stream.targets if not t.is_upsert and (t in self.parsed.rows or self.was_loaded(fences))]
+
+    @abstractmethod
+    def was_loaded(self, fences: Mapping[TopicPartition, Fence]) -> bool:
+        """Whether a message of the slice may stand in a table already, maybe in another one than today's code has for it."""
+
+    @abstractmethod
+    def admit(self, connection: sa.Connection, fences: Mapping[TopicPartition, Fence]) -> AdmittedSlice:
+        """What is loaded now. `fences` are of rows that are locked."""
+
+    @abstractmethod
+    def write_dead_letters(
+        self,
+        connection: sa.Connection,
+        admitted: AdmittedSlice,
+        letters: Sequence[DeadLetter],
+        *,
+        run_id: str,
+        now: dt.datetime,
+    ) -> None:
+        """Leave exactly `letters` of what was admitted."""
+
+    def judge(
+        self, connection: sa.Connection, counts: Sequence[RangeCounts], letters: Sequence[DeadLetter]
+    ) -> None:
+        """Refuse where too many are bad. Raises DeadLetterLimit."""
+
+    @abstractmethod
+    def advances(
+        self, admitted: AdmittedSlice, fences: Mapping[TopicPartition, Fence]
+    ) -> dict[TopicPartition, Advance]:
+        """How the positions move."""
+
+
+class RangeProposal(Proposal):
+    """Offset ranges as Kafka delivered them: a live load, or a backfill."""
+
+    def __init__(self, stream: Stream, parsed: ParsedSlice, kind: BatchKind) -> None:
+        super().__init__(stream, parsed)
+        self.kind = kind
+
+    def was_loaded(self, fences: Mapping[TopicPartition, Fence]) -> bool:
+        ahead = (fences[r.topic_partition].loaded_to > r.start for r in self.parsed.raw.ranges if r.topic_partition in fences)
+        return self.kind != "live" or any(ahead)
+
+    def admit(self, connection: sa.Connection, fences: Mapping[TopicPartition, Fence]) -> AdmittedSlice:
+        """Live ranges must start at the ledger's next offset: below it the overlap is left out, above it the load refuses. A
+        backfill loads what it names, and the part that continues from the next offset is live.
+
+        Raises OffsetGap; DataLoss where the ledger's position is one of another log.
+        """
+        self._check_log(fences)
+        parts: list[tuple[OffsetRange, BatchKind]] = []
+        for each in self.parsed.raw.ranges:
+            fence = fences.get(each.topic_partition)
+            if fence is None:
+                raise OffsetGap(
+                    f"stream {self.stream.name}: the ledger has no position for {each.topic_partition}; plan pins it first"
+                )
+            position = fence.next_offset
+            if self.kind == "live":
+                if position < each.start:
+                    raise offset_gap(self.stream, each, position)
+                parts.append((replace(each, start=min(position, each.end)), "live"))
+            elif each.start <= position < each.end:
+                parts.append((replace(each, end=position), self.kind))
+                parts.append((replace(each, start=position), "live"))
+            else:
+                parts.append((each, self.kind))
+        parts = [(each, kind) for each, kind in parts if each.size]
+        self._count_orders_from_the_ledger(parts, fences)
+        return AdmittedSlice(self.parsed, parts)
+
+    def _check_log(self, fences: Mapping[TopicPartition, Fence]) -> None:
+        """An offset means nothing in another log: a topic that was deleted and created again has another id."""
+        for each, log in zip(self.parsed.raw.ranges, self.parsed.raw.logs, strict=True):
+            fence = fences.get(each.topic_partition)
+            known = None if fence is None else fence.topic_id
+            if known is not None and log.topic_id is not None and known != log.topic_id:
+                raise DataLoss(
+                    f"stream {self.stream.name}: {each} was read from a topic with the id {log.topic_id}, and the ledger's "
+                    f"position is one of a topic with the id {known}: topic {each.topic} was deleted and created again. "
+                    "Nothing was loaded. Run again: the plan says what is gone and what to do."
+                )
+
+    def _count_orders_from_the_ledger(
+        self, parts: Sequence[tuple[OffsetRange, BatchKind]], fences: Mapping[TopicPartition, Fence]
+    ) -> None:
+        """The orders of a live range go on from the ledger's. They were counted so when the slice was read; where another run
+        has seen messages since that compaction has taken away before this one read them, they are counted again."""
+        raw = self.parsed.raw
+        number = {r.topic_partition: i for i, r in enumerate(raw.ranges)}
+        wrong = {
+            each.topic_partition: fences[each.topic_partition].order
+            for each, kind in parts
+            if kind == "live"
+            and raw.order_before(number[each.topic_partition], each.start) != fences[each.topic_partition].order
+        }
+        if wrong:
+            self.parsed = with_order_starts(self.parsed, wrong)
+
+    def write_dead_letters(
+        self,
+        connection: sa.Connection,
+        admitted: AdmittedSlice,
+        letters: Sequence[DeadLetter],
+        *,
+        run_id: str,
+        now: dt.datetime,
+    ) -> None:
+        replace_dead_letters(
+            connection, self.stream.name, self.parsed.raw, admitted.ranges, letters, run_id=run_id, now=now
+        )
+
+    def judge(
+        self, connection: sa.Connection, counts: Sequence[RangeCounts], letters: Sequence[DeadLetter]
+    ) -> None:
+        judge(connection, self.stream, self.parsed.raw, counts, letters)
+
+    def advances(
+        self, admitted: AdmittedSlice, fences: Mapping[TopicPartition, Fence]
+    ) -> dict[TopicPartition, Advance]:
+        raw = self.parsed.raw
+        moves = {}
+        for number, each in enumerate(raw.ranges):
+            tp = each.topic_partition
+            own = [(part, kind) for part, kind in admitted.parts if part.topic_partition == tp]
+            if not own:
+                continue
+            fence = fences[tp]
+            move = replace(Advance.nowhere(fence), loaded_to=max(fence.loaded_to, each.end))
+            if any(kind == "live" for _, kind in own):
+                epoch = raw.logs[number].leader_epoch
+                move = replace(
+                    move,
+                    next_offset=each.end,
+                    order=raw.order_before(number, each.end),
+                    leader_epoch=fence.leader_epoch if epoch is None else epoch,
+                )
+            moves[tp] = move
+        return moves
+
+
+def with_order_starts(parsed: ParsedSlice, starts: Mapping[TopicPartition, int]) -> ParsedSlice:
+    """The slice, its messages' orders counted from these."""
+    raw = parsed.raw.with_order_starts(starts)
+    renumbered = [
+        {t: f.assign(**{ORDER_COLUMN: raw.orders[f.index.to_numpy(dtype=np.int64)]}) for t, f in frames.items()}
+        for frames in (parsed.rows, parsed.deletes)
+    ]
+    rows, deletes = renumbered
+    return replace(parsed, raw=raw, rows=rows, deletes=deletes)
+
+
+def offset_gap(stream: Stream, wanted: OffsetRange, position: int) -> OffsetGap:
+    """The refusal of a live range above the ledger's next offset."""
+    return OffsetGap(
+        f"stream {stream.name}: {wanted} starts above the ledger's next offset {position}; loading it would leave out "
+        f"{wanted.start - position} offsets. Launch a new run: it plans from the ledger."
+    )
+
+
+# Kafka takes any 64-bit timestamp; a DATETIME ends with the year 9999.
+_MAX_LEDGER_TIMESTAMP_MS = 253_402_300_799_999
+
+
+def _bounded(milliseconds: Any) -> int:
+    return min(int(milliseconds), _MAX_LEDGER_TIMESTAMP_MS)

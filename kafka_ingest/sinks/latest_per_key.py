@@ -1,0 +1,79 @@
+"""Which of several messages for one business key counts: the last one in a total order over messages, in pandas and in SQL.
+
+A message's place is (order, topic, Kafka partition, offset). Its order is the largest Kafka timestamp of its partition up to and
+including it (`RawSlice.orders`), so places rise with the offset within a partition, and compare by time between partitions. They
+are a property of the log, and of nothing else: who loads, in which slices and how often does not change them. A model may put a
+field of its own before (`UpsertModel.order_by`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import sqlalchemy as sa
+
+from kafka_ingest.records import NO_ORDER, RawSlice
+from kafka_ingest.streams.model import ORDER_COLUMN
+from kafka_ingest.streams.target import TargetTable
+
+# Stand for NULL in a model's own order field: before every value that a column of its type holds here.
+_BEFORE_ALL_INTEGERS = -(2**63)
+_BEFORE_ALL_DATES = "1000-01-01 00:00:00"
+_POSITION = ("_kafka_topic", "_kafka_partition", "_kafka_offset")
+
+
+def latest_per_key(
+    target: TargetTable, raw: RawSlice, rows: pd.DataFrame | None, deletes: pd.DataFrame | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows to upsert and the keys to delete, each business key in at most one of the two.
+
+    rows, deletes: of messages of `raw`, by message number. A tombstone counts in the same order as a row does.
+    """
+    keys = list(target.key)
+    empty = pd.DataFrame(columns=list(target.columns))
+    if rows is not None and (deletes is None or not len(deletes)) and not rows.duplicated(keys).any():
+        return rows, empty
+    found = pd.concat([frame[keys].astype(object) for frame in (rows, deletes) if frame is not None])
+    in_order = found.iloc[np.argsort(places(target, raw, rows, found.index))]
+    last = in_order.index[~in_order.duplicated(keys, keep="last")]
+    return (
+        empty if rows is None else rows[rows.index.isin(last)],
+        empty if deletes is None else deletes[deletes.index.isin(last)],
+    )
+
+
+def places(
+    target: TargetTable, raw: RawSlice, rows: pd.DataFrame | None, numbers: pd.Index
+) -> npt.NDArray[np.int64]:
+    """Where these messages stand in the total order of `target`, relative to each other. Deletes are among them only where
+    the model has no order field of its own."""
+    ranks = raw.ranks()[numbers.to_numpy(dtype=np.int64)]
+    if target.order_by is None or rows is None:
+        return ranks
+    # NULL has the code -1, and so is before every value; equal values fall back to the messages' own order.
+    codes, _ = pd.factorize(rows.loc[numbers, target.order_by], sort=True)
+    found = np.empty(len(numbers), dtype=np.int64)
+    found[np.lexsort((ranks, codes))] = np.arange(len(numbers))
+    return found
+
+
+def is_later_sql(target: TargetTable, quote: Callable[[str], str], one: str, other: str) -> str:
+    """SQL for the same rule: row `one` stands strictly after row `other`. Works on MySQL, MariaDB and SQLite."""
+    return f"{_place_sql(target, quote, one)} > {_place_sql(target, quote, other)}"
+
+
+def _place_sql(target: TargetTable, quote: Callable[[str], str], row: str) -> str:
+    parts = [f"COALESCE({row}.{ORDER_COLUMN}, {NO_ORDER})", *(f"{row}.{name}" for name in _POSITION)]
+    if target.order_by is not None:
+        is_date = isinstance(target.table.c[target.order_by].type, sa.DateTime)
+        first = f"'{_BEFORE_ALL_DATES}'" if is_date else str(_BEFORE_ALL_INTEGERS)
+        parts.insert(0, f"COALESCE({row}.{quote(target.order_by)}, {first})")
+    return f"({', '.join(parts)})"
+
+
+def same_key_sql(quote: Callable[[str], str], keys: Sequence[str], one: str, other: str) -> str:
+    """SQL: the two rows have one business key."""
+    return " AND ".join(f"{one}.{quote(k)} = {other}.{quote(k)}" for k in keys)

@@ -1,0 +1,24 @@
+"""The steps of a load by name (`sinks/load.py` says what each does)."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class LoadStep(str, Enum):
+    """The steps of a load, in order; AHEAD is between BEGIN and LOCK. Where fault tests stop or kill the process."""
+
+    STAGE = "stage"
+    BEGIN = "begin"
+    AHEAD = "ahead"
+    LOCK = "lock"
+    ADMIT = "admit"
+    EMPTY = "empty"
+    ROWS = "rows"
+    DELETES = "deletes"
+    AGAIN = "again"
+    DEAD_LETTERS = "dead letters"
+    PROVE = "prove"
+    RECORD = "record"
+    COMMIT = "commit"
+    DONE = "done"

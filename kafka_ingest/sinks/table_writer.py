@@ -1,0 +1,160 @@
+"""Rows and deletes of a slice into their tables, inside the caller's transaction; what the database refuses is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+import pandas as pd
+import sqlalchemy as sa
+
+from kafka_ingest.records import DeadLetter, OffsetRange, ParsedSlice
+from kafka_ingest.sinks.admission import AdmittedSlice
+from kafka_ingest.sinks.base import RowsRejected, Sink
+from kafka_ingest.sinks.isolate import write_isolating
+from kafka_ingest.sinks.latest_per_key import latest_per_key
+from kafka_ingest.sinks.load_step import LoadStep
+from kafka_ingest.sinks.ranges import delete_ranges, position_of
+from kafka_ingest.sinks.turn import OutOfTurn
+from kafka_ingest.streams.stream import Stream
+from kafka_ingest.streams.target import TargetTable
+
+NOTHING_AHEAD: Mapping[TargetTable, pd.DataFrame] = MappingProxyType({})
+
+
+def empty_ranges(connection: sa.Connection, targets: Sequence[TargetTable], ranges: Sequence[OffsetRange]) -> None:
+    """Delete what these append tables hold of these ranges, so that loading a range again replaces it."""
+    for target in targets:
+        delete_ranges(connection, target.table, position_of(target.table), ranges)
+
+
+def write_ahead(
+    connection: sa.Connection, sink: Sink, targets: Sequence[TargetTable], parsed: ParsedSlice
+) -> dict[TargetTable, pd.DataFrame]:
+    """What needs no look at the tables, before it is known that the slice may load: rows of append tables, and those to
+    upsert into their staging tables. The rows written so, for `TableWriter`.
+
+    Raises OutOfTurn where a row is refused: it may be one that another run has loaded meanwhile, which only the ledger tells
+    from one that is bad.
+    """
+    ahead: dict[TargetTable, pd.DataFrame] = {}
+    for target in targets:
+        rows = parsed.rows.get(target)
+        if rows is None or not len(rows):
+            continue
+        try:
+            if target.is_upsert:
+                rows, _ = latest_per_key(target, parsed.raw, rows, parsed.deletes.get(target))
+                sink.stage(connection, target, rows)
+            else:
+                sink.insert(connection, target, rows)
+        except RowsRejected as error:
+            raise OutOfTurn(str(error)) from error
+        ahead[target] = rows
+    return ahead
+
+
+class TableWriter:
+    """Writes one slice: steps ROWS, DELETES and AGAIN of a load.
+
+    ahead: rows of append tables that stand there already, and of upsert tables that are staged; all rows of their tables.
+    """
+
+    def __init__(
+        self,
+        connection: sa.Connection,
+        sink: Sink,
+        targets: Sequence[TargetTable],
+        at_step: Callable[[str], None],
+        ahead: Mapping[TargetTable, pd.DataFrame] = NOTHING_AHEAD,
+    ) -> None:
+        self._connection = connection
+        self._sink = sink
+        self._targets = targets
+        self._at_step = at_step
+        self._ahead = ahead
+
+    def write(self, stream: Stream, admitted: AdmittedSlice) -> list[DeadLetter]:
+        """The dead letters: those of the slice, and those the database makes."""
+        refused: dict[TargetTable, set[int]] = {}
+        for target in self._targets:
+            rows, deletes = admitted.rows(target), admitted.deletes(target)
+            if target.is_upsert:
+                rows, deletes = latest_per_key(target, admitted.parsed.raw, rows, deletes)
+            self._at_step(LoadStep.ROWS)
+            found = self._write_rows(target, rows, self._ahead.get(target))
+            self._at_step(LoadStep.DELETES)
+            if target.is_upsert and deletes is not None:
+                found |= self._write_deletes(target, deletes)
+            if found:
+                refused[target] = set(found)
+        self._at_step(LoadStep.AGAIN)
+        letters = admitted.dead_letters()
+        if refused:
+            errors = self._write_again(admitted, refused)
+            letters += [
+                DeadLetter(number, "database", error, stream.route_of(target))
+                for number, (target, error) in sorted(errors.items())
+            ]
+        return letters
+
+    def _write_rows(
+        self, target: TargetTable, rows: pd.DataFrame | None, ahead: pd.DataFrame | None = None
+    ) -> dict[int, str]:
+        """Rows the database refused, with its words."""
+        connection, sink = self._connection, self._sink
+        if not target.is_upsert:
+            if ahead is not None or rows is None or not len(rows):
+                return {}
+            return write_isolating(connection, rows, lambda part: sink.insert(connection, target, part))
+        whole = rows if ahead is None else ahead
+        if whole is None or not len(whole):
+            return {}
+
+        def upsert(part: pd.DataFrame) -> None:
+            (sink.upsert_staged if part is ahead else sink.upsert)(connection, target, part)
+
+        return write_isolating(connection, whole, upsert)
+
+    def _write_deletes(self, target: TargetTable, deletes: pd.DataFrame) -> dict[int, str]:
+        """Deletes the database refused: by a trigger, or a row elsewhere that refers to this one."""
+        if not len(deletes):
+            return {}
+        return write_isolating(
+            self._connection, deletes, lambda part: self._sink.delete(self._connection, target, part)
+        )
+
+    def _write_again(
+        self, admitted: AdmittedSlice, refused: Mapping[TargetTable, set[int]]
+    ) -> dict[int, tuple[TargetTable, str]]:
+        """One message after the other in the total order, as if each had come in a slice of its own: what was refused, and of
+        an upsert table all messages of the slice with the keys of what was refused, as the one that counts may be refused
+        where the one before it is good. What is still refused, with its table and the database's words."""
+        waiting: list[tuple[int, TargetTable, pd.DataFrame, bool]] = []
+        ranks = admitted.parsed.raw.ranks()
+        for target, numbers in refused.items():
+            for frame, is_delete in ((admitted.rows(target), False), (admitted.deletes(target), True)):
+                if frame is None or not len(frame):
+                    continue
+                some = frame[_has_key_of(admitted, target, numbers, frame)]
+                waiting += [
+                    (int(ranks[number]), target, some.iloc[[place]], is_delete) for place, number in enumerate(some.index)
+                ]
+        waiting.sort(key=lambda each: each[0])
+        errors: dict[int, tuple[TargetTable, str]] = {}
+        for _, target, one, is_delete in waiting:
+            again = self._write_deletes(target, one) if is_delete else self._write_rows(target, one)
+            errors |= {number: (target, error) for number, error in again.items()}
+        return errors
+
+
+def _has_key_of(
+    admitted: AdmittedSlice, target: TargetTable, numbers: set[int], frame: pd.DataFrame
+) -> pd.Series:
+    """Which messages of the frame are these, or, of an upsert table, have the key of one of these."""
+    if not target.is_upsert:
+        return frame.index.to_series().isin(numbers)
+    keys = list(target.key)
+    wanted = [f.loc[f.index.isin(numbers), keys] for f in (admitted.rows(target), admitted.deletes(target)) if f is not None]
+    found = pd.MultiIndex.from_frame(pd.concat([f.astype(object) for f in wanted]))
+    return pd.Series(pd.MultiIndex.from_frame(frame[keys].astype(object)).isin(found), index=frame.index)
