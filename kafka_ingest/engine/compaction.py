@@ -70,7 +70,7 @@ def compact_ledger(
                 if clock() > deadline:
                     return Compacted(looked, removed, False)
                 with connection.begin():
-                    ledger.positions(connection, stream.name, lock=[tp])
+                    ledger.lock(connection, stream.name, [tp])
                     seen, gone, after = _compact_some(connection, stream, tp, before, after, entries_a_transaction)
                 looked, removed = looked + seen - carried, removed + gone
                 carried = 1  # the entry the last step ended with is looked at again
@@ -176,6 +176,7 @@ def _merge(connection: sa.Connection, group: Sequence[Any]) -> None:
         rows.update(json.loads(text or "{}"))
     values: dict[str, Any] = {name: sum(getattr(e, name) for e in group) for name in _SUMMED}
     values["start_offset"] = group[0].start_offset
+    values["order_start"] = group[0].order_start
     values["min_timestamp"] = min(e.min_timestamp for e in group)
     values["max_timestamp"] = max(e.max_timestamp for e in group)
     values["rows_by_table"] = None if None in texts else json.dumps(dict(rows), sort_keys=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from kafka_ingest.records import TopicPartition
 from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.sinks.ledger import Advance
 
 pytestmark = pytest.mark.services
 
@@ -22,7 +24,7 @@ PARTITIONS = [TopicPartition("t", number) for number in range(4)]
 def sink(database_url: str) -> Iterator[Sink]:
     found = open_sink(sa.make_url(database_url))
     with found.engine.begin() as connection:
-        ledger.create_ledger(connection)
+        ledger.METADATA.create_all(connection)
         ledger.pin_positions(connection, "s", dict.fromkeys(PARTITIONS, 0), {}, run_id="r", now=NOW)
     yield found
     found.close()
@@ -31,8 +33,10 @@ def sink(database_url: str) -> Iterator[Sink]:
 def holds(connection: sa.Connection, *numbers: int) -> None:
     """Lock these partitions and move them, as a load does."""
     mine = [PARTITIONS[n] for n in numbers]
-    assert set(ledger.positions(connection, "s", lock=mine)) == set(mine)
-    ledger.advance(connection, "s", dict.fromkeys(mine, 5), run_id="r", now=NOW)
+    locked = ledger.lock(connection, "s", mine)
+    assert set(locked) == set(mine)
+    moves = {tp: replace(Advance.nowhere(fence), next_offset=5, loaded_to=5) for tp, fence in locked.items()}
+    ledger.advance(connection, "s", moves, run_id="r", now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -55,4 +59,4 @@ def test_the_same_partition_waits(sink: Sink) -> None:
         other.exec_driver_sql("SET SESSION innodb_lock_wait_timeout = 1")
         holds(one, 0, 1)
         with pytest.raises(sa.exc.OperationalError, match="Lock wait timeout"):
-            ledger.positions(other, "s", lock=[PARTITIONS[1], PARTITIONS[2]])
+            ledger.lock(other, "s", [PARTITIONS[1], PARTITIONS[2]])
