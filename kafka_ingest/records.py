@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from kafka_ingest.errors import ConfigError
+
+if TYPE_CHECKING:
+    from kafka_ingest.streams.target import TargetTable
 
 BatchKind = Literal["live", "backfill", "replay", "lost"]
 """Why a range stands in the ledger. `lost` records offsets that Kafka deleted before they were loaded."""
@@ -154,13 +157,13 @@ class DeadLetter:
 class ParsedSlice:
     """A slice on its way to the tables.
 
-    `rows` and `deletes` are frames per model whose index is the message number; every message of `raw` is in exactly
+    `rows` and `deletes` are frames per table whose index is the message number; every message of `raw` is in exactly
     one of rows, deletes, dead_letters and ignored.
     """
 
     raw: RawSlice
-    rows: dict[Any, pd.DataFrame] = field(default_factory=dict)
-    deletes: dict[Any, pd.DataFrame] = field(default_factory=dict)
+    rows: dict[TargetTable, pd.DataFrame] = field(default_factory=dict)
+    deletes: dict[TargetTable, pd.DataFrame] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     ignored: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 

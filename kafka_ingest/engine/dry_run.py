@@ -110,7 +110,7 @@ def dry_run(
         connection = stack.enter_context(sink.engine.connect())
         forecast.failure = explain_missing_columns(connection, stream)
         forecast.dead_letters_now = count_dead_letters(connection, stream.name, ranges)
-        tables = [stack.enter_context(closing(table_comparison(connection, model))) for model in stream.models]
+        tables = [stack.enter_context(closing(table_comparison(connection, target))) for target in stream.targets]
         consumer = open_consumer(settings, group_of(stream, settings), partitions=len(ranges))
         reader = stack.enter_context(closing(RangeReader(consumer)))
         decoder = StreamDecoder(stream)

@@ -12,8 +12,6 @@ from kafka_ingest.errors import DataLoss
 from kafka_ingest.records import OffsetRange, TopicPartition, ranges_text
 from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.tables import tombstone_table
-from kafka_ingest.streams.model import deletes_on_tombstone, table_of
 from kafka_ingest.streams.stream import Stream
 
 
@@ -68,12 +66,12 @@ def _set_aside(connection: sa.Connection, stream: Stream, topic: str, label: str
         connection.execute(
             sa.update(table).where(table.c.stream == stream.name, table.c.topic == topic).values(topic=label)
         )
-    targets = [table_of(model) for model in stream.models]
+    tables = [target.table for target in stream.targets]
     # The tombstones too: by the old offsets they would bury the new topic's rows.
-    targets += [tombstone_table(model) for model in stream.models if deletes_on_tombstone(model)]
-    for target in targets:
+    tables += [target.tombstones for target in stream.targets if target.tombstones is not None]
+    for table in tables:
         connection.execute(
-            sa.update(target).where(target.c["_kafka_topic"] == topic).values({target.c["_kafka_topic"]: label})
+            sa.update(table).where(table.c["_kafka_topic"] == topic).values({table.c["_kafka_topic"]: label})
         )
 
 

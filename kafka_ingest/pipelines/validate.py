@@ -22,7 +22,8 @@ import sqlalchemy as sa
 
 from kafka_ingest.errors import StepError
 from kafka_ingest.records import DeadLetter
-from kafka_ingest.streams.model import KAFKA_COLUMNS, BoundColumn, ExactText, Model, bound_columns, integer_bits
+from kafka_ingest.streams.model import KAFKA_COLUMNS, BoundColumn, ExactText, integer_bits
+from kafka_ingest.streams.target import TargetTable
 
 # Largest values of MySQL's DATETIME (manual, "The DATE, DATETIME, and TIMESTAMP Types").
 _MIN_DATETIME = np.datetime64("1000-01-01T00:00:00", "us")
@@ -31,19 +32,18 @@ _MAX_DATETIME = np.datetime64("9999-12-31T23:59:59.999999", "us")
 Errors = dict[int, str]
 
 
-def validate(rows: pd.DataFrame, model: type[Model]) -> tuple[pd.DataFrame, list[DeadLetter]]:
-    """Rows with Arrow columns in the model's order, and dead letters for those that do not fit.
+def validate(rows: pd.DataFrame, target: TargetTable) -> tuple[pd.DataFrame, list[DeadLetter]]:
+    """Rows with Arrow columns in the table's order, and dead letters for those that do not fit.
 
-    Raises StepError where a pipeline step has taken a column of the model away.
+    Raises StepError where a pipeline step has taken a column of the table away.
     """
     errors: Errors = {}
     columns: dict[str, pa.Array] = {}
     numbers = rows.index.to_numpy()
-    bounds = bound_columns(model)
-    for name in (*(bound.name for bound in bounds), *KAFKA_COLUMNS):
+    for name in (*(bound.name for bound in target.bound), *KAFKA_COLUMNS):
         if name not in rows.columns:
-            raise StepError(f"model {model.__name__}: a pipeline step dropped column {name!r}")
-    for bound in bounds:
+            raise StepError(f"model {target.model_name}: a pipeline step dropped column {name!r}")
+    for bound in target.bound:
         columns[bound.name] = _column(rows[bound.name], bound, numbers, errors)
     position = {
         "_kafka_topic": _to_arrow(rows["_kafka_topic"], pa.large_string()),
@@ -62,10 +62,8 @@ def validate(rows: pd.DataFrame, model: type[Model]) -> tuple[pd.DataFrame, list
 
 
 def _column(values: pd.Series, bound: BoundColumn, numbers: npt.NDArray[np.int64], errors: Errors) -> pa.Array:
-    default = bound.column.default
-    if default is not None and default.is_scalar:
-        filler = getattr(default, "arg", None)
-        filled = [filler if _is_missing(value) else value for value in values.tolist()]
+    if bound.default is not None:
+        filled = [bound.default if _is_missing(value) else value for value in values.tolist()]
         values = pd.Series(filled, index=values.index, dtype=object)
     convert, arrow_type = _converter(bound)
     array = _convert(values, bound, convert, arrow_type, numbers, errors)

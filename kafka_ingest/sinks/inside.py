@@ -10,7 +10,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from kafka_ingest.records import BatchKind, DeadLetter, OffsetRange, Outcome, ParsedSlice, RangeCounts
-from kafka_ingest.streams.model import table_of
 
 # What an outcome is called, by its number here; 0 is a message nobody accounted for.
 _OUTCOMES: tuple[Outcome | None, ...] = (None, "row", "delete", "dead_letter", "ignored")
@@ -74,9 +73,9 @@ class Inside:
         """The tables of the slice, and per message the number of the one it has a row for; -1 for none."""
         table = np.full(len(self._parsed.raw), -1, dtype=np.int64)
         names = []
-        for number, (model, frame) in enumerate(self._parsed.rows.items()):
+        for number, (target, frame) in enumerate(self._parsed.rows.items()):
             table[frame.index.to_numpy(dtype=np.int64)] = number
-            names.append(table_of(model).name)
+            names.append(target.label)
         return names, table
 
     def outcomes(self, letters: list[DeadLetter]) -> dict[int, Outcome]:

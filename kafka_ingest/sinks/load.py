@@ -27,8 +27,8 @@ from kafka_ingest.sinks.dead_letters import replace_dead_letters
 from kafka_ingest.sinks.inside import Inside
 from kafka_ingest.sinks.turn import GIVE_WAY_SECONDS, OutOfTurn, Turn
 from kafka_ingest.sinks.writing import NOTHING_AHEAD, empty_ranges, write_ahead, write_tables
-from kafka_ingest.streams.model import Model, is_upsert
 from kafka_ingest.streams.stream import Stream
+from kafka_ingest.streams.target import TargetTable
 from kafka_ingest.streams.windows import count_by_window
 
 LOGGER = logging.getLogger(__name__)
@@ -89,22 +89,22 @@ def _load(
     sink: Sink, parsed: ParsedSlice, kind: BatchKind, context: LoadContext, turn: Turn, *, is_ahead: bool
 ) -> LoadResult:
     stream = context.stream
-    models = [m for m in stream.models if m in parsed.rows or m in parsed.deletes]
+    targets = [t for t in stream.targets if t in parsed.rows or t in parsed.deletes]
     started = time.perf_counter()
     doing = f"loading {ranges_text(parsed.raw.ranges)} of stream {stream.name}"
     with sink.errors(doing), sink.engine.connect() as connection:
         context.at_step("1")
-        sink.begin_load(connection, models)
+        sink.begin_load(connection, targets)
         context.at_step("2")
         with connection.begin():
             if kind != "live":
-                models = _with_emptied(models, stream)
+                targets = _with_emptied(targets, stream)
             ahead = NOTHING_AHEAD
             if is_ahead:
                 context.at_step("ahead")
-                empty_ranges(connection, models, parsed.raw.ranges)
+                empty_ranges(connection, targets, parsed.raw.ranges)
                 turn.let_follow()
-                ahead = write_ahead(connection, sink, models, parsed)
+                ahead = write_ahead(connection, sink, targets, parsed)
                 turn.wait(GIVE_WAY_SECONDS)
             context.at_step("3")
             locked = _lock(connection, sink, parsed, stream, is_ahead=is_ahead)
@@ -117,11 +117,11 @@ def _load(
                     raise OutOfTurn("another run has loaded from these ranges")
             else:
                 if is_emptied_too:
-                    models = _with_emptied(models, stream)
-                empty_ranges(connection, models, inside.ranges)
+                    targets = _with_emptied(targets, stream)
+                empty_ranges(connection, targets, inside.ranges)
                 turn.let_follow()
             rows_by_table, letters = write_tables(
-                connection, sink, stream, models, parsed, inside, context.at_step, ahead
+                connection, sink, stream, targets, parsed, inside, context.at_step, ahead
             )
             context.at_step("7")
             now = context.now()
@@ -168,9 +168,9 @@ def _lock(
         raise
 
 
-def _with_emptied(models: Sequence[type[Model]], stream: Stream) -> list[type[Model]]:
+def _with_emptied(targets: Sequence[TargetTable], stream: Stream) -> list[TargetTable]:
     """Loading a range again also empties it in append tables that no longer get a row from it."""
-    return [m for m in stream.models if m in models or not is_upsert(m)]
+    return [t for t in stream.targets if t in targets or not t.is_upsert]
 
 
 def _admit(

@@ -25,8 +25,8 @@ from kafka_ingest.sinks.local_infile import FILE, OfferingConnection
 from kafka_ingest.sinks.mysql_tls import split_tls, tls_refusal
 from kafka_ingest.sinks.newest import newer_sql
 from kafka_ingest.sinks.rows import driver_rows
-from kafka_ingest.sinks.tables import column_names, tombstone_table
-from kafka_ingest.streams.model import KAFKA_COLUMNS, Model, business_key, deletes_on_tombstone, is_upsert, table_of
+from kafka_ingest.streams.model import KAFKA_COLUMNS
+from kafka_ingest.streams.target import TargetTable
 
 LOGGER = logging.getLogger(__name__)
 
@@ -178,7 +178,7 @@ class MySQLSink(Sink):
         with self.engine.connect() as connection:
             yield connection.execution_options(isolation_level="REPEATABLE READ")
 
-    def begin_load(self, connection: sa.Connection, models: Sequence[type[Model]]) -> None:
+    def begin_load(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
         """Empty staging tables for upserts. Before the transaction: a server that enforces GTID consistency refuses
         CREATE TEMPORARY TABLE inside one (MySQL manual, "Restrictions on Replication with GTIDs")."""
         if self.uses_load_data is None:
@@ -186,38 +186,33 @@ class MySQLSink(Sink):
             if not self.uses_load_data:
                 self._say_insert("the server has local_infile=OFF")
         quote = connection.dialect.identifier_preparer.format_table
-        for model in models:
-            if is_upsert(model):
-                stage = _stage(model)
+        for target in targets:
+            if target.is_upsert:
+                stage = _stage(target)
                 connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {stage}")
-                connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {stage} LIKE {quote(table_of(model))}")
+                connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {stage} LIKE {quote(target.table)}")
         connection.commit()
 
-    def insert(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
-        table = connection.dialect.identifier_preparer.format_table(table_of(model))
-        self._bulk(connection, table, column_names(model), rows)
+    def insert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
+        table = connection.dialect.identifier_preparer.format_table(target.table)
+        self._bulk(connection, table, target.columns, rows)
 
-    def upsert(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
-        self.stage(connection, model, rows)
-        self.upsert_staged(connection, model, rows)
+    def upsert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
+        self.stage(connection, target, rows)
+        self.upsert_staged(connection, target, rows)
 
-    def stage(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
-        stage = _stage(model)
+    def stage(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
+        stage = _stage(target)
         self._run(connection, f"DELETE FROM {stage}")  # what an upsert before left there; quick where it is empty
-        self._bulk(connection, stage, column_names(model), rows)
+        self._bulk(connection, stage, target.columns, rows)
 
-    def upsert_staged(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
+    def upsert_staged(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
         quote = connection.dialect.identifier_preparer
-        target, stage, names, keys = (
-            quote.format_table(table_of(model)),
-            _stage(model),
-            column_names(model),
-            business_key(model),
-        )
+        table, stage, names, keys = quote.format_table(target.table), _stage(target), target.columns, target.key
         same = _same(quote.quote, keys, "t", "s")
         wanted = len(rows)
-        if deletes_on_tombstone(model):
-            grave = quote.format_table(tombstone_table(model))
+        if target.tombstones is not None:
+            grave = quote.format_table(target.tombstones)
             buried = f"JOIN {grave} AS g ON {_same(quote.quote, keys, 's', 'g')} WHERE {newer_sql('g', 's')}"
             wanted -= self._run(connection, f"DELETE s FROM {stage} AS s {buried}")
         columns = ", ".join(map(quote.quote, names))
@@ -226,7 +221,7 @@ class MySQLSink(Sink):
         # condition over the four position columns holds for all of them; a WHERE is evaluated once, before.
         inserted = self._run(
             connection,
-            f"INSERT INTO {target} ({columns}) SELECT {staged} FROM {stage} AS s LEFT JOIN {target} AS t ON {same} "
+            f"INSERT INTO {table} ({columns}) SELECT {staged} FROM {stage} AS s LEFT JOIN {table} AS t ON {same} "
             f"WHERE t.{quote.quote(keys[0])} IS NULL",
         )
         if inserted == wanted:
@@ -235,13 +230,14 @@ class MySQLSink(Sink):
         # The rows just inserted are found, too, and left as they are.
         self._run(
             connection,
-            f"UPDATE {target} AS t JOIN {stage} AS s ON {same} SET {changes} WHERE NOT ({newer_sql('t', 's')})",
+            f"UPDATE {table} AS t JOIN {stage} AS s ON {same} SET {changes} WHERE NOT ({newer_sql('t', 's')})",
         )
 
-    def delete(self, connection: sa.Connection, model: type[Model], keys: pd.DataFrame) -> None:
+    def delete(self, connection: sa.Connection, target: TargetTable, keys: pd.DataFrame) -> None:
         quote = connection.dialect.identifier_preparer
-        target, grave = quote.format_table(table_of(model)), quote.format_table(tombstone_table(model))
-        key_names = business_key(model)
+        assert target.tombstones is not None  # noqa: S101  deletes come from models that delete on tombstones only
+        table, grave = quote.format_table(target.table), quote.format_table(target.tombstones)
+        key_names = target.key
         names = [*key_names, *KAFKA_COLUMNS]
         columns, marks = ", ".join(map(quote.quote, names)), ", ".join(["%s"] * len(names))
         same, mine = (
@@ -255,7 +251,7 @@ class MySQLSink(Sink):
             self._run(connection, older, values)
             self._run(connection, f"INSERT IGNORE INTO {grave} ({columns}) VALUES ({marks})", values)
             buried = f"JOIN {grave} AS g ON {_same(quote.quote, key_names, 't', 'g')} WHERE {newer_sql('g', 't')}"
-            self._run(connection, f"DELETE t FROM {target} AS t {buried} AND {mine}", values[: len(key_names)])
+            self._run(connection, f"DELETE t FROM {table} AS t {buried} AND {mine}", values[: len(key_names)])
 
     def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
         error = _first(error)
@@ -354,9 +350,9 @@ def _same(quote: Any, keys: Sequence[str], one: str, other: str) -> str:
     return " AND ".join(f"{one}.{quote(k)} = {other}.{quote(k)}" for k in keys)
 
 
-def _stage(model: type[Model]) -> str:
-    """Name of a model's staging table; hashed, as a table's own name may already have all 64 characters."""
-    return f"_kafka_ingest_stage_{hashlib.sha256(table_of(model).fullname.encode()).hexdigest()[:16]}"
+def _stage(target: TargetTable) -> str:
+    """Name of a table's staging table; hashed, as a table's own name may already have all 64 characters."""
+    return f"_kafka_ingest_stage_{hashlib.sha256(target.label.encode()).hexdigest()[:16]}"
 
 
 def _errno(error: BaseException | None) -> int | None:

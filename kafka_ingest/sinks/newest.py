@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import pandas as pd
 
-from kafka_ingest.streams.model import KAFKA_COLUMNS, Model, business_key
+from kafka_ingest.streams.model import KAFKA_COLUMNS
+from kafka_ingest.streams.target import TargetTable
 
 # Stands for a missing Kafka timestamp in comparisons: older than every real one.
 NO_TIMESTAMP = pd.Timestamp("1000-01-01").as_unit("us")
 
 
 def newest_per_key(
-    model: type[Model], rows: pd.DataFrame | None, deletes: pd.DataFrame | None
+    target: TargetTable, rows: pd.DataFrame | None, deletes: pd.DataFrame | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows to upsert and keys to delete, each business key in at most one of the two.
 
     Newer means: a higher offset in one Kafka partition; between partitions a later Kafka timestamp, then the higher
     topic, partition and offset. (UpsertModel gives the reasons.)
     """
-    keys = list(business_key(model))
+    keys = list(target.key)
     columns = [*keys, *KAFKA_COLUMNS]
     if rows is not None and (deletes is None or not len(deletes)) and not rows.duplicated(keys).any():
         return rows, pd.DataFrame(columns=columns)

@@ -28,7 +28,6 @@ from kafka_ingest.sinks.letters import Condition, Letter, lock, mark_replayed
 from kafka_ingest.sinks.load import LoadContext, prove_accounting
 from kafka_ingest.sinks.tables import fits
 from kafka_ingest.sinks.writing import empty_ranges, write_tables
-from kafka_ingest.streams.model import table_of
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import count_by_window
 
@@ -114,11 +113,11 @@ def replay_slice(
     with sink.errors(doing), sink.engine.connect() as connection:
         context.at_step("1")
         # No table has a row of a message that is a dead letter, so only the tables that get one are looked at.
-        models = [m for m in stream.models if m in parsed.rows or m in parsed.deletes]
+        targets = [t for t in stream.targets if t in parsed.rows or t in parsed.deletes]
         if dry_run:
-            models = [m for m in models if fits(connection, m)]
+            targets = [t for t in targets if fits(connection, t)]
             connection.rollback()
-        sink.begin_load(connection, models)
+        sink.begin_load(connection, targets)
         context.at_step("2")
         with connection.begin() as transaction:
             context.at_step("3")
@@ -130,8 +129,8 @@ def replay_slice(
                 )
             context.at_step("4")
             inside = _admit(connection, parsed, letters, where)
-            empty_ranges(connection, models, inside.ranges)
-            rows_by_table, dead = write_tables(connection, sink, stream, models, parsed, inside, context.at_step)
+            empty_ranges(connection, targets, inside.ranges)
+            rows_by_table, dead = write_tables(connection, sink, stream, targets, parsed, inside, context.at_step)
             context.at_step("7")
             now = context.now()
             outcomes = {letters[n].id: outcome for n, outcome in inside.outcomes(dead).items()}
@@ -180,11 +179,11 @@ def _changes(
 ) -> dict[str, Mapping[str, int]]:
     refused = {letter.number for letter in dead}
     changes = {}
-    for model in stream.models:
-        frames = [inside.of(frames.get(model)) for frames in (parsed.rows, parsed.deletes)]
+    for target in stream.targets:
+        frames = [inside.of(frames.get(target)) for frames in (parsed.rows, parsed.deletes)]
         numbers = [int(n) for frame in frames if frame is not None for n in frame.index if int(n) not in refused]
         if numbers:
-            changes[table_of(model).name] = count_by_window(stream, parsed.raw.timestamps_ms[numbers], now=now)
+            changes[target.label] = count_by_window(stream, parsed.raw.timestamps_ms[numbers], now=now)
     return changes
 
 

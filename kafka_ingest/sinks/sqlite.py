@@ -12,8 +12,8 @@ from kafka_ingest.errors import DatabaseUnavailable, KafkaIngestError, Permanent
 from kafka_ingest.sinks.base import RowsRejected, Sink, register_sink
 from kafka_ingest.sinks.newest import newer_sql
 from kafka_ingest.sinks.rows import driver_rows
-from kafka_ingest.sinks.tables import column_names, tombstone_table
-from kafka_ingest.streams.model import KAFKA_COLUMNS, Model, business_key, deletes_on_tombstone, table_of
+from kafka_ingest.streams.model import KAFKA_COLUMNS
+from kafka_ingest.streams.target import TargetTable
 
 BUSY_TIMEOUT_SECONDS = 30
 
@@ -28,35 +28,37 @@ class SQLiteSink(Sink):
         sa.event.listen(self.engine, "connect", _on_connect)
         sa.event.listen(self.engine, "begin", _on_begin)
 
-    def begin_load(self, connection: sa.Connection, models: Sequence[type[Model]]) -> None:
+    def begin_load(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
         """Nothing to stage."""
 
-    def insert(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
+    def insert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
         quote = connection.dialect.identifier_preparer.quote
-        names = column_names(model)
+        names = target.columns
         columns = ", ".join(map(quote, names))
-        table = connection.dialect.identifier_preparer.format_table(table_of(model))
+        table = connection.dialect.identifier_preparer.format_table(target.table)
         self._run(connection, f"INSERT INTO {table} ({columns}) VALUES ({_marks(names)})", driver_rows(rows, names))
 
-    def upsert(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
-        names, keys = column_names(model), business_key(model)
-        self._run(connection, self._upsert_sql(connection, table_of(model), names, keys), driver_rows(rows, names))
-        if deletes_on_tombstone(model):
-            self._delete_buried(connection, model)
+    def upsert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
+        names, keys = target.columns, target.key
+        self._run(connection, self._upsert_sql(connection, target.table, names, keys), driver_rows(rows, names))
+        if target.tombstones is not None:
+            self._delete_buried(connection, target, target.tombstones)
 
-    def delete(self, connection: sa.Connection, model: type[Model], keys: pd.DataFrame) -> None:
-        graves, names = tombstone_table(model), [*business_key(model), *KAFKA_COLUMNS]
-        sql = self._upsert_sql(connection, graves, names, business_key(model))
-        self._run(connection, sql, driver_rows(keys, names))
-        self._delete_buried(connection, model)
+    def delete(self, connection: sa.Connection, target: TargetTable, keys: pd.DataFrame) -> None:
+        graves, names = target.tombstones, [*target.key, *KAFKA_COLUMNS]
+        assert graves is not None  # noqa: S101  deletes come from models that delete on tombstones only
+        self._run(connection, self._upsert_sql(connection, graves, names, target.key), driver_rows(keys, names))
+        self._delete_buried(connection, target, graves)
 
     @staticmethod
-    def _delete_buried(connection: sa.Connection, model: type[Model]) -> None:
+    def _delete_buried(connection: sa.Connection, target: TargetTable, graves: sa.Table) -> None:
         """Rows a newer tombstone has deleted go; an older message loaded again does not bring one back."""
         quote = connection.dialect.identifier_preparer
-        target, grave = quote.format_table(table_of(model)), quote.format_table(tombstone_table(model))
-        same = " AND ".join(f"t.{quote.quote(k)} = g.{quote.quote(k)}" for k in business_key(model))
-        sql = f"DELETE FROM {target} AS t WHERE EXISTS (SELECT 1 FROM {grave} AS g WHERE {same} AND {newer_sql('g', 't')})"
+        table, grave = quote.format_table(target.table), quote.format_table(graves)
+        same = " AND ".join(f"t.{quote.quote(k)} = g.{quote.quote(k)}" for k in target.key)
+        sql = (
+            f"DELETE FROM {table} AS t WHERE EXISTS (SELECT 1 FROM {grave} AS g WHERE {same} AND {newer_sql('g', 't')})"
+        )
         try:
             connection.exec_driver_sql(sql)
         except sa.exc.IntegrityError as error:

@@ -12,13 +12,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, mapped_column
 
-from kafka_ingest.errors import ConfigError
 from kafka_ingest.pipelines.dates import DateRule
 
 KAFKA_COLUMNS = ("_kafka_topic", "_kafka_partition", "_kafka_offset", "_kafka_timestamp")
@@ -29,7 +28,10 @@ TOPIC_TYPE = sa.String(280).with_variant(mysql.VARCHAR(280, charset="ascii", col
 MICROSECONDS = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 UNSIGNED_OFFSET = sa.BigInteger()
 
-_INFO = "kafka_ingest"
+FIELD_RULE = "kafka_ingest"
+"""Key of a column's FieldRule in its `info`."""
+FIELD_ZONE = "kafka_ingest_zone"
+"""Key of a date column's own time zone there; None where the stream's is meant."""
 
 
 class ExactText(sa.types.TypeDecorator[str]):
@@ -81,6 +83,9 @@ class Model(DeclarativeBase):
     """Base of all models. Every table carries the Kafka position of the message each row came from."""
 
     type_annotation_map: ClassVar[dict[Any, Any]] = {dt.datetime: MICROSECONDS}
+
+    if TYPE_CHECKING:  # SQLAlchemy says FromClause, as a class may be mapped to a query; ours are mapped to tables
+        __table__: ClassVar[sa.Table]
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -158,7 +163,7 @@ def field(
         instance = ExactText(instance.length)
     if primary_key:
         column.setdefault("autoincrement", False)
-    return mapped_column(instance, primary_key=primary_key, info={_INFO: FieldRule(_path(path) or ())}, **column)
+    return mapped_column(instance, primary_key=primary_key, info={FIELD_RULE: FieldRule(_path(path) or ())}, **column)
 
 
 def date_field(
@@ -177,7 +182,7 @@ def date_field(
     on_error: what an unreadable date does: makes the message a dead letter, or the column NULL.
     """
     rule = DateRule(formats=tuple(formats), timezone=timezone or "UTC", day_first=day_first)
-    info = {_INFO: FieldRule(_path(path) or (), dates=rule, on_error=on_error), f"{_INFO}_zone": timezone}
+    info = {FIELD_RULE: FieldRule(_path(path) or (), dates=rule, on_error=on_error), FIELD_ZONE: timezone}
     return mapped_column(MICROSECONDS, info=info, **column)
 
 
@@ -188,51 +193,5 @@ class BoundColumn:
     name: str
     rule: FieldRule
     column: sa.Column[Any]
-
-
-def bound_columns(model: type[Model], timezone: str = "UTC") -> tuple[BoundColumn, ...]:
-    """The columns `model` reads from messages, in declaration order, naive dates taken to be in `timezone`.
-
-    Raises ConfigError where the model cannot be loaded: a column without `field`, a missing business key.
-    """
-    table = table_of(model)
-    if not is_upsert(model) and any(c.name not in KAFKA_COLUMNS for c in table.primary_key):
-        raise ConfigError(
-            f"model {model.__name__}: an AppendModel is keyed by Kafka position; for primary_key=True use UpsertModel"
-        )
-    found = []
-    for column in table.columns:
-        if column.name in KAFKA_COLUMNS:
-            continue
-        rule = column.info.get(_INFO)
-        if rule is None:
-            raise ConfigError(
-                f"model {model.__name__}: column {column.name!r} is not declared with field() or date_field(), "
-                "so nothing says where its value comes from"
-            )
-        if rule.dates is not None and column.info[f"{_INFO}_zone"] is None:
-            rule = FieldRule(rule.path, DateRule(rule.dates.formats, timezone, rule.dates.day_first), rule.on_error)
-        found.append(
-            BoundColumn(column.name, FieldRule(rule.path or (column.name,), rule.dates, rule.on_error), column)
-        )
-    return tuple(found)
-
-
-def table_of(model: type[Model]) -> sa.Table:
-    """The table behind a model."""
-    table = model.__table__
-    assert isinstance(table, sa.Table)  # noqa: S101  narrowing for mypy: declarative classes have no other kind here
-    return table
-
-
-def is_upsert(model: type[Model]) -> bool:
-    return issubclass(model, UpsertModel)
-
-
-def business_key(model: type[Model]) -> tuple[str, ...]:
-    """Column names of the business key; empty for append tables."""
-    return tuple(c.name for c in table_of(model).primary_key) if is_upsert(model) else ()
-
-
-def deletes_on_tombstone(model: type[Model]) -> bool:
-    return issubclass(model, UpsertModel) and model.delete_on_tombstone
+    default: Any = None
+    """What stands in for a value that is missing or null, where the column has a default that is a plain value."""
