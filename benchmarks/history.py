@@ -35,14 +35,14 @@ from kafka_ingest.sinks.base import Sink, open_sink
 from kafka_ingest.sinks.ledger import BATCHES, OFFSETS
 from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.streams.information import STREAM, Information
-from kafka_ingest.streams.model import table_of
+from kafka_ingest.streams.target import TargetTable
 
 PARTITIONS = 4
 OFFSETS_AN_ENTRY = 10
 # A run of ten minutes with two slices a second.
 ENTRIES_A_RUN = 1_200 * PARTITIONS
 START = dt.datetime(2026, 1, 1)  # noqa: DTZ001  a DATETIME of the ledger
-TABLE = table_of(Information)
+TARGET = TargetTable.of(Information)
 
 
 def timed(what: str, call: Callable[[], Any]) -> Any:
@@ -67,7 +67,7 @@ def fill(sink: Sink, entries: int) -> str:
                         "kind": "live", "row_count": OFFSETS_AN_ENTRY, "delete_count": 0, "dead_letter_count": 0,
                         "ignored_count": 0, "absent_count": 0, "min_timestamp": at, "max_timestamp": at,
                         "window_key": at.strftime("%Y-%m-%d-%H:00"), "run_id": last, "loaded_at": at,
-                        "rows_by_table": json.dumps({TABLE.name: OFFSETS_AN_ENTRY}),
+                        "rows_by_table": json.dumps({TARGET.name: OFFSETS_AN_ENTRY}),
                     }
                 )  # fmt: skip
             if len(rows) >= 10_000:
@@ -90,7 +90,7 @@ def fill(sink: Sink, entries: int) -> str:
         for partition in range(PARTITIONS):
             for start in range(low, end, 5_000):
                 connection.execute(
-                    sa.insert(TABLE),
+                    sa.insert(TARGET.table),
                     [
                         {"id": str(o), "title": "t" * 80, "content": "c" * 300, "publish_time": START,
                          "_kafka_topic": "information", "_kafka_partition": partition, "_kafka_offset": o}
@@ -98,7 +98,7 @@ def fill(sink: Sink, entries: int) -> str:
                     ],
                 )  # fmt: skip
     with sink.engine.begin() as connection:
-        connection.exec_driver_sql(f"ANALYZE TABLE {BATCHES.name}, {TABLE.name}")
+        connection.exec_driver_sql(f"ANALYZE TABLE {BATCHES.name}, {TARGET.name}")
     return last
 
 
@@ -115,7 +115,7 @@ def ledger(kind: str, entries: int, only_checks: bool) -> None:
                 for check in (check_accounting, check_tiling, check_dead_letter_ratio):
                     found = timed(f"{check.__name__}, {attempt}", partial(check, sink, STREAM, run))
                     assert found.passed, found.faults[:3]
-                found = timed(f"check_run_rows, {attempt}", lambda: check_run_rows(sink, STREAM, run, TABLE))
+                found = timed(f"check_run_rows, {attempt}", lambda: check_run_rows(sink, STREAM, run, TARGET))
                 assert found.passed, found.faults[:3]
             small = "small"
             with sink.engine.begin() as connection:  # what most runs are: a few slices
@@ -123,12 +123,18 @@ def ledger(kind: str, entries: int, only_checks: bool) -> None:
                 connection.execute(sa.update(BATCHES).where(BATCHES.c.id > newest - 40).values(run_id=small))
             for check in (check_accounting, check_tiling, check_dead_letter_ratio):
                 timed(f"{check.__name__}, run of 40 entries", partial(check, sink, STREAM, small))
-            timed("check_run_rows, run of 40 entries", lambda: check_run_rows(sink, STREAM, small, TABLE))
+            timed(
+                "check_run_rows, run of 40 entries",
+                lambda: check_run_rows(sink, STREAM, small, TARGET),
+            )
             if only_checks:
                 return
             assert timed("audit_accounting", lambda: audit_accounting(sink, STREAM)).passed
             assert timed("audit_tiling", lambda: audit_tiling(sink, STREAM)).passed
-            timed("audit_rows (one run's rows in the table)", lambda: audit_rows(sink, STREAM, TABLE, seconds=600))
+            timed(
+                "audit_rows (one run's rows in the table)",
+                lambda: audit_rows(sink, STREAM, TARGET, seconds=600),
+            )
             before = dt.datetime(2100, 1, 1, tzinfo=dt.timezone.utc)
             done = timed("compact_ledger", lambda: compact_ledger(sink, STREAM, before=before, seconds=3_600))
             with sink.engine.connect() as connection:

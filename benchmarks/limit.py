@@ -18,8 +18,7 @@ from kafka_ingest.settings import Settings
 from kafka_ingest.sinks import infile
 from kafka_ingest.sinks.base import open_sink
 from kafka_ingest.sinks.local_infile import FILE, OfferingConnection
-from kafka_ingest.sinks.tables import column_names, prepare_tables
-from kafka_ingest.streams.model import table_of
+from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.streams.stream import Stream
 
 # Rows of a prepared file, each a statement and a commit of its own: one statement of millions is slower on every server tried.
@@ -45,7 +44,7 @@ def prepare(stream: Stream, settings: Settings, folder: Path) -> Prepared:
     reader = RangeReader(open_consumer(settings, "limit", partitions=len(ends)))
     reader.restart([OffsetRange(*tp, 0, end) for tp, end in ends.items()])
     decoder = StreamDecoder(stream)
-    (model,) = stream.models
+    (target,) = stream.targets
     files: list[tuple[Path, int]] = []
     while reader.remaining():
         raw = reader.read_slice(max_rows=ROWS_A_FILE, max_bytes=1 << 30)
@@ -53,7 +52,7 @@ def prepare(stream: Stream, settings: Settings, folder: Path) -> Prepared:
         if parsed.dead_letters:
             raise RuntimeError(f"the limit is measured with good messages only: {parsed.dead_letters[0].error}")
         path = folder / f"{len(files)}.txt"
-        path.write_bytes(infile.encode(parsed.rows[model], column_names(model)))
+        path.write_bytes(infile.encode(parsed.rows[target], target.columns))
         files.append((path, len(raw)))
     reader.close()
     return Prepared(tuple(files))
@@ -62,11 +61,11 @@ def prepare(stream: Stream, settings: Settings, folder: Path) -> Prepared:
 def load_data(prepared: Prepared, stream: Stream, database_url: str) -> float:
     """Seconds to load the files, one after the other, into the stream's table of an empty database."""
     sink = open_sink(sa.make_url(database_url))
-    (model,) = stream.models
+    (target,) = stream.targets
     try:
         prepare_tables(sink, stream)
-        columns = ", ".join(f"`{c}`" for c in column_names(model))
-        statement = f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE `{table_of(model).name}` {infile.FORMAT} ({columns})"
+        columns = ", ".join(f"`{c}`" for c in target.columns)
+        statement = f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE `{target.name}` {infile.FORMAT} ({columns})"
         with sink.engine.connect() as connection:
             driver = connection.connection.driver_connection
             assert isinstance(driver, OfferingConnection)

@@ -18,7 +18,6 @@ from benchmarks.background import Repeated
 from benchmarks.messages import news
 from benchmarks.watch import LedgerWatch
 from kafka_ingest.streams.information import Information
-from kafka_ingest.streams.model import table_of
 
 PARTITIONS = 4
 POLL_SECONDS = 0.02
@@ -174,7 +173,7 @@ class LiveTopic:
         engine = sa.create_engine(self.url)
         try:
             with engine.connect() as connection:
-                count = sa.select(sa.func.count()).select_from(table_of(Information))
+                count = sa.select(sa.func.count()).select_from(Information.__table__)
                 return int(connection.execute(count).scalar_one())
         finally:
             engine.dispose()

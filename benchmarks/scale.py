@@ -25,7 +25,7 @@ from benchmarks.usage import CODE_SERVER, DAEMON, idle_cores
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.settings import from_environment
 from kafka_ingest.sinks.base import open_sink
-from kafka_ingest.sinks.ledger import create_ledger, pin_positions
+from kafka_ingest.sinks.ledger import METADATA, pin_positions
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
 
@@ -74,7 +74,7 @@ def _mark_loaded(streams: list[Stream], environ: dict[str, str]) -> None:
     metadata, sink = KafkaMetadata(settings), open_sink(settings.database_url)
     now = dt.datetime.now(dt.timezone.utc)
     with sink.engine.begin() as connection:
-        create_ledger(connection)
+        METADATA.create_all(connection)
         for each in streams:
             topics = metadata.topics(each)
             ends = {tp: marks.high for tp, marks in metadata.watermarks(topics.partitions).items()}

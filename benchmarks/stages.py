@@ -29,7 +29,6 @@ from kafka_ingest.pipelines.pipeline import run_pipeline
 from kafka_ingest.records import OffsetRange
 from kafka_ingest.settings import Settings, from_environment
 from kafka_ingest.sinks import infile
-from kafka_ingest.sinks.tables import column_names
 
 TARGET_PER_SECOND = 150_000
 STAGES = ("read", "decode and route", "translate and validate", "encode")
@@ -52,7 +51,7 @@ def one_pass(settings: Settings, messages: int) -> dict[str, float]:
     ends = metadata.ends(metadata.topics(STREAM).partitions)
     assert sum(ends.values()) == messages
     decoder = StreamDecoder(STREAM)
-    (model,) = STREAM.models
+    (target,) = STREAM.targets
     times: dict[str, float] = {}
     process = time.process_time()
     thread = time.thread_time()
@@ -63,7 +62,7 @@ def one_pass(settings: Settings, messages: int) -> dict[str, float]:
         raw = _timed(times, "read", partial(reader.read_slice, max_rows=policy.max_rows, max_bytes=policy.max_bytes))
         parsed = _timed(times, "decode and route", partial(decoder.decode, raw))
         done = _timed(times, "translate and validate", partial(run_pipeline, parsed, STREAM))
-        _timed(times, "encode", partial(infile.encode, done.rows[model], column_names(model)))
+        _timed(times, "encode", partial(infile.encode, done.rows[target], target.columns))
     times[_OTHER] = (time.process_time() - process) - (time.thread_time() - thread)
     reader.close()
     return times

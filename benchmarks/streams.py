@@ -11,7 +11,7 @@ from sqlalchemy import String
 from sqlalchemy.orm import mapped_column
 
 from kafka_ingest.streams.information import Information
-from kafka_ingest.streams.model import KAFKA_COLUMNS, UpsertModel, field, table_of
+from kafka_ingest.streams.model import KAFKA_COLUMNS, UpsertModel, field
 from kafka_ingest.streams.stream import BatchPolicy, Stream
 
 TOPIC = "KAFKA_INGEST_BENCH_TOPIC"
@@ -21,7 +21,7 @@ LOADERS = "KAFKA_INGEST_BENCH_LOADERS"
 
 _COLUMNS = {
     column.name: mapped_column(column.type, nullable=column.nullable, info=column.info)
-    for column in table_of(Information).columns
+    for column in Information.__table__.columns
     if column.name not in KAFKA_COLUMNS
 }
 _KEY = {"id": field(String(64), primary_key=True)}

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from kafka_ingest.errors import ConfigError
+
+if TYPE_CHECKING:
+    from kafka_ingest.streams.target import TargetTable
 
 BatchKind = Literal["live", "backfill", "replay", "lost"]
 """Why a range stands in the ledger. `lost` records offsets that Kafka deleted before they were loaded."""
@@ -99,6 +102,16 @@ def ranges_text(ranges: Iterable[OffsetRange], *, limit: int = 8) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class LogIdentity:
+    """Which log a range was read from. An offset means nothing in another one."""
+
+    topic_id: str | None = None
+    """Id of the topic, asked for after the range was read; None where that was not done."""
+    leader_epoch: int | None = None
+    """Leader epoch of the last message read at or below the range's end; None where it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
 class RawSlice:
     """Messages as Kafka delivered them, column by column, with the exact ranges they came from.
 
@@ -116,6 +129,8 @@ class RawSlice:
     values: list[bytes | None]
     headers: list[Headers | None]
     absent: tuple[int, ...]
+    logs: tuple[LogIdentity, ...] = ()
+    """Per range the log it was read from; of nothing known where left out."""
     order_starts: tuple[int, ...] = ()
     """Per range the order (see `orders`) of the message before its first one; NO_ORDER where left out."""
     orders: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
@@ -124,6 +139,8 @@ class RawSlice:
     producers' clocks do. Found from the timestamps and `order_starts` where left out."""
 
     def __post_init__(self) -> None:
+        if not self.logs:
+            object.__setattr__(self, "logs", (LogIdentity(),) * len(self.ranges))
         if not self.order_starts:
             object.__setattr__(self, "order_starts", (NO_ORDER,) * len(self.ranges))
         if len(self.orders) != len(self.offsets):
@@ -134,9 +151,7 @@ class RawSlice:
 
     def with_order_starts(self, starts: Mapping[TopicPartition, int]) -> RawSlice:
         """The same messages, their orders counted from these; a partition that `starts` leaves out keeps its own."""
-        found = tuple(
-            starts.get(r.topic_partition, own) for r, own in zip(self.ranges, self.order_starts, strict=True)
-        )
+        found = tuple(starts.get(r.topic_partition, own) for r, own in zip(self.ranges, self.order_starts, strict=True))
         return replace(self, order_starts=found, orders=np.empty(0, dtype=np.int64))
 
     def order_before(self, number: int, offset: int) -> int:
@@ -188,13 +203,13 @@ class DeadLetter:
 class ParsedSlice:
     """A slice on its way to the tables.
 
-    `rows` and `deletes` are frames per model whose index is the message number; every message of `raw` is in exactly
+    `rows` and `deletes` are frames per table whose index is the message number; every message of `raw` is in exactly
     one of rows, deletes, dead_letters and ignored.
     """
 
     raw: RawSlice
-    rows: dict[Any, pd.DataFrame] = field(default_factory=dict)
-    deletes: dict[Any, pd.DataFrame] = field(default_factory=dict)
+    rows: dict[TargetTable, pd.DataFrame] = field(default_factory=dict)
+    deletes: dict[TargetTable, pd.DataFrame] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     ignored: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 

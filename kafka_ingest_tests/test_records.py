@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.records import Batch, OffsetRange, RangeCounts, TopicPartition, ranges_text
-from kafka_ingest_tests.support.raws import Msg, Part, one, raw_slice
+from kafka_ingest.records import NO_ORDER, Batch, OffsetRange, RangeCounts, TopicPartition, ranges_text
+from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 
 def test_a_range_is_half_open_and_knows_its_size_and_place() -> None:

@@ -22,7 +22,6 @@ from kafka_ingest.pipelines.dates import DateRule, translate
 from kafka_ingest.sinks.base import open_sink
 from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.streams.information import STREAM, Information
-from kafka_ingest.streams.model import table_of
 
 ROUNDS = 5
 PARTITIONS = 4
@@ -45,7 +44,7 @@ def load_data_rates(values: Sequence[bytes], database_url: str, *, rounds: int =
     sink = open_sink(url)
     prepare_tables(sink, STREAM)
     sink.close()
-    table = table_of(Information).name
+    table = Information.__table__.name
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.tsv"
         file.write_text("".join(_lines(values)), newline="")

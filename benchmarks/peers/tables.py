@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from kafka_ingest.streams.information import Information
-from kafka_ingest.streams.model import KAFKA_COLUMNS, table_of
+from kafka_ingest.streams.model import KAFKA_COLUMNS
 
 ROW_NUMBER = "row_number_"
 """AUTO_INCREMENT primary key in the place of the Kafka position: InnoDB's cheapest, rows are appended."""
@@ -32,7 +32,7 @@ def make_table(database_url: str, name: str, *, text_dates: bool = False) -> Non
             nullable=True,
             index=c.name == "id",
         )
-        for c in table_of(Information).columns
+        for c in Information.__table__.columns
         if c.name not in KAFKA_COLUMNS
     ]
     table = sa.Table(name, metadata, number, *columns, mysql_engine="InnoDB", mysql_charset="utf8mb4")

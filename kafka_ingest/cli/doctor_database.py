@@ -15,8 +15,7 @@ from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink, open_sink
-from kafka_ingest.sinks.tables import existing_columns, tombstone_table
-from kafka_ingest.streams.model import deletes_on_tombstone, table_of
+from kafka_ingest.sinks.tables import existing_columns
 from kafka_ingest.streams.stream import Stream
 
 MIN_MYSQL = (8, 0)
@@ -71,11 +70,11 @@ def _check(sink: Sink, settings: Settings, streams: Collection[Stream]) -> Itera
 
 def _makes_tables(connection: sa.Connection, streams: Collection[Stream]) -> bool:
     """Whether the next run finds a table missing."""
-    existing = set(sa.inspect(connection).get_table_names())
-    models = [m for stream in streams for m in stream.models]
-    wanted = [*ledger.METADATA.sorted_tables, *map(table_of, models)]
-    wanted += [tombstone_table(m) for m in models if deletes_on_tombstone(m)]
-    return any(table.name not in existing for table in wanted)
+    inspector = sa.inspect(connection)
+    targets = [target for stream in streams for target in stream.targets]
+    wanted = [*ledger.METADATA.sorted_tables, *(target.table for target in targets)]
+    wanted += [target.tombstones for target in targets if target.tombstones is not None]
+    return any(not inspector.has_table(table.name, schema=table.schema) for table in wanted)
 
 
 def _server(connection: sa.Connection, version: str) -> Iterator[Finding]:
@@ -154,8 +153,8 @@ def _tables(connection: sa.Connection, streams: Collection[Stream]) -> Iterator[
     else:
         yield from _ledger_writable(connection)
     for stream in streams:
-        yield from _targets(connection, stream, existing)
-    yield from _engines(connection, [*ledger_names, *(table_of(m).name for s in streams for m in s.models)])
+        yield from _targets(connection, stream)
+    yield from _engines(connection, streams)
 
 
 def _ledger_writable(connection: sa.Connection) -> Iterator[Finding]:
@@ -184,30 +183,38 @@ def _ledger_writable(connection: sa.Connection) -> Iterator[Finding]:
         yield ok("ledger", "its tables are there and can be written")
 
 
-def _targets(connection: sa.Connection, stream: Stream, existing: set[str]) -> Iterator[Finding]:
-    for model in stream.models:
-        table = table_of(model)
-        check = f"table {table.name}"
-        if table.name not in existing:
+def _targets(connection: sa.Connection, stream: Stream) -> Iterator[Finding]:
+    for target in stream.targets:
+        check = f"table {target.label}"
+        if not sa.inspect(connection).has_table(target.name, schema=target.schema):
             yield ok(check, "not there yet: the first run makes it")
             continue
-        have = existing_columns(connection, table)
-        lacking = [c.name for c in table.columns if c.name.lower() not in have]
+        have = existing_columns(connection, target.table)
+        lacking = [name for name in target.columns if name.lower() not in have]
         if lacking and not stream.evolve:
             fix = "Run the ALTER TABLE that a failing run names, or declare the stream with evolve=True."
             yield fail(check, f"lacks column(s) {', '.join(lacking)}", fix)
         else:
             yield ok(
-                check, f"{len(have)} columns fit model {model.__name__}" if not lacking else "the next run adds columns"
+                check,
+                f"{len(have)} columns fit model {target.model_name}" if not lacking else "the next run adds columns",
             )
 
 
-def _engines(connection: sa.Connection, names: list[str]) -> Iterator[Finding]:
+def _engines(connection: sa.Connection, streams: Collection[Stream]) -> Iterator[Finding]:
     if connection.dialect.name == "sqlite":
         return
-    query = sa.text("SELECT table_name, engine FROM information_schema.tables WHERE table_schema = DATABASE()")
+    tables = [*ledger.METADATA.sorted_tables, *(target.table for stream in streams for target in stream.targets)]
+    home = connection.exec_driver_sql("SELECT DATABASE()").scalar_one()
+    ours = {(table.schema or home, table.name) for table in tables}
+    query = sa.text(
+        "SELECT table_schema, table_name, engine FROM information_schema.tables WHERE table_schema IN :schemas"
+    )
+    found = connection.execute(query.bindparams(sa.bindparam("schemas", [s for s, _ in ours], expanding=True)))
     others = [
-        f"{name} ({engine})" for name, engine in connection.execute(query) if name in names and engine != "InnoDB"
+        f"{name if schema == home else f'{schema}.{name}'} ({engine})"
+        for schema, name, engine in found
+        if (schema, name) in ours and engine != "InnoDB"
     ]
     if others:
         yield fail(

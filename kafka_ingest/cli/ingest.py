@@ -22,7 +22,6 @@ from kafka_ingest.orchestration.names import STREAM_TAG, job_name
 from kafka_ingest.records import OffsetRange, ranges_text
 from kafka_ingest.settings import Settings, from_environment
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.streams.model import table_of
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import window_of
 
@@ -185,7 +184,7 @@ def _rows_by_table(stream: Stream, result: dg.ExecuteInProcessResult) -> dict[st
     """From the assets' last materializations, which carry the run's totals."""
     from kafka_ingest.orchestration.names import table_key
 
-    names = {table_key(stream, model): table_of(model).name for model in stream.models}
+    names = {table_key(stream, target): target.label for target in stream.targets}
     rows = dict.fromkeys(names.values(), 0)
     for event in result.get_asset_materialization_events():
         materialization = event.step_materialization_data.materialization

@@ -38,9 +38,9 @@ def trace_command(table: str, key: str, is_json: bool, limit: int) -> None:
 
     Run links need KAFKA_INGEST_DAGSTER_URL. Reads only.
     """
-    stream, model = stream_of_table(streams_named(None), table)
+    stream, target = stream_of_table(streams_named(None), table)
     with closing(open_sink(from_environment().database_url)) as sink:
-        found = trace(sink, stream, model, key, limit=limit)
+        found = trace(sink, stream, target, key, limit=limit)
     if is_json:
         click.echo(json.dumps([as_document(each, table, operations().run_link) for each in found]))
     else:

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from kafka_ingest.engine.observe import group_of, observe
+from kafka_ingest.engine.orders import MessageOrders
 from kafka_ingest.engine.plan import check_requested
 from kafka_ingest.engine.table_forecast import TableForecast, table_comparison
 from kafka_ingest.kafka.metadata import KafkaMetadata
@@ -18,8 +20,8 @@ from kafka_ingest.pipelines.pipeline import run_pipeline
 from kafka_ingest.records import OffsetRange, ParsedSlice
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.dead_letter_limit import is_over_limit
 from kafka_ingest.sinks.existing import count_dead_letters
-from kafka_ingest.sinks.load import is_over_limit
 from kafka_ingest.sinks.tables import explain_missing_columns
 from kafka_ingest.streams.stream import Stream
 
@@ -110,14 +112,14 @@ def dry_run(
         connection = stack.enter_context(sink.engine.connect())
         forecast.failure = explain_missing_columns(connection, stream)
         forecast.dead_letters_now = count_dead_letters(connection, stream.name, ranges)
-        tables = [stack.enter_context(closing(table_comparison(connection, model))) for model in stream.models]
-        consumer = open_consumer(settings, group_of(stream, settings), partitions=len(ranges))
-        reader = stack.enter_context(closing(RangeReader(consumer)))
+        tables = [stack.enter_context(closing(table_comparison(connection, target))) for target in stream.targets]
+        reader = stack.enter_context(closing(_open_reader(stream, settings, len(ranges))))
+        orders = MessageOrders(stream, sink, metadata, partial(_open_reader, stream, settings))
         decoder = StreamDecoder(stream)
         reader.restart(ranges)
         while reader.remaining():
             raw = reader.read_slice(max_rows=stream.batch.max_rows, max_bytes=stream.batch.max_bytes)
-            parsed = run_pipeline(decoder.decode(raw), stream)
+            parsed = run_pipeline(decoder.decode(orders.count(raw)), stream)
             _count(forecast, stream, parsed)
             for table in tables:
                 table.compare(parsed)
@@ -126,6 +128,10 @@ def dry_run(
             on_progress(total - sum(r.size for r in reader.remaining()), total)
         forecast.tables = {table.name: table.result() for table in tables}
     return forecast
+
+
+def _open_reader(stream: Stream, settings: Settings, partitions: int) -> RangeReader:
+    return RangeReader(open_consumer(settings, group_of(stream, settings), partitions=partitions))
 
 
 def _count(forecast: Forecast, stream: Stream, parsed: ParsedSlice) -> None:

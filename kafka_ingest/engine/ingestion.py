@@ -13,6 +13,7 @@ from threading import Event
 from typing import Any
 
 from kafka_ingest.engine.observe import StreamState, group_of, observe, read_next_offsets
+from kafka_ingest.engine.orders import MessageOrders
 from kafka_ingest.engine.plan import plan
 from kafka_ingest.engine.publish import publish_waiting
 from kafka_ingest.engine.sources import LiveSource, RangeSource, Source
@@ -63,6 +64,7 @@ class Ingestion:
         self._context = LoadContext(stream, run_id, window_key, now, at_step)
         self._decoder = StreamDecoder(stream)
         self._reader: RangeReader | None = None
+        self._orders = MessageOrders(stream, self.sink, self.metadata, self._new_reader)
         topic = stream.dead_letter_topic
         self._publisher = None if topic is None else DeadLetterPublisher(settings, topic)
         self._stopping = Event()
@@ -107,7 +109,7 @@ class Ingestion:
         positions = read_next_offsets(self.sink, self.stream)
         committed = self.metadata.group_offsets(group_id, positions)
         behind = {tp: offset for tp, offset in positions.items() if committed.get(tp) != offset}
-        self._at_step("commit")
+        self._at_step("commit_offsets")
         self._commit_offsets(self._open_reader(len(next_offsets)), behind)
         self._publish()  # what an earlier run did not get to, too
 
@@ -164,7 +166,7 @@ class Ingestion:
                     wait_for(awaited, return_when=FIRST_COMPLETED)
                     if in_flight and in_flight[0].done():
                         result = in_flight.popleft().result()
-                        self._at_step("commit")
+                        self._at_step("commit_offsets")
                         self._commit_offsets(reader, result.next_offsets)
                         yield result
                     elif upcoming is not None:
@@ -230,10 +232,13 @@ class Ingestion:
         return self.translate(self._decode_next(reader, max_rows=max_rows))
 
     def _decode_next(self, reader: RangeReader, *, max_rows: int) -> ParsedSlice:
-        return self._decoder.decode(reader.read_slice(max_rows=max_rows, max_bytes=self.stream.batch.max_bytes))
+        raw = reader.read_slice(max_rows=max_rows, max_bytes=self.stream.batch.max_bytes)
+        return self._decoder.decode(self._orders.count(raw))
 
     def _open_reader(self, partitions: int) -> RangeReader:
         if self._reader is None or self._reader.is_lost:
-            group_id = group_of(self.stream, self.settings)
-            self._reader = RangeReader(open_consumer(self.settings, group_id, partitions=partitions))
+            self._reader = self._new_reader(partitions)
         return self._reader
+
+    def _new_reader(self, partitions: int) -> RangeReader:
+        return RangeReader(open_consumer(self.settings, group_of(self.stream, self.settings), partitions=partitions))

@@ -10,26 +10,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from kafka_ingest.sinks.newest import NO_TIMESTAMP
+from kafka_ingest.records import NO_ORDER
 
 
 class Place(NamedTuple):
-    """A message's position with its Kafka timestamp, as `sinks.newest.newer_sql` compares them."""
+    """A message's place in the total order, as `sinks/latest_per_key.py` has it."""
 
-    stamp: str
+    own: list[Any]
+    """The value of the model's own order field; empty for NULL, or where it has none."""
+    order: int
     topic: str
     partition: int
     offset: int
 
     @classmethod
-    def of(cls, topic: str, partition: int, offset: int, timestamp: dt.datetime | None) -> Place:
-        stamp = (timestamp or NO_TIMESTAMP).strftime("%Y-%m-%d %H:%M:%S.%f")
-        return cls(stamp, topic, partition, offset)
-
-    def is_newer(self, other: Place) -> bool:
-        if (self.topic, self.partition) == (other.topic, other.partition):
-            return self.offset > other.offset
-        return self > other
+    def of(cls, topic: str, partition: int, offset: int, order: int | None, own: Any = None) -> Place:
+        value = own.strftime("%Y-%m-%d %H:%M:%S.%f") if isinstance(own, dt.datetime) else own
+        return cls([] if value is None else [value], NO_ORDER if order is None else order, topic, partition, offset)
 
 
 @dataclass(slots=True)
@@ -47,16 +44,16 @@ class KeyState:
 
     def put(self, place: Place, *, differs: bool) -> None:
         """A row comes; `differs` from the one that was there before the backfill."""
-        if any(held is not None and held.is_newer(place) for held in (self.grave, self.row)):
+        if any(held is not None and held > place for held in (self.grave, self.row)):
             return
         self.row = place
         self.outcome = "added" if not self.existed else "changed" if differs else "unchanged"
 
     def delete(self, place: Place) -> None:
         """A tombstone comes."""
-        if self.grave is None or not self.grave.is_newer(place):
+        if self.grave is None or not self.grave > place:
             self.grave = place
-        if self.row is not None and self.grave.is_newer(self.row):
+        if self.row is not None and self.grave > self.row:
             self.row = None
             self.outcome = "removed" if self.existed else "absent"
 

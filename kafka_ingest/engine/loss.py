@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from dataclasses import replace
 
 import sqlalchemy as sa
 
@@ -12,8 +13,7 @@ from kafka_ingest.errors import DataLoss
 from kafka_ingest.records import OffsetRange, TopicPartition, ranges_text
 from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.tables import tombstone_table
-from kafka_ingest.streams.model import deletes_on_tombstone, table_of
+from kafka_ingest.sinks.ledger import Advance
 from kafka_ingest.streams.stream import Stream
 
 
@@ -50,11 +50,21 @@ def handle_loss(
         raise DataLoss(_explain(stream, state, recreated, lost, cut))
     moved = {r.topic_partition: r.end for r in lost}
     with sink.errors(f"recording lost offsets of stream {stream.name}"), sink.engine.begin() as connection:
-        ledger.positions(connection, stream.name, lock=[*moved, *(tp for tp in state.ledger if tp.topic in recreated)])
+        locked = ledger.lock(connection, stream.name, [*moved, *(tp for tp in state.ledger if tp.topic in recreated)])
+        moves = {
+            tp: replace(Advance.nowhere(locked[tp]), next_offset=offset, loaded_to=max(locked[tp].loaded_to, offset))
+            for tp, offset in moved.items()
+        }
         ledger.append_batches(
-            connection, stream.name, ledger.lost_counts(lost), window_key=None, run_id=run_id, now=now
+            connection,
+            stream.name,
+            ledger.lost_counts(lost),
+            window_key=None,
+            run_id=run_id,
+            now=now,
+            revisions={tp: move.fence.revision + 1 for tp, move in moves.items()},
         )
-        ledger.advance(connection, stream.name, moved, run_id=run_id, now=now)
+        ledger.advance(connection, stream.name, moves, run_id=run_id, now=now)
         for topic, old_id in recreated.items():
             _set_aside(connection, stream, topic, f"{topic}@{old_id}")
         fresh = {tp: marks.low for tp, marks in state.watermarks.items() if tp.topic in recreated}
@@ -68,12 +78,12 @@ def _set_aside(connection: sa.Connection, stream: Stream, topic: str, label: str
         connection.execute(
             sa.update(table).where(table.c.stream == stream.name, table.c.topic == topic).values(topic=label)
         )
-    targets = [table_of(model) for model in stream.models]
+    tables = [target.table for target in stream.targets]
     # The tombstones too: by the old offsets they would bury the new topic's rows.
-    targets += [tombstone_table(model) for model in stream.models if deletes_on_tombstone(model)]
-    for target in targets:
+    tables += [target.tombstones for target in stream.targets if target.tombstones is not None]
+    for table in tables:
         connection.execute(
-            sa.update(target).where(target.c["_kafka_topic"] == topic).values({target.c["_kafka_topic"]: label})
+            sa.update(table).where(table.c["_kafka_topic"] == topic).values({table.c["_kafka_topic"]: label})
         )
 
 

@@ -12,6 +12,7 @@ from kafka_ingest.kafka.reader import RangeReader
 from kafka_ingest.records import OffsetRange, RawSlice, TopicPartition
 from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.ledger_version import VERSION, check_version
 from kafka_ingest.streams.stream import Stream
 
 # A lead-in is read and forgotten in pieces of this size.
@@ -31,7 +32,7 @@ class MessageOrders:
     """
 
     def __init__(
-        self, stream: Stream, sink: Sink, metadata: KafkaMetadata, open_reader: Callable[[], RangeReader]
+        self, stream: Stream, sink: Sink, metadata: KafkaMetadata, open_reader: Callable[[int], RangeReader]
     ) -> None:
         self._stream = stream
         self._sink = sink
@@ -54,13 +55,14 @@ class MessageOrders:
 
     def _look_up(self, ranges: Iterable[OffsetRange]) -> dict[TopicPartition, tuple[int, int]]:
         starts = {r.topic_partition: r.start for r in ranges}
-        with self._sink.errors(f"reading the ledger of stream {self._stream.name}"):
-            with self._sink.engine.connect() as connection:
-                fences = ledger.fences(connection, self._stream.name, starts)
-                found = {tp: f.order for tp, f in fences.items() if f.next_offset == starts[tp]}
-                entries = {
-                    tp: self._entry(connection, tp, start) for tp, start in starts.items() if tp not in found
-                }
+        doing = f"reading the ledger of stream {self._stream.name}"
+        with self._sink.errors(doing), self._sink.engine.connect() as connection:
+            # A dry run may come before the first run has made the ledger, or has brought it up to date.
+            is_known = check_version(connection) == VERSION
+            fences = ledger.fences(connection, self._stream.name, starts) if is_known else {}
+            found = {tp: f.order for tp, f in fences.items() if f.next_offset == starts[tp]}
+            rest = [tp for tp in starts if is_known and tp not in found]
+            entries = {tp: self._entry(connection, tp, starts[tp]) for tp in rest}
         inside = {tp: entry for tp, entry in entries.items() if entry is not None}
         found |= {tp: order for tp, (start, order) in inside.items() if start == starts[tp]}
         lead_ins = {tp: entry for tp, entry in inside.items() if tp not in found}
@@ -93,7 +95,7 @@ class MessageOrders:
         orders = {tp: order for tp, (_, order) in entries.items()}
         marks = self._metadata.watermarks(entries)
         ranges = [OffsetRange(*tp, max(start, marks[tp].low), ends[tp]) for tp, (start, _) in entries.items()]
-        with closing(self._open_reader()) as reader:
+        with closing(self._open_reader(len(ranges))) as reader:
             reader.restart(ranges)
             while reader.remaining():
                 raw = reader.read_slice(max_rows=_LEAD_IN_ROWS, max_bytes=self._max_bytes).with_order_starts(orders)

@@ -14,8 +14,8 @@ from kafka_ingest.kafka.readiness import PartitionState, share_rows
 from kafka_ingest.records import Batch, BatchKind, OffsetRange, TopicPartition
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks import ledger
+from kafka_ingest.sinks.admission import offset_gap
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.load import offset_gap
 from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.streams.stream import Stream
 
@@ -46,8 +46,11 @@ def plan(
     state = observe(stream, metadata, sink, settings)
     moved = handle_loss(stream, state, sink, run_id=run_id, now=now)
     starts = {tp: state.watermarks[tp].high if s is None else s for tp, s in state.starts.items()}
+    new = {tp: start for tp, start in starts.items() if tp not in state.ledger and tp not in moved}
+    orders = metadata.largest_timestamps_below({tp: s for tp, s in new.items() if s > state.watermarks[tp].low})
     with sink.errors(f"pinning the start of stream {stream.name}"), sink.engine.begin() as connection:
-        ledger.pin_positions(connection, stream.name, starts, state.topics.topic_ids, run_id=run_id, now=now)
+        topic_ids = state.topics.topic_ids
+        ledger.pin_positions(connection, stream.name, starts, topic_ids, run_id=run_id, now=now, orders=orders)
     positions = starts | {tp: p.next_offset for tp, p in state.ledger.items()} | moved
     _check_exist(stream, requested, state)
     if kind != "live":
@@ -99,7 +102,7 @@ def _not_loaded(
     for each in requested:
         position = positions[each.topic_partition]
         if position < each.start:
-            raise offset_gap(stream.name, each, position)
+            raise offset_gap(stream, each, position)
         if position < each.end:
             ranges.append(replace(each, start=position))
     return ranges

@@ -6,8 +6,8 @@ import sqlalchemy as sa
 
 from kafka_ingest.engine.accounting import Finding
 from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.dead_letter_limit import JUDGED_MESSAGES
 from kafka_ingest.sinks.ledger import BATCHES
-from kafka_ingest.sinks.load import JUDGED_MESSAGES
 from kafka_ingest.streams.stream import Stream
 
 # A small run is judged together with the loads before it, looked for this many ledger entries back.

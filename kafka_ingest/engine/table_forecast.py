@@ -15,14 +15,15 @@ from kafka_ingest.engine.key_forecast import KeyState, KeyStates, Place, key_tex
 from kafka_ingest.engine.row_diff import Mask, differs
 from kafka_ingest.records import OffsetRange, ParsedSlice
 from kafka_ingest.sinks.existing import Columns, ExistingRows
-from kafka_ingest.sinks.newest import newest_per_key
+from kafka_ingest.sinks.latest_per_key import latest_per_key
 from kafka_ingest.sinks.rows import arrow_column
-from kafka_ingest.sinks.tables import column_names
-from kafka_ingest.streams.model import KAFKA_COLUMNS, Model, business_key, is_upsert, table_of
+from kafka_ingest.streams.model import ORDER_COLUMN
+from kafka_ingest.streams.target import TargetTable
 
 # Existing rows held at once.
 _OFFSETS_AT_ONCE = 10_000
 _KEYS_AT_ONCE = 1_000
+_PLACE = ("_kafka_topic", "_kafka_partition", "_kafka_offset", ORDER_COLUMN)
 
 
 @dataclass(slots=True)
@@ -38,15 +39,15 @@ class TableForecast:
 class AppendComparison:
     """Rows by Kafka position: a load replaces a range's rows."""
 
-    def __init__(self, connection: sa.Connection, model: type[Model]) -> None:
-        self.name = table_of(model).name
-        self._model = model
+    def __init__(self, connection: sa.Connection, target: TargetTable) -> None:
+        self.name = target.label
+        self._target = target
         self._dialect = connection.dialect.name
-        self._existing = ExistingRows(connection, model)
+        self._existing = ExistingRows(connection, target)
         self._found = TableForecast()
 
     def compare(self, parsed: ParsedSlice) -> None:
-        rows = parsed.rows.get(self._model)
+        rows = parsed.rows.get(self._target)
         index = parsed.raw.range_index
         for number, whole in enumerate(parsed.raw.ranges):
             own = None if rows is None else rows[index[rows.index.to_numpy(dtype=np.int64)] == number]
@@ -65,7 +66,7 @@ class AppendComparison:
         self._found.added += len(new_offsets) - len(at_new)
         self._found.removed += len(old_offsets) - len(at_old)
         if rows is not None and len(at_new):
-            changed = _differ(self._model, rows, at_new.tolist(), old, at_old.tolist(), self._dialect)
+            changed = _differ(self._target, rows, at_new.tolist(), old, at_old.tolist(), self._dialect)
             self._found.changed += int(changed.sum())
             self._found.unchanged += int((~changed).sum())
 
@@ -77,49 +78,53 @@ class AppendComparison:
 
 
 class UpsertComparison:
-    """Rows by business key: the highest position wins, between slices too."""
+    """Rows by business key: the last message wins, between slices too."""
 
-    def __init__(self, connection: sa.Connection, model: type[Model]) -> None:
-        self.name = table_of(model).name
-        self._model = model
+    def __init__(self, connection: sa.Connection, target: TargetTable) -> None:
+        self.name = target.label
+        self._target = target
         self._dialect = connection.dialect.name
-        self._existing = ExistingRows(connection, model)
+        self._existing = ExistingRows(connection, target)
         self._states = KeyStates()
 
     def compare(self, parsed: ParsedSlice) -> None:
-        rows, deletes = parsed.rows.get(self._model), parsed.deletes.get(self._model)
+        rows, deletes = parsed.rows.get(self._target), parsed.deletes.get(self._target)
         if rows is None and deletes is None:
             return
-        newest, graves = newest_per_key(self._model, rows, deletes)
+        newest, graves = latest_per_key(self._target, parsed.raw, rows, deletes)
         for start in range(0, len(newest), _KEYS_AT_ONCE):
             self._put(newest.iloc[start : start + _KEYS_AT_ONCE])
         for start in range(0, len(graves), _KEYS_AT_ONCE):
             self._delete(graves.iloc[start : start + _KEYS_AT_ONCE])
 
     def _put(self, rows: pd.DataFrame) -> None:
-        keys = _keys(self._model, _lists(rows, business_key(self._model)))
+        keys = _keys(self._target, _lists(rows, self._target.key))
         old = self._existing.of_keys(keys)
-        at_old = {key: i for i, key in enumerate(_keys(self._model, old))}
+        at_old = {key: i for i, key in enumerate(_keys(self._target, old))}
         common = [i for i, key in enumerate(keys) if key in at_old]
-        mask = _differ(self._model, rows, common, old, [at_old[keys[i]] for i in common], self._dialect)
+        mask = _differ(self._target, rows, common, old, [at_old[keys[i]] for i in common], self._dialect)
         changed = dict(zip(common, mask.tolist(), strict=True))
         states = self._states_of(keys, old)
-        for i, place in enumerate(_places(_lists(rows, KAFKA_COLUMNS))):
+        for i, place in enumerate(self._places(rows)):
             states[key_text(keys[i])].put(place, differs=changed.get(i, True))
         self._states.keep(states.items())
 
     def _delete(self, rows: pd.DataFrame) -> None:
-        keys = _keys(self._model, _lists(rows, business_key(self._model)))
+        keys = _keys(self._target, _lists(rows, self._target.key))
         states = self._states_of(keys, self._existing.of_keys(keys))
-        for key, place in zip(keys, _places(_lists(rows, KAFKA_COLUMNS)), strict=True):
+        for key, place in zip(keys, self._places(rows), strict=True):
             states[key_text(key)].delete(place)
         self._states.keep(states.items())
+
+    def _places(self, rows: pd.DataFrame) -> list[Place]:
+        names = _PLACE if self._target.order_by is None else (*_PLACE, self._target.order_by)
+        return _places(self._target, _lists(rows, names))
 
     def _states_of(self, keys: Sequence[tuple[Any, ...]], old: Columns) -> dict[str, KeyState]:
         """The keys' states: as the slices before have left them, else as the tables have them."""
         graves = self._existing.tombstones_of_keys(keys)
-        rows_at = dict(zip(map(key_text, _keys(self._model, old)), _places(old), strict=True))
-        graves_at = dict(zip(map(key_text, _keys(self._model, graves)), _places(graves), strict=True))
+        rows_at = dict(zip(map(key_text, _keys(self._target, old)), _places(self._target, old), strict=True))
+        graves_at = dict(zip(map(key_text, _keys(self._target, graves)), _places(self._target, graves), strict=True))
         texts = [key_text(key) for key in keys]
         met = self._states.find(texts)
         return {t: met.get(t) or KeyState.before(rows_at.get(t), graves_at.get(t)) for t in texts}
@@ -132,13 +137,13 @@ class UpsertComparison:
         self._states.close()
 
 
-def table_comparison(connection: sa.Connection, model: type[Model]) -> AppendComparison | UpsertComparison:
-    """The comparison for a model's table. Close it."""
-    return UpsertComparison(connection, model) if is_upsert(model) else AppendComparison(connection, model)
+def table_comparison(connection: sa.Connection, target: TargetTable) -> AppendComparison | UpsertComparison:
+    """The comparison for a table. Close it."""
+    return UpsertComparison(connection, target) if target.is_upsert else AppendComparison(connection, target)
 
 
 def _differ(
-    model: type[Model],
+    target: TargetTable,
     rows: pd.DataFrame,
     at_new: Sequence[int],
     old: Mapping[str, Sequence[Any]],
@@ -146,12 +151,12 @@ def _differ(
     dialect: str,
 ) -> Mask:
     """Row by row of the pairs (at_new, at_old), whether any column differs."""
-    columns = table_of(model).columns
+    types = {c.name: c.type for c in target.table.columns}
     taken = pa.array(at_new, pa.int64())
     found: Mask = np.zeros(len(at_new), dtype=bool)
-    for name in column_names(model):
+    for name in target.columns:
         new = arrow_column(rows, name).take(taken)
-        found |= differs(columns[name].type, new, [old[name][i] for i in at_old], dialect=dialect)
+        found |= differs(types[name], new, [old[name][i] for i in at_old], dialect=dialect)
     return found
 
 
@@ -160,9 +165,10 @@ def _lists(rows: pd.DataFrame, names: Sequence[str]) -> Columns:
     return {name: arrow_column(rows, name).to_pylist() for name in names}
 
 
-def _keys(model: type[Model], columns: Mapping[str, Sequence[Any]]) -> list[tuple[Any, ...]]:
-    return list(zip(*(columns[name] for name in business_key(model)), strict=True))
+def _keys(target: TargetTable, columns: Mapping[str, Sequence[Any]]) -> list[tuple[Any, ...]]:
+    return list(zip(*(columns[name] for name in target.key), strict=True))
 
 
-def _places(columns: Mapping[str, Sequence[Any]]) -> list[Place]:
-    return [Place.of(*values) for values in zip(*(columns[name] for name in KAFKA_COLUMNS), strict=True)]
+def _places(target: TargetTable, columns: Mapping[str, Sequence[Any]]) -> list[Place]:
+    own = () if target.order_by is None else (columns[target.order_by],)
+    return [Place.of(*values) for values in zip(*(columns[name] for name in _PLACE), *own, strict=True)]

@@ -17,8 +17,8 @@ from kafka_ingest.engine.accounting import Finding
 from kafka_ingest.records import TopicPartition
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.ledger import BATCHES, of_partition
-from kafka_ingest.streams.model import is_upsert, table_of
 from kafka_ingest.streams.stream import Stream
+from kafka_ingest.streams.target import TargetTable
 
 # With every run at most about this many rows are counted: 0.1 s on MySQL. The daily audit counts them all.
 COUNTED_ROWS = 100_000
@@ -96,18 +96,18 @@ def _with(covered: Sequence[tuple[int, int]], start: int, end: int) -> list[tupl
     return [*apart, (min([start, *(a for a, _ in joined)]), max([end, *(b for _, b in joined)]))]
 
 
-def append_tables(stream: Stream) -> list[sa.Table]:
+def append_tables(stream: Stream) -> list[TargetTable]:
     """The tables that can be compared."""
-    return [table_of(m) for m in stream.models if not is_upsert(m)]
+    return [target for target in stream.targets if not target.is_upsert]
 
 
-def check_run_rows(sink: Sink, stream: Stream, run_id: str, table: sa.Table) -> Finding:
+def check_run_rows(sink: Sink, stream: Stream, run_id: str, target: TargetTable) -> Finding:
     """The rows in the ranges this run loaded last, the newest ranges first, about `COUNTED_ROWS` of them.
 
     Ranges that another run has loaded since are left to that run's check.
     """
     c = BATCHES.c
-    doing = f"counting the rows of table {table.name}"
+    doing = f"counting the rows of table {target.label}"
     with sink.errors(doing), sink.snapshot() as connection:
         mine = connection.execute(
             sa.select(c.id, c.topic, c.kafka_partition, c.start_offset, c.end_offset, c.row_count)
@@ -134,7 +134,7 @@ def check_run_rows(sink: Sink, stream: Stream, run_id: str, table: sa.Table) -> 
                 else:
                     elsewhere += len(group)
             checked += sum(len(g) for g in own)
-            faults += list(_compare(connection, table, tp, own))
+            faults += list(_compare(connection, target, tp, own))
     details = {"ranges_left_to_the_audit": len(mine) - len(counted), "ranges_loaded_again_since": elsewhere}
     return Finding(checked, tuple(faults), {k: v for k, v in details.items() if v})
 
@@ -158,14 +158,14 @@ def _written_over(entry: Entry, rows: Sequence[Any]) -> bool:
 
 
 def audit_rows(
-    sink: Sink, stream: Stream, table: sa.Table, *, seconds: float, clock: Callable[[], float] = time.monotonic
+    sink: Sink, stream: Stream, target: TargetTable, *, seconds: float, clock: Callable[[], float] = time.monotonic
 ) -> Finding:
     """The whole table against the whole ledger, Kafka partition by Kafka partition, for at most about `seconds`.
 
     Rows below a table's first offset of a partition are taken to have been deleted there on purpose.
     """
     c = BATCHES.c
-    doing = f"counting the rows of table {table.name}"
+    doing = f"counting the rows of table {target.label}"
     deadline = clock() + seconds
     checked, below, left, faults = 0, 0, 0, []
     with sink.errors(doing):
@@ -179,7 +179,7 @@ def audit_rows(
                 break
             tp = TopicPartition(topic, partition)
             with sink.snapshot() as connection:  # one for each partition: none is held open for long
-                first = _first_offset(connection, table, tp)
+                first = _first_offset(connection, target.table, tp)
                 groups = []
                 for index, group in enumerate(components(_all_entries(connection, stream, tp))):
                     if _is_deleted_head(group, index, first):
@@ -188,9 +188,9 @@ def audit_rows(
                         groups.append(group)
                         checked += len(group)
                     if len(groups) >= _PAGE_ENTRIES:
-                        faults += list(_compare(connection, table, tp, groups))
+                        faults += list(_compare(connection, target, tp, groups))
                         groups = []
-                faults += list(_compare(connection, table, tp, groups))
+                faults += list(_compare(connection, target, tp, groups))
     details = {"ranges_below_the_table's_first_row": below, "partitions_not_reached_in_time": left}
     return Finding(checked, tuple(faults), {k: v for k, v in details.items() if v})
 
@@ -228,18 +228,18 @@ def _entry(row: Any) -> Entry:
 
 
 def _compare(
-    connection: sa.Connection, table: sa.Table, tp: TopicPartition, groups: Iterable[Sequence[Entry]]
+    connection: sa.Connection, target: TargetTable, tp: TopicPartition, groups: Iterable[Sequence[Entry]]
 ) -> Iterator[str]:
     """Counts adjoining ranges together, and one by one only where the sum is wrong."""
-    for chunk in _chunks(found for g in groups if (found := expected_rows(g, table.name)) is not None):
+    for chunk in _chunks(found for g in groups if (found := expected_rows(g, target.label)) is not None):
         low, high = sum(e.low for e in chunk), sum(e.high for e in chunk)
-        if low <= _count(connection, table, tp, chunk[0].start, chunk[-1].end) <= high:
+        if low <= _count(connection, target.table, tp, chunk[0].start, chunk[-1].end) <= high:
             continue
         for each in chunk:
-            rows = _count(connection, table, tp, each.start, each.end)
+            rows = _count(connection, target.table, tp, each.start, each.end)
             if not each.low <= rows <= each.high:
                 said = f"{each.low}" if each.low == each.high else f"{each.low} to {each.high}"
-                yield f"{tp}@[{each.start},{each.end}): table {table.name} has {rows} rows, the ledger says {said}"
+                yield f"{tp}@[{each.start},{each.end}): table {target.label} has {rows} rows, the ledger says {said}"
 
 
 def _chunks(found: Iterable[Expected]) -> Iterator[list[Expected]]:

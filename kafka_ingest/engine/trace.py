@@ -16,9 +16,8 @@ from kafka_ingest.records import TopicPartition
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.ledger import BATCHES, DEAD_LETTERS, aware_utc, naive_utc, of_partition
 from kafka_ingest.sinks.letters import at_position, waiting
-from kafka_ingest.sinks.tables import tombstone_table
-from kafka_ingest.streams.model import Model, business_key, deletes_on_tombstone, is_upsert, table_of
 from kafka_ingest.streams.stream import Stream
+from kafka_ingest.streams.target import TargetTable
 
 _POSITION = re.compile(r"(?P<topic>[A-Za-z0-9._@-]{1,280})\[(?P<partition>[0-9]{1,9})\]@(?P<offset>[0-9]{1,18})")
 _PAIR = re.compile(r"(?P<column>[^=\s]+)=(?P<value>.*)", re.DOTALL)
@@ -66,16 +65,16 @@ class Traced:
     """Every load of this position, the newest first; the first of them made what there is now."""
 
 
-def stream_of_table(streams: Mapping[str, Stream], name: str) -> tuple[Stream, type[Model]]:
+def stream_of_table(streams: Mapping[str, Stream], name: str) -> tuple[Stream, TargetTable]:
     """Who loads a table. Raises ConfigError where nobody declared it."""
-    tables = {table_of(m).fullname.lower(): (s, m) for s in streams.values() for m in s.models}
+    tables = {t.label.lower(): (s, t) for s in streams.values() for t in s.targets}
     found = tables.get(name.lower())
     if found is None:
         raise ConfigError(f"no stream loads a table {name!r}; tables: {', '.join(sorted(tables))}")
     return found
 
 
-def trace(sink: Sink, stream: Stream, model: type[Model], key: str, *, limit: int = 20) -> list[Traced]:
+def trace(sink: Sink, stream: Stream, target: TargetTable, key: str, *, limit: int = 20) -> list[Traced]:
     """What `key` names, at most `limit` of it, in order of position; empty where there is nothing of that name.
 
     key: `topic[partition]@offset`, or `column=value` (several, comma-separated, must all hold), or the value of a
@@ -83,20 +82,20 @@ def trace(sink: Sink, stream: Stream, model: type[Model], key: str, *, limit: in
 
     Raises ConfigError for a key that fits neither the table nor any of these, and the database's errors.
     """
-    table = table_of(model)
+    table = target.table
     match = _POSITION.fullmatch(key)
-    with sink.errors(f"tracing {key} in {table.name}"), sink.engine.connect() as connection:
+    with sink.errors(f"tracing {key} in {target.label}"), sink.engine.connect() as connection:
         if not sa.inspect(connection).has_table(BATCHES.name):
             return []
         if match is not None:
             position = Position(match["topic"], int(match["partition"]), int(match["offset"]))
-            return [_at(connection, stream, model, position)]
-        wanted = _wanted(model, key)
-        found = [_row(connection, stream, model, r) for r in _rows(connection, table, wanted, limit)]
-        if not found and deletes_on_tombstone(model) and set(wanted) == set(business_key(model)):
+            return [_at(connection, stream, target, position)]
+        wanted = _wanted(target, key)
+        found = [_row(connection, stream, target, r) for r in _rows(connection, table, wanted, limit)]
+        if not found and target.tombstones is not None and set(wanted) == set(target.key):
             found = [
-                _row(connection, stream, model, r, "tombstone")
-                for r in _rows(connection, tombstone_table(model), wanted, limit)
+                _row(connection, stream, target, r, "tombstone")
+                for r in _rows(connection, target.tombstones, wanted, limit)
             ]
         return found
 
@@ -107,17 +106,17 @@ def _rows(connection: sa.Connection, table: sa.Table, wanted: Mapping[str, Any],
     return list(connection.execute(query).mappings())
 
 
-def _wanted(model: type[Model], key: str) -> dict[str, Any]:
+def _wanted(target: TargetTable, key: str) -> dict[str, Any]:
     """Column → value."""
-    table = table_of(model)
-    names = business_key(model)
+    table = target.table
+    names = target.key
     pairs = _pairs(table, key)
     if pairs is not None:
         return pairs
     if len(names) == 1:
         return {names[0]: _value(table.c[names[0]], key)}
     how = " and ".join(f"{n}=…" for n in names) if names else "column=value"
-    raise ConfigError(f"{key!r} names nothing in table {table.name}: give {how}, or topic[partition]@offset")
+    raise ConfigError(f"{key!r} names nothing in table {target.label}: give {how}, or topic[partition]@offset")
 
 
 def _pairs(table: sa.Table, key: str) -> dict[str, Any] | None:
@@ -158,22 +157,22 @@ def _boolean(text: str) -> bool:
     return text.lower() in ("1", "true")
 
 
-def _row(connection: sa.Connection, stream: Stream, model: type[Model], row: Any, fate: str = "row") -> Traced:
+def _row(connection: sa.Connection, stream: Stream, target: TargetTable, row: Any, fate: str = "row") -> Traced:
     stamp = row["_kafka_timestamp"]
     position = Position(
         row["_kafka_topic"], row["_kafka_partition"], row["_kafka_offset"], None if stamp is None else aware_utc(stamp)
     )
-    key = {n: row[n] for n in business_key(model)} if is_upsert(model) else None
+    key = {n: row[n] for n in target.key} if target.is_upsert else None
     return Traced(fate, position, key, None, _loads(connection, stream, position))
 
 
-def _at(connection: sa.Connection, stream: Stream, model: type[Model], position: Position) -> Traced:
+def _at(connection: sa.Connection, stream: Stream, target: TargetTable, position: Position) -> Traced:
     """What stands at a position: a row, a dead letter, or neither."""
-    table, letters = table_of(model), DEAD_LETTERS.c
+    table, letters = target.table, DEAD_LETTERS.c
     names = zip(("_kafka_topic", "_kafka_partition", "_kafka_offset"), position_values(position), strict=True)
     rows = _rows(connection, table, dict(names), 1)
     if rows:
-        return _row(connection, stream, model, rows[0])
+        return _row(connection, stream, target, rows[0])
     letter = connection.execute(
         sa.select(letters.stage, letters.error, letters.kafka_timestamp).where(
             waiting(), letters.stream == stream.name, at_position(*position_values(position))

@@ -11,8 +11,8 @@ from kafka_ingest.orchestration.names import DEAD_LETTERS, dead_letters_key, led
 from kafka_ingest.orchestration.ops import make_ops, output_names
 from kafka_ingest.sinks.ledger import BATCHES
 from kafka_ingest.sinks.ledger import DEAD_LETTERS as DEAD_LETTERS_TABLE
-from kafka_ingest.streams.model import Model, bound_columns, business_key, is_upsert, table_of
 from kafka_ingest.streams.stream import Stream
+from kafka_ingest.streams.target import TargetTable
 from kafka_ingest.streams.windows import window_format, window_of
 
 
@@ -58,7 +58,7 @@ def stream_assets(stream: Stream) -> dg.AssetsDefinition:
     topics = {f"topic_{i}": topic for i, topic in enumerate(stream.topic_names)}
     graph = dg.GraphDefinition(
         name=stream.name,
-        description=f"Kafka {stream.topic_text} → {', '.join(table_of(m).name for m in stream.models)}",
+        description=f"Kafka {stream.topic_text} → {', '.join(target.label for target in stream.targets)}",
         node_defs=list(ops.values()),
         dependencies={
             _invocation(ops, "read"): {"batch": dg.DependencyDefinition("plan")},
@@ -83,16 +83,16 @@ def stream_assets(stream: Stream) -> dg.AssetsDefinition:
             for name in output_names(stream)
         ],
     )
-    keys = {table_of(m).name: table_key(stream, m) for m in stream.models} | {DEAD_LETTERS: dead_letters_key(stream)}
+    keys = {target.identifier: table_key(stream, target) for target in stream.targets}
     definition = dg.AssetsDefinition.from_graph(
         graph,
         keys_by_input_name={name: topic_key(topic) for name, topic in topics.items()},
-        keys_by_output_name=keys,
+        keys_by_output_name=keys | {DEAD_LETTERS: dead_letters_key(stream)},
         partitions_def=partitions_of(stream),
         group_name=stream.name,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
-    details = {table_key(stream, m): _table_details(stream, m) for m in stream.models}
+    details = {table_key(stream, target): _table_details(stream, target) for target in stream.targets}
     return definition.map_asset_specs(
         lambda spec: spec.replace_attributes(**(details.get(spec.key) or _dead_letter_details()))
     )
@@ -102,21 +102,20 @@ def _invocation(ops: dict[str, dg.OpDefinition], name: str) -> dg.NodeInvocation
     return dg.NodeInvocation(ops[name].name, alias=name)
 
 
-def _table_details(stream: Stream, model: type[Model]) -> dict[str, Any]:
-    table = table_of(model)
-    how = f"one row per {', '.join(business_key(model))}" if is_upsert(model) else "one row per message"
+def _table_details(stream: Stream, target: TargetTable) -> dict[str, Any]:
+    how = f"one row per {', '.join(target.key)}" if target.is_upsert else "one row per message"
     return {
-        "description": (model.__doc__ or "").strip() or f"Table {code(table.name)}: {how}.",
+        "description": (stream.model_of(target).__doc__ or "").strip() or f"Table {code(target.label)}: {how}.",
         "kinds": {"mysql", "pandas"},
         "freshness_policy": stream.fresh_fail
         and dg.FreshnessPolicy.time_window(fail_window=stream.fresh_fail, warn_window=stream.fresh_warn),
         "metadata": {
-            "dagster/table_name": table.fullname,
+            "dagster/table_name": target.label,
             "dagster/column_schema": dg.TableSchema(
-                [_column(c.name, str(c.type), bool(c.nullable), c.comment) for c in table.columns]
+                [_column(c.name, str(c.type), bool(c.nullable), c.comment) for c in target.table.columns]
             ),
-            "dagster/column_lineage": _column_lineage(stream, model),
-            "fields": dg.MetadataValue.md(_field_table(model)),
+            "dagster/column_lineage": _column_lineage(stream, target),
+            "fields": dg.MetadataValue.md(_field_table(target)),
             "loads": how,
         },
     }
@@ -126,20 +125,20 @@ def _column(name: str, type_: str, nullable: bool, comment: str | None) -> dg.Ta
     return dg.TableColumn(name, type_, description=comment, constraints=dg.TableColumnConstraints(nullable=nullable))
 
 
-def _column_lineage(stream: Stream, model: type[Model]) -> dg.TableColumnLineage:
+def _column_lineage(stream: Stream, target: TargetTable) -> dg.TableColumnLineage:
     """Which field of the topics' messages each column comes from, for tools that read Dagster's lineage."""
     return dg.TableColumnLineage(
         {
             bound.name: [dg.TableColumnDep(topic_key(topic), ".".join(bound.rule.path)) for topic in stream.topic_names]
-            for bound in bound_columns(model)
+            for bound in target.bound
         }
     )
 
 
-def _field_table(model: type[Model]) -> str:
+def _field_table(target: TargetTable) -> str:
     """Which JSON field feeds which column: the lineage the open-source UI has no view for."""
     lines = ["| column | JSON field | dates |", "|---|---|---|"]
-    for bound in bound_columns(model):
+    for bound in target.bound:
         dates = bound.rule.dates
         zone = (
             "" if dates is None else f"naive in {dates.timezone}; unreadable: {bound.rule.on_error.replace('_', ' ')}"

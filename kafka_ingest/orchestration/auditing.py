@@ -41,12 +41,12 @@ def audit_checks(stream: Stream) -> list[Check]:
             TILING_ADVICE,
         ),
     ]
-    for table in append_tables(stream):
+    for target in append_tables(stream):
         checks.append(
             Check(
-                of(f"rows_{table.name}"),
-                lambda look, table=table: audit_rows(look.sink, look.stream, table, seconds=ROWS_SECONDS),  # type: ignore[misc]
-                f"Table {table.name} holds the rows the ledger says, range by range, from its first row on.",
+                of(f"rows_{target.identifier}"),
+                lambda look, target=target: audit_rows(look.sink, look.stream, target, seconds=ROWS_SECONDS),  # type: ignore[misc]
+                f"Table {target.label} holds the rows the ledger says, range by range, from its first row on.",
                 ROWS_ADVICE,
             )
         )

@@ -16,7 +16,7 @@ from kafka_ingest.engine.ratio_check import check_dead_letter_ratio
 from kafka_ingest.engine.table_rows import append_tables, check_run_rows
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.orchestration.markdown import code
-from kafka_ingest.orchestration.names import dead_letters_key
+from kafka_ingest.orchestration.names import dead_letters_key, table_key
 from kafka_ingest.orchestration.ops import op_errors
 from kafka_ingest.settings import Settings, from_environment
 from kafka_ingest.sinks.base import Sink, open_sink
@@ -94,11 +94,11 @@ def run_checks(stream: Stream) -> list[Check]:
             dg.AssetCheckSeverity.WARN,
         ),
     ]
-    for table in append_tables(stream):
+    for target in append_tables(stream):
         checks.append(
             Check(
-                dg.AssetCheckKey(dg.AssetKey([stream.name, table.name]), "rows"),
-                lambda look, table=table: check_run_rows(look.sink, look.stream, look.run_id, table),  # type: ignore[misc]
+                dg.AssetCheckKey(table_key(stream, target), "rows"),
+                lambda look, target=target: check_run_rows(look.sink, look.stream, look.run_id, target),  # type: ignore[misc]
                 "The table holds as many rows of this run's ranges as the ledger says.",
                 ROWS_ADVICE,
             )

@@ -20,8 +20,9 @@ from kafka_ingest.orchestration.ops import op_errors
 from kafka_ingest.settings import from_environment
 from kafka_ingest.sinks.base import Sink, open_sink
 from kafka_ingest.streams.information import Information
-from kafka_ingest.streams.model import MICROSECONDS, table_of
+from kafka_ingest.streams.model import MICROSECONDS
 from kafka_ingest.streams.stream import Stream
+from kafka_ingest.streams.target import TargetTable
 from kafka_ingest.streams.windows import window_bounds
 
 HOUR = dt.timedelta(hours=1)
@@ -49,12 +50,12 @@ PER_HOUR = sa.Table(
 
 def is_example(stream: Stream) -> bool:
     """Whether this is the declared example stream."""
-    return stream.name == "information" and Information in stream.models
+    return stream.name == "information" and Information in stream.routes.values()
 
 
 def count_hours(sink: Sink, hours: Iterable[dt.datetime]) -> int:
     """Count the items of these hours (naive UTC) again; rows written. One transaction: repeating it changes nothing."""
-    table, written = table_of(Information), 0
+    table, written = Information.__table__, 0
     received, source = table.c["_kafka_timestamp"], sa.func.coalesce(table.c.source, "")
     with sink.errors(f"counting into {PER_HOUR.name}"):
         PER_HOUR.create(sink.engine, checkfirst=True)
@@ -111,7 +112,7 @@ def items_per_hour(stream: Stream) -> dg.AssetsDefinition:
 
 
 def _items_per_hour(stream: Stream) -> dg.AssetsDefinition:
-    source = table_key(stream, Information)
+    source = table_key(stream, TargetTable.of(Information))
 
     @dg.asset(
         key=dg.AssetKey([stream.name, PER_HOUR.name]),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from kafka_ingest.streams.model import Model, table_of
 from kafka_ingest.streams.stream import Stream
+from kafka_ingest.streams.target import TargetTable
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -43,8 +43,9 @@ def topic_key(topic: str) -> dg.AssetKey:
     return _key("kafka", re.sub(r"[^A-Za-z0-9_.-]", "_", topic).replace(".", "_"))
 
 
-def table_key(stream: Stream, model: type[Model]) -> dg.AssetKey:
-    return _key(stream.name, table_of(model).name)
+def table_key(stream: Stream, target: TargetTable) -> dg.AssetKey:
+    """Asset of a table: under its stream and, where it has one, its schema."""
+    return _key(stream.name, *([] if target.schema is None else [target.schema]), target.name)
 
 
 def dead_letters_key(stream: Stream) -> dg.AssetKey:

@@ -35,7 +35,6 @@ from kafka_ingest.orchestration.resources import HANDOVER, INGESTION, IngestionR
 from kafka_ingest.orchestration.topic_observations import TopicObserver
 from kafka_ingest.records import Batch, BatchKind, LoadResult, OffsetRange, ParsedSlice, ranges_text
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.streams.model import table_of
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import window_of
 
@@ -163,7 +162,7 @@ def make_ops(stream: Stream) -> dict[str, dg.OpDefinition]:
             parsed = ingestion_of(context).read(batch)
         context.add_output_metadata(
             {"messages": len(parsed.raw), "dead_letters": len(parsed.dead_letters)}
-            | {f"rows_{table_of(m).name}": len(rows) for m, rows in parsed.rows.items()}
+            | {f"rows_{target.label}": len(rows) for target, rows in parsed.rows.items()}
         )
         return parsed
 
@@ -251,8 +250,8 @@ def make_ops(stream: Stream) -> dict[str, dg.OpDefinition]:
                 own = {"messages_of_window": total.windows[window]}
                 for key in context.selected_asset_keys:
                     context.add_asset_metadata(own, asset_key=key, partition_key=window)
-        for model in stream.models:
-            yield dg.Output(None, table_of(model).name, metadata=total.table_metadata(model, lag))
+        for target in stream.targets:
+            yield dg.Output(None, target.identifier, metadata=total.table_metadata(target, lag))
         yield dg.Output(None, DEAD_LETTERS, metadata=total.dead_letter_metadata(stream, lag))
         handover_of(context.instance).forget([context.run.run_id, *_ancestors(context)])
 
@@ -263,7 +262,7 @@ def make_ops(stream: Stream) -> dict[str, dg.OpDefinition]:
 
 def output_names(stream: Stream) -> tuple[str, ...]:
     """Outputs of the drain op, one per asset."""
-    return (*(table_of(m).name for m in stream.models), DEAD_LETTERS)
+    return (*(target.identifier for target in stream.targets), DEAD_LETTERS)
 
 
 def requested(
@@ -356,9 +355,9 @@ def _materializations(
         if window in leave_out:
             continue
         extra = {"messages_of_window": progress.windows[window]}
-        for model in stream.models:
-            metadata = progress.table_metadata(model, lag) | extra
-            yield dg.AssetMaterialization(table_key(stream, model), partition=window, metadata=metadata)
+        for target in stream.targets:
+            metadata = progress.table_metadata(target, lag) | extra
+            yield dg.AssetMaterialization(table_key(stream, target), partition=window, metadata=metadata)
         metadata = progress.dead_letter_metadata(stream, lag) | extra
         yield dg.AssetMaterialization(dead_letters_key(stream), partition=window, metadata=metadata)
 

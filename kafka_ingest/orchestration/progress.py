@@ -12,8 +12,8 @@ import dagster as dg
 
 from kafka_ingest.orchestration.markdown import code
 from kafka_ingest.records import LoadResult, OffsetRange, TopicPartition
-from kafka_ingest.streams.model import Model, table_of
 from kafka_ingest.streams.stream import Stream
+from kafka_ingest.streams.target import TargetTable
 
 _SHOWN_RANGES = 50
 
@@ -77,8 +77,8 @@ class Progress:
             found["latency_p95_seconds"] = round(max(p for _, _, p in self._latency), 3)
         return found
 
-    def table_metadata(self, model: type[Model], lag: int | None) -> dict[str, Any]:
-        rows = self.rows[table_of(model).name]
+    def table_metadata(self, target: TargetTable, lag: int | None) -> dict[str, Any]:
+        rows = self.rows[target.label]
         return {"rows": rows, "dagster/partition_row_count": rows} | self.metadata(lag)
 
     def dead_letter_metadata(self, stream: Stream, lag: int | None) -> dict[str, Any]:

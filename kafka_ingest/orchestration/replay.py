@@ -21,8 +21,8 @@ from kafka_ingest.settings import from_environment
 from kafka_ingest.sinks.base import Sink, open_sink
 from kafka_ingest.sinks.letters import LetterFilter
 from kafka_ingest.sinks.replay import ReplayResult
-from kafka_ingest.streams.model import Model, table_of
 from kafka_ingest.streams.stream import Stream
+from kafka_ingest.streams.target import TargetTable
 
 _SHOWN_ERRORS = 50
 # Errors told apart; a message's own words may stand in each.
@@ -193,18 +193,18 @@ def _events(stream: Stream, report: _Report) -> Iterator[dg.AssetMaterialization
     """A materialization of each table and window that changed, and an observation of the dead letters."""
     if not report.outcomes:
         return
-    for model in stream.models:
-        for window, number in report.changes.get(table_of(model).name, {}).items():
+    for target in stream.targets:
+        for window, number in report.changes.get(target.label, {}).items():
             yield dg.AssetMaterialization(
-                table_key(stream, model),
+                table_key(stream, target),
                 partition=window,
                 description="Dead letters were replayed into it.",
-                metadata=_table_metadata(model, number, report.rows),
+                metadata=_table_metadata(target, number, report.rows),
             )
     yield dg.AssetObservation(
         dead_letters_key(stream), description="Dead letters were replayed.", metadata=report.metadata()
     )
 
 
-def _table_metadata(model: type[Model], number: int, rows: Mapping[str, int]) -> dict[str, Any]:
-    return {"replayed_into_window": number, "rows": rows[table_of(model).name]}
+def _table_metadata(target: TargetTable, number: int, rows: Mapping[str, int]) -> dict[str, Any]:
+    return {"replayed_into_window": number, "rows": rows[target.label]}

@@ -1,4 +1,4 @@
-"""Bytes → frames: JSON decoded, messages routed by type, one frame per model. No I/O.
+"""Bytes → frames: JSON decoded, messages routed by type, one frame per table. No I/O.
 
 Rules (README, "What becomes of a message"):
 - a value is one JSON object in UTF-8; anything else is a dead letter (`decode`);
@@ -27,8 +27,8 @@ from kafka_ingest.pipelines.columns import Column, text_series
 from kafka_ingest.pipelines.schema import ROUTE_TYPE, JsonSchema, json_schema, model_schema
 from kafka_ingest.pipelines.tombstones import key_schema, parse_keys
 from kafka_ingest.records import DeadLetter, ParsedSlice, RawSlice
-from kafka_ingest.streams.model import BoundColumn, Model, deletes_on_tombstone
 from kafka_ingest.streams.stream import RouteByField, RouteByHeader, Stream
+from kafka_ingest.streams.target import TargetTable
 
 Numbers = npt.NDArray[np.int64]
 
@@ -46,8 +46,8 @@ class StreamDecoder:
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._schemas = {model: model_schema(model, stream.timezone) for model in stream.models}
-        self._keys = {model: key_schema(model) for model in stream.models if deletes_on_tombstone(model)}
+        self._schemas = {target: model_schema(target) for target in stream.targets}
+        self._keys = {t: key_schema(t) for t in stream.targets if t.tombstones is not None}
         self._envelope = (
             json_schema("message", [(tuple(stream.route_by.path.split(".")), ROUTE_TYPE)])
             if isinstance(stream.route_by, RouteByField)
@@ -60,18 +60,18 @@ class StreamDecoder:
         is_tombstone = np.fromiter(map(is_, raw.values, repeat(None)), dtype=bool, count=len(raw))
         numbers = np.flatnonzero(~is_tombstone)
         ignored: list[Numbers] = []
-        rows = {model: _Rows(self._schemas[model]) for model in self._stream.models}
+        rows = {target: _Rows(target, self._schemas[target]) for target in self._stream.targets}
         values = raw.values if len(numbers) == len(raw) else [value for value in raw.values if value is not None]
         for start in range(0, len(numbers), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
             types, some = self._message_types(raw, Messages(numbers[part], values[part]), parsed)
             for name, chosen in _by_type(types, some):
-                model = None if name is None else self._stream.routes.get(name)
-                if model is None:
+                target = self._stream.target_of(name)
+                if target is None:
                     self._unrouted(parsed, ignored, chosen.numbers, self._no_route(name), name)
                 else:
-                    rows[model].decode(chosen, parsed.dead_letters, str(name))
-        parsed.rows = {model: each.frame(raw) for model, each in rows.items() if each.numbers}
+                    rows[target].decode(chosen, parsed.dead_letters, str(name))
+        parsed.rows = {target: each.frame(raw) for target, each in rows.items() if each.numbers}
         self._decode_tombstones(parsed, np.flatnonzero(is_tombstone), ignored)
         parsed.ignored = np.sort(np.concatenate(ignored)) if ignored else np.empty(0, dtype=np.int64)
         return parsed
@@ -113,37 +113,37 @@ class StreamDecoder:
             parsed.dead_letters.extend(DeadLetter(int(n), "route", error, short) for n in members)
 
     def _decode_tombstones(self, parsed: ParsedSlice, numbers: Numbers, ignored: list[Numbers]) -> None:
-        by_model: dict[type[Model], list[int]] = {}
+        by_target: dict[TargetTable, list[int]] = {}
         unrouted: list[int] = []
         for number in numbers.tolist():
-            model = self._tombstone_model(parsed.raw, number)
-            (unrouted if model is None else by_model.setdefault(model, [])).append(number)
+            target = self._tombstone_target(parsed.raw, number)
+            (unrouted if target is None else by_target.setdefault(target, [])).append(number)
         if unrouted:
             error = "the value is null (a tombstone), and no model it could belong to deletes on tombstones"
             self._unrouted(parsed, ignored, np.array(unrouted, dtype=np.int64), error, None)
-        for model, members in by_model.items():
-            keys, errors = parse_keys(self._keys[model], [parsed.raw.keys[n] for n in members])
+        for target, members in by_target.items():
+            keys, errors = parse_keys(self._keys[target], [parsed.raw.keys[n] for n in members])
             parsed.dead_letters.extend(
                 DeadLetter(n, "decode", error) for n, error in zip(members, errors, strict=True) if error is not None
             )
             good = np.array([n for n, e in zip(members, errors, strict=True) if e is None], dtype=np.int64)
             if len(good):
-                frame = pd.DataFrame(keys, index=good, columns=list(self._keys[model]), dtype=object)
-                parsed.deletes[model] = frame.assign(**position_columns(parsed.raw, good))
+                frame = pd.DataFrame(keys, index=good, columns=list(self._keys[target]), dtype=object)
+                parsed.deletes[target] = frame.assign(**position_columns(parsed.raw, good))
 
-    def _tombstone_model(self, raw: RawSlice, number: int) -> type[Model] | None:
+    def _tombstone_target(self, raw: RawSlice, number: int) -> TargetTable | None:
         if isinstance(self._stream.route_by, RouteByField):
             return next(iter(self._keys), None)
-        model = self._stream.routes.get(self._outer_type(raw, number) or "")
-        return model if model in self._keys else None
+        target = self._stream.target_of(self._outer_type(raw, number))
+        return target if target in self._keys else None
 
 
 class _Rows:
-    """The rows of one model as they are decoded, column by column."""
+    """The rows of one table as they are decoded, column by column."""
 
-    def __init__(self, schema: tuple[JsonSchema, tuple[BoundColumn, ...]]) -> None:
-        self._schema, bounds = schema
-        self._columns = {bound.name: Column(bound) for bound in bounds}
+    def __init__(self, target: TargetTable, schema: JsonSchema) -> None:
+        self._schema = schema
+        self._columns = {bound.name: Column(bound) for bound in target.bound}
         self.numbers: list[Numbers] = []
 
     def decode(self, messages: Messages, dead_letters: list[DeadLetter], route: str) -> None:
@@ -242,7 +242,7 @@ def _explain(error: Exception, value: bytes | None) -> str:
 
 
 def position_columns(raw: RawSlice, numbers: Sequence[int] | Numbers | pd.Index) -> dict[str, pd.Series]:
-    """The `_kafka_*` columns of these messages. A Kafka timestamp MySQL cannot hold is NULL."""
+    """The `_kafka_*` columns of these messages, those of upsert tables. A Kafka timestamp MySQL cannot hold is NULL."""
     index = pd.Index(numbers)
     numbers = index.to_numpy()
     which = raw.range_index[numbers]
@@ -257,4 +257,5 @@ def position_columns(raw: RawSlice, numbers: Sequence[int] | Numbers | pd.Index)
         "_kafka_partition": pd.Series(partitions[which], index=index, copy=False),
         "_kafka_offset": pd.Series(raw.offsets[numbers], index=index, copy=False),
         "_kafka_timestamp": pd.Series(instants, index=index, copy=False),
+        "_kafka_order": pd.Series(raw.orders[numbers], index=index, copy=False),
     }

@@ -14,8 +14,9 @@ from kafka_ingest.pipelines.step import Step, StepContext
 from kafka_ingest.pipelines.translate_dates import translate_dates
 from kafka_ingest.pipelines.validate import validate
 from kafka_ingest.records import DeadLetter, ParsedSlice, ranges_text
-from kafka_ingest.streams.model import KAFKA_COLUMNS, Model
+from kafka_ingest.streams.model import PLACE_COLUMNS
 from kafka_ingest.streams.stream import Stream
+from kafka_ingest.streams.target import TargetTable
 
 
 def run_pipeline(parsed: ParsedSlice, stream: Stream) -> ParsedSlice:
@@ -25,18 +26,18 @@ def run_pipeline(parsed: ParsedSlice, stream: Stream) -> ParsedSlice:
     """
     done = ParsedSlice(raw=parsed.raw, deletes=parsed.deletes, dead_letters=list(parsed.dead_letters))
     ignored = [parsed.ignored]
-    for model, rows in parsed.rows.items():
-        context = StepContext(stream=stream.name, model=model, timezone=stream.timezone)
+    for target, rows in parsed.rows.items():
+        context = StepContext(stream.name, stream.model_of(target), target, stream.timezone)
         frame = rows.copy(deep=False)  # a step may assign columns in place; `parsed` keeps its own
         for step in stream.steps if stream.steps is not None else (translate_dates,):
             frame = _run_step(step, frame, context, parsed)
         refused = {d.number for d in context.dead_letters}
         dropped = rows.index.difference(frame.index)
         ignored.append(dropped[~dropped.isin(list(refused))].to_numpy(dtype=np.int64))
-        frame, invalid = validate(_in_position(frame, parsed), model)
-        done.dead_letters += _first_each(context.dead_letters + invalid, stream, model)
+        frame, invalid = validate(_in_position(frame, parsed), target)
+        done.dead_letters += _first_each(context.dead_letters + invalid, stream, target)
         if len(frame):
-            done.rows[model] = frame
+            done.rows[target] = frame
     done.ignored = np.sort(np.concatenate(ignored))
     return done
 
@@ -45,7 +46,7 @@ def _in_position(frame: pd.DataFrame, parsed: ParsedSlice) -> pd.DataFrame:
     """The frame with the positions of its messages, whatever a step did to them: loading a range again, and the highest
     position of a key, depend on them."""
     numbers = frame.index.to_numpy(dtype=np.int64)
-    kept = [name for name in KAFKA_COLUMNS if name in frame.columns]  # one a step dropped is an error of the step
+    kept = [name for name in PLACE_COLUMNS if name in frame.columns]  # one a step dropped is an error of the step
     return frame.set_axis(numbers).assign(
         **{n: c for n, c in position_columns(parsed.raw, numbers).items() if n in kept}
     )
@@ -72,9 +73,9 @@ def _run_step(step: Step, frame: pd.DataFrame, context: StepContext, parsed: Par
     return result.drop(index=[n for n in refused if n in result.index]) if refused else result
 
 
-def _first_each(dead_letters: Sequence[DeadLetter], stream: Stream, model: type[Model]) -> list[DeadLetter]:
+def _first_each(dead_letters: Sequence[DeadLetter], stream: Stream, target: TargetTable) -> list[DeadLetter]:
     """One dead letter per message, the first error found, with its route."""
-    route = stream.route_of(model)
+    route = stream.route_of(target)
     first: dict[int, DeadLetter] = {}
     for letter in dead_letters:
         first.setdefault(letter.number, DeadLetter(letter.number, letter.stage, letter.error, letter.route or route))

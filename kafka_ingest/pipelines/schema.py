@@ -12,7 +12,8 @@ import msgspec
 import sqlalchemy as sa
 
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.streams.model import BoundColumn, ExactText, Model, bound_columns
+from kafka_ingest.streams.model import BoundColumn, ExactText
+from kafka_ingest.streams.target import TargetTable
 
 # What each column type takes from JSON. Nothing is guessed: the one conversion is an integer into a text column,
 # which is exact. Longer classes first, as JSON is no Text and Boolean no Integer.
@@ -74,11 +75,10 @@ def json_schema(name: str, fields: Sequence[tuple[tuple[str, ...], tuple[Any, An
     )
 
 
-def model_schema(model: type[Model], timezone: str = "UTC") -> tuple[JsonSchema, tuple[BoundColumn, ...]]:
-    """Schema of a model and the columns its paths stand for, in order. Raises ConfigError where it cannot be read."""
-    columns = bound_columns(model, timezone)
-    fields = [(bound.rule.path, column_type(model.__name__, bound)) for bound in columns]
-    return json_schema(model.__name__, fields), columns
+def model_schema(target: TargetTable) -> JsonSchema:
+    """Schema of a table's messages; its fields are `target.bound`, in order. Raises ConfigError where it cannot be read."""
+    fields = [(bound.rule.path, column_type(target.model_name, bound)) for bound in target.bound]
+    return json_schema(target.model_name, fields)
 
 
 def column_type(model: str, bound: BoundColumn) -> tuple[Any, Any]:

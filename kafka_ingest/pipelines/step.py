@@ -9,6 +9,7 @@ import pandas as pd
 
 from kafka_ingest.records import DeadLetter, Stage
 from kafka_ingest.streams.model import Model
+from kafka_ingest.streams.target import TargetTable
 
 
 @dataclass(slots=True)
@@ -17,6 +18,7 @@ class StepContext:
 
     stream: str
     model: type[Model]
+    target: TargetTable
     timezone: str
     dead_letters: list[DeadLetter] = field(default_factory=list)
 

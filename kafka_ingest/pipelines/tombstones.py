@@ -10,7 +10,8 @@ import msgspec
 import sqlalchemy as sa
 
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.streams.model import ExactText, Model, bound_columns, business_key, integer_bits, table_of
+from kafka_ingest.streams.model import ExactText, integer_bits
+from kafka_ingest.streams.target import TargetTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +29,12 @@ class KeyColumn:
 KeySchema = Mapping[str, KeyColumn]
 
 
-def key_schema(model: type[Model]) -> KeySchema:
+def key_schema(target: TargetTable) -> KeySchema:
     """Business key column → how a message key gives it. Raises ConfigError for a key column that is no text or integer."""
-    keys = business_key(model)
-    for column in table_of(model).primary_key:
+    for column in target.table.primary_key:
         if not isinstance(column.type, ExactText | sa.Integer):
             raise ConfigError(
-                f"model {model.__name__}: key column {column.name!r} is no String or integer, so a message key cannot name "
+                f"model {target.model_name}: key column {column.name!r} is no String or integer, so a message key cannot name "
                 "it; change its type, or leave delete_on_tombstone off"
             )
     return {
@@ -43,8 +43,8 @@ def key_schema(model: type[Model]) -> KeySchema:
             bits=integer_bits(bound.column.type),
             length=bound.column.type.length if isinstance(bound.column.type, ExactText) else None,
         )
-        for bound in bound_columns(model)
-        if bound.name in keys
+        for bound in target.bound
+        if bound.name in target.key
     }
 
 

@@ -6,14 +6,13 @@ import pandas as pd
 
 from kafka_ingest.pipelines.dates import translate
 from kafka_ingest.pipelines.step import StepContext
-from kafka_ingest.streams.model import bound_columns
 
 
 def translate_dates(rows: pd.DataFrame, context: StepContext) -> pd.DataFrame:
     """Dates as the models' rules say; a row with an unreadable date is refused, or the date is NULL where it may be."""
     refused: dict[int, str] = {}
     columns: dict[str, pd.Series] = {}
-    for bound in bound_columns(context.model, context.timezone):
+    for bound in context.target.bound:
         if bound.rule.dates is None or pd.api.types.is_datetime64_any_dtype(rows[bound.name].dtype):
             continue
         translated = translate(rows[bound.name], bound.rule.dates)

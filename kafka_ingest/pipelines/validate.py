@@ -22,39 +22,41 @@ import sqlalchemy as sa
 
 from kafka_ingest.errors import StepError
 from kafka_ingest.records import DeadLetter
-from kafka_ingest.streams.model import KAFKA_COLUMNS, BoundColumn, ExactText, Model, bound_columns, integer_bits
+from kafka_ingest.streams.model import ORDER_COLUMN, BoundColumn, ExactText, integer_bits
+from kafka_ingest.streams.target import TargetTable
 
 # Largest values of MySQL's DATETIME (manual, "The DATE, DATETIME, and TIMESTAMP Types").
 _MIN_DATETIME = np.datetime64("1000-01-01T00:00:00", "us")
 _MAX_DATETIME = np.datetime64("9999-12-31T23:59:59.999999", "us")
 
+_KAFKA_TYPES: dict[str, pa.DataType] = {
+    "_kafka_topic": pa.large_string(),
+    "_kafka_partition": pa.int32(),
+    "_kafka_offset": pa.int64(),
+    "_kafka_timestamp": pa.timestamp("us"),
+    ORDER_COLUMN: pa.int64(),
+}
+
 Errors = dict[int, str]
 
 
-def validate(rows: pd.DataFrame, model: type[Model]) -> tuple[pd.DataFrame, list[DeadLetter]]:
-    """Rows with Arrow columns in the model's order, and dead letters for those that do not fit.
+def validate(rows: pd.DataFrame, target: TargetTable) -> tuple[pd.DataFrame, list[DeadLetter]]:
+    """Rows with Arrow columns in the table's order, and dead letters for those that do not fit.
 
-    Raises StepError where a pipeline step has taken a column of the model away.
+    Raises StepError where a pipeline step has taken a column of the table away.
     """
     errors: Errors = {}
     columns: dict[str, pa.Array] = {}
     numbers = rows.index.to_numpy()
-    bounds = bound_columns(model)
-    for name in (*(bound.name for bound in bounds), *KAFKA_COLUMNS):
+    for name in (*(bound.name for bound in target.bound), *target.kafka_columns):
         if name not in rows.columns:
-            raise StepError(f"model {model.__name__}: a pipeline step dropped column {name!r}")
-    for bound in bounds:
+            raise StepError(f"model {target.model_name}: a pipeline step dropped column {name!r}")
+    for bound in target.bound:
         columns[bound.name] = _column(rows[bound.name], bound, numbers, errors)
-    position = {
-        "_kafka_topic": _to_arrow(rows["_kafka_topic"], pa.large_string()),
-        "_kafka_partition": _to_arrow(rows["_kafka_partition"], pa.int32()),
-        "_kafka_offset": _to_arrow(rows["_kafka_offset"], pa.int64()),
-        "_kafka_timestamp": _to_arrow(rows["_kafka_timestamp"], pa.timestamp("us")),
-    }
+    columns |= {name: _to_arrow(rows[name], _KAFKA_TYPES[name]) for name in target.kafka_columns}
     frame = pd.DataFrame(
-        {n: pd.Series(pd.arrays.ArrowExtensionArray(c), index=rows.index) for n, c in (columns | position).items()},
+        {n: pd.Series(pd.arrays.ArrowExtensionArray(c), index=rows.index) for n, c in columns.items()},
         index=rows.index,
-        columns=[*columns, *KAFKA_COLUMNS],
     )
     if errors:
         frame = frame.drop(index=list(errors))
@@ -62,10 +64,8 @@ def validate(rows: pd.DataFrame, model: type[Model]) -> tuple[pd.DataFrame, list
 
 
 def _column(values: pd.Series, bound: BoundColumn, numbers: npt.NDArray[np.int64], errors: Errors) -> pa.Array:
-    default = bound.column.default
-    if default is not None and default.is_scalar:
-        filler = getattr(default, "arg", None)
-        filled = [filler if _is_missing(value) else value for value in values.tolist()]
+    if bound.default is not None:
+        filled = [bound.default if _is_missing(value) else value for value in values.tolist()]
         values = pd.Series(filled, index=values.index, dtype=object)
     convert, arrow_type = _converter(bound)
     array = _convert(values, bound, convert, arrow_type, numbers, errors)

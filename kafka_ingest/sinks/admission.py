@@ -23,7 +23,6 @@ from kafka_ingest.records import (
     RangeCounts,
     TopicPartition,
 )
-from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.dead_letter_limit import judge
 from kafka_ingest.sinks.dead_letters import replace_dead_letters
 from kafka_ingest.sinks.ledger import Advance, Fence
@@ -163,7 +162,9 @@ class Proposal(ABC):
     def targets_to_empty(self, fences: Mapping[TopicPartition, Fence]) -> list[TargetTable]:
         """The append tables that may hold rows of the slice's ranges: those that get some now, where nobody has loaded the
         ranges before, else all."""
-        return [t for t in self.stream.targets if not t.is_upsert and (t in self.parsed.rows or self.was_loaded(fences))]
+        return [
+            t for t in self.stream.targets if not t.is_upsert and (t in self.parsed.rows or self.was_loaded(fences))
+        ]
 
     @abstractmethod
     def was_loaded(self, fences: Mapping[TopicPartition, Fence]) -> bool:
@@ -185,9 +186,8 @@ class Proposal(ABC):
     ) -> None:
         """Leave exactly `letters` of what was admitted."""
 
-    def judge(
-        self, connection: sa.Connection, counts: Sequence[RangeCounts], letters: Sequence[DeadLetter]
-    ) -> None:
+    @abstractmethod
+    def judge(self, connection: sa.Connection, counts: Sequence[RangeCounts], letters: Sequence[DeadLetter]) -> None:
         """Refuse where too many are bad. Raises DeadLetterLimit."""
 
     @abstractmethod
@@ -205,7 +205,9 @@ class RangeProposal(Proposal):
         self.kind = kind
 
     def was_loaded(self, fences: Mapping[TopicPartition, Fence]) -> bool:
-        ahead = (fences[r.topic_partition].loaded_to > r.start for r in self.parsed.raw.ranges if r.topic_partition in fences)
+        ahead = (
+            fences[r.topic_partition].loaded_to > r.start for r in self.parsed.raw.ranges if r.topic_partition in fences
+        )
         return self.kind != "live" or any(ahead)
 
     def admit(self, connection: sa.Connection, fences: Mapping[TopicPartition, Fence]) -> AdmittedSlice:
@@ -277,9 +279,7 @@ class RangeProposal(Proposal):
             connection, self.stream.name, self.parsed.raw, admitted.ranges, letters, run_id=run_id, now=now
         )
 
-    def judge(
-        self, connection: sa.Connection, counts: Sequence[RangeCounts], letters: Sequence[DeadLetter]
-    ) -> None:
+    def judge(self, connection: sa.Connection, counts: Sequence[RangeCounts], letters: Sequence[DeadLetter]) -> None:
         judge(connection, self.stream, self.parsed.raw, counts, letters)
 
     def advances(

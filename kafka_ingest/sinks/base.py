@@ -11,7 +11,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from kafka_ingest.errors import ConfigError, KafkaIngestError
-from kafka_ingest.streams.model import Model
+from kafka_ingest.streams.target import TargetTable
 
 
 class RowsRejected(Exception):
@@ -40,29 +40,33 @@ class Sink(ABC):
     def __init__(self, url: sa.URL) -> None: ...
 
     @abstractmethod
-    def begin_load(self, connection: sa.Connection, models: Sequence[type[Model]]) -> None:
-        """Make ready, outside a transaction, what a load into `models` needs (staging tables, session settings)."""
+    def begin_load(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
+        """Make ready, outside a transaction, what a load into `targets` needs (staging tables, session settings)."""
 
     @abstractmethod
-    def insert(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
+    def insert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
         """Add rows to an append table."""
 
     @abstractmethod
-    def upsert(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
+    def upsert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
         """Insert or replace by business key, except where the table holds a higher position. Keys are distinct."""
 
     def stage(  # noqa: B027  # a database without a staging table has nothing to do
-        self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame
+        self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame
     ) -> None:
         """Bring the rows of an upsert near, without a look at the target: done while other slices are being loaded."""
 
-    def upsert_staged(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
-        """`upsert` of the very rows that were staged last for this model, in the same transaction."""
-        self.upsert(connection, model, rows)
+    def upsert_staged(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
+        """`upsert` of the very rows that were staged last for this table, in the same transaction."""
+        self.upsert(connection, target, rows)
 
     @abstractmethod
-    def delete(self, connection: sa.Connection, model: type[Model], keys: pd.DataFrame) -> None:
+    def delete(self, connection: sa.Connection, target: TargetTable, keys: pd.DataFrame) -> None:
         """Delete by business key, except where the table holds a higher position, and remember the tombstones."""
+
+    @abstractmethod
+    def milliseconds_sql(self, column: str) -> str:
+        """SQL for a date column's value in milliseconds since the epoch; NULL for NULL."""
 
     @abstractmethod
     def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:

@@ -38,7 +38,9 @@ def judge(
     dead = len(letters)
     if dead <= stream.max_dead_letter_ratio * messages:
         return
-    before, dead_before = (0, 0) if messages >= JUDGED_MESSAGES else _before(connection, stream, counts[0].kind, messages)
+    before, dead_before = (
+        (0, 0) if messages >= JUDGED_MESSAGES else _before(connection, stream, counts[0].kind, messages)
+    )
     if not is_over_limit(stream, messages + before, dead + dead_before):
         return
     first = min(letters, key=lambda letter: letter.number)

@@ -11,8 +11,9 @@ from kafka_ingest.records import OffsetRange
 from kafka_ingest.sinks.ledger import DEAD_LETTERS
 from kafka_ingest.sinks.letters import count, has_letters_table, waiting
 from kafka_ingest.sinks.ranges import position_of, range_conditions
-from kafka_ingest.sinks.tables import existing_columns, tombstone_table
-from kafka_ingest.streams.model import KAFKA_COLUMNS, Model, business_key, deletes_on_tombstone, table_of
+from kafka_ingest.sinks.tables import existing_columns
+from kafka_ingest.streams.model import PLACE_COLUMNS
+from kafka_ingest.streams.target import TargetTable
 
 # FLOAT of MySQL and MariaDB has 24 bits up to this precision (MySQL manual, "Floating-Point Types").
 _SINGLE_PRECISION = 24
@@ -30,10 +31,10 @@ def is_single_float(kind: sa.types.TypeEngine[Any], dialect: str) -> bool:
 class ExistingRows:
     """Rows of one model's table as they stand. A table that does not exist is empty; a column it lacks is NULL."""
 
-    def __init__(self, connection: sa.Connection, model: type[Model]) -> None:
+    def __init__(self, connection: sa.Connection, target: TargetTable) -> None:
         self._connection = connection
-        self._model = model
-        self._table = table_of(model)
+        self._target = target
+        self._table = target.table
         inspector = sa.inspect(connection)
         self._exists = inspector.has_table(self._table.name, schema=self._table.schema)
         present = existing_columns(connection, self._table) if self._exists else set()
@@ -42,7 +43,7 @@ class ExistingRows:
             _readable(c, connection.dialect.name) if c.name.lower() in present else sa.null().label(c.name)
             for c in self._table.columns
         ]
-        self._graves = tombstone_table(model) if deletes_on_tombstone(model) else None
+        self._graves = target.tombstones
         if self._graves is not None and not inspector.has_table(self._graves.name, schema=self._graves.schema):
             self._graves = None
 
@@ -58,7 +59,7 @@ class ExistingRows:
 
     def tombstones_of_keys(self, keys: Sequence[tuple[Any, ...]]) -> Columns:
         """Business keys and positions of the tombstones of these keys."""
-        names = [*business_key(self._model), *KAFKA_COLUMNS]
+        names = [*self._target.key, *PLACE_COLUMNS]
         if self._graves is None:
             return {name: [] for name in names}
         graves = self._graves
@@ -66,7 +67,7 @@ class ExistingRows:
         return _by_column(names, self._connection.execute(query))
 
     def _keyed(self, table: sa.Table, keys: Sequence[tuple[Any, ...]]) -> sa.ColumnElement[bool]:
-        columns = [table.c[name] for name in business_key(self._model)]
+        columns = [table.c[name] for name in self._target.key]
         if len(columns) == 1:
             return columns[0].in_([key[0] for key in keys])
         return sa.tuple_(*columns).in_(keys)

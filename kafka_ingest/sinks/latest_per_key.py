@@ -45,12 +45,10 @@ def latest_per_key(
     )
 
 
-def places(
-    target: TargetTable, raw: RawSlice, rows: pd.DataFrame | None, numbers: pd.Index
-) -> npt.NDArray[np.int64]:
+def places(target: TargetTable, raw: RawSlice, rows: pd.DataFrame | None, numbers: pd.Index) -> npt.NDArray[np.int64]:
     """Where these messages stand in the total order of `target`, relative to each other. Deletes are among them only where
     the model has no order field of its own."""
-    ranks = raw.ranks()[numbers.to_numpy(dtype=np.int64)]
+    ranks: npt.NDArray[np.int64] = raw.ranks()[numbers.to_numpy(dtype=np.int64)]
     if target.order_by is None or rows is None:
         return ranks
     # NULL has the code -1, and so is before every value; equal values fall back to the messages' own order.

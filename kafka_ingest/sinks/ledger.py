@@ -41,7 +41,9 @@ OFFSETS = sa.Table(
     sa.Column("topic_id", sa.String(64), comment="tells a recreated topic from the one that was read"),
     sa.Column("leader_epoch", sa.Integer, comment="leader epoch of the last message loaded; NULL: not known"),
     sa.Column("kafka_order", sa.BigInteger, comment="largest message timestamp below next_offset, ms; -1: none"),
-    sa.Column("loaded_to", sa.BigInteger, comment="highest end of a loaded range; a backfill may be ahead of next_offset"),
+    sa.Column(
+        "loaded_to", sa.BigInteger, comment="highest end of a loaded range; a backfill may be ahead of next_offset"
+    ),
     sa.Column(
         "revision", sa.BigInteger, nullable=False, server_default="0", comment="loads so far, of any kind, live or not"
     ),
@@ -157,7 +159,9 @@ def positions(connection: sa.Connection, stream: str) -> dict[TopicPartition, Le
     }
 
 
-def fences(connection: sa.Connection, stream: str, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Fence]:
+def fences(
+    connection: sa.Connection, stream: str, partitions: Collection[TopicPartition]
+) -> dict[TopicPartition, Fence]:
     """The partitions' fences as they stand at this moment: a proposal to compare with what `lock` gives."""
     mine = any_of([of_partition(OFFSETS, stream, tp) for tp in sorted(partitions)])
     return _fences(row for some in mine for row in connection.execute(sa.select(OFFSETS).where(some)))
@@ -172,9 +176,7 @@ def lock(
     Rows are locked in key order, so that two loaders never wait for each other in a circle.
     """
     return _fences(
-        row
-        for some in parts(sorted(partitions), OR_TERMS)
-        for row in connection.execute(_locking(stream, some, waits))
+        row for some in parts(sorted(partitions), OR_TERMS) for row in connection.execute(_locking(stream, some, waits))
     )
 
 

@@ -51,8 +51,8 @@ from kafka_ingest.sinks.admission import AdmittedSlice, Proposal, RangeProposal
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.ledger import Fence
 from kafka_ingest.sinks.load_step import LoadStep
-from kafka_ingest.sinks.turn import GIVE_WAY_SECONDS, OutOfTurn, Turn
 from kafka_ingest.sinks.table_writer import NOTHING_AHEAD, TableWriter, empty_ranges, write_ahead
+from kafka_ingest.sinks.turn import GIVE_WAY_SECONDS, OutOfTurn, Turn
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import count_by_window
 
@@ -97,7 +97,8 @@ def load(
     has loaded from its ranges since they were emptied, all is rolled back and done again in the order above. The caller
     settles the turn.
 
-    Raises OffsetGap, DataLoss, DeadLetterLimit, AccountingError, Abandoned, and what `Sink.translate` makes of the driver's errors.
+    Raises OffsetGap, DataLoss, DeadLetterLimit, AccountingError, Abandoned, and what `Sink.translate` makes of the driver's
+    errors.
     """
     turn = turn or Turn()
     if not turn.has_come():
@@ -215,9 +216,7 @@ def _transaction(
     )
 
 
-def _lock(
-    connection: sa.Connection, sink: Sink, proposal: Proposal, *, is_ahead: bool
-) -> dict[TopicPartition, Fence]:
+def _lock(connection: sa.Connection, sink: Sink, proposal: Proposal, *, is_ahead: bool) -> dict[TopicPartition, Fence]:
     """Rows written ahead do not wait for another run that has the lock: it may be about to write the same ones, and wait for
     them. Raises OutOfTurn then."""
     try:

@@ -17,7 +17,7 @@ class LoadStep(str, Enum):
     ROWS = "rows"
     DELETES = "deletes"
     AGAIN = "again"
-    DEAD_LETTERS = "dead letters"
+    DEAD_LETTERS = "dead_letters"
     PROVE = "prove"
     RECORD = "record"
     COMMIT = "commit"

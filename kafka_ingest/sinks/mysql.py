@@ -18,15 +18,16 @@ from kafka_ingest.errors import (
     KafkaIngestError,
     PermanentError,
     SchemaMismatch,
+    TransactionConflict,
 )
 from kafka_ingest.sinks import infile
 from kafka_ingest.sinks.base import RowsRejected, Sink, register_sink
 from kafka_ingest.sinks.local_infile import FILE, OfferingConnection
+from kafka_ingest.sinks.mysql_merge import DuplicateKey, Statements, bury, delete_buried, drop_buried, merge
 from kafka_ingest.sinks.mysql_tls import split_tls, tls_refusal
-from kafka_ingest.sinks.newest import newer_sql
 from kafka_ingest.sinks.rows import driver_rows
-from kafka_ingest.sinks.tables import column_names, tombstone_table
-from kafka_ingest.streams.model import KAFKA_COLUMNS, Model, business_key, deletes_on_tombstone, is_upsert, table_of
+from kafka_ingest.streams.model import PLACE_COLUMNS
+from kafka_ingest.streams.target import TargetTable
 
 LOGGER = logging.getLogger(__name__)
 
@@ -71,7 +72,17 @@ _ROW_ERRORS = frozenset(
         1153,  # packet larger than max_allowed_packet: one row of a statement
     }
 )
+_DUPLICATE_ENTRY = 1062
 _LOCKED = frozenset({3572, 1205})  # NOWAIT on MySQL, and on MariaDB
+# The server has ended the transaction, or would not wait longer, as another one wants the same rows. Never a fault of a row.
+_CONFLICTS = frozenset(
+    {
+        1020,  # record has changed since it was read (MariaDB, innodb_snapshot_isolation)
+        1205,  # lock wait timeout
+        1213,  # deadlock
+        1305,  # a savepoint is gone: the server has rolled the whole transaction back
+    }
+)
 _RETRYABLE = frozenset(
     {
         1021,  # disk full
@@ -86,9 +97,6 @@ _RETRYABLE = frozenset(
         1158, 1159, 1160, 1161,  # network packets
         1180,  # error during commit
         1203, 1226,  # too many connections of this user
-        1205,  # lock wait timeout
-        1213,  # deadlock
-        1305,  # a savepoint is gone: the server has rolled the whole transaction back
         1290,  # read-only (failover in progress)
         1317,  # query interrupted
         1412,  # table definition has changed
@@ -178,7 +186,7 @@ class MySQLSink(Sink):
         with self.engine.connect() as connection:
             yield connection.execution_options(isolation_level="REPEATABLE READ")
 
-    def begin_load(self, connection: sa.Connection, models: Sequence[type[Model]]) -> None:
+    def begin_load(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
         """Empty staging tables for upserts. Before the transaction: a server that enforces GTID consistency refuses
         CREATE TEMPORARY TABLE inside one (MySQL manual, "Restrictions on Replication with GTIDs")."""
         if self.uses_load_data is None:
@@ -186,76 +194,60 @@ class MySQLSink(Sink):
             if not self.uses_load_data:
                 self._say_insert("the server has local_infile=OFF")
         quote = connection.dialect.identifier_preparer.format_table
-        for model in models:
-            if is_upsert(model):
-                stage = _stage(model)
-                connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {stage}")
-                connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {stage} LIKE {quote(table_of(model))}")
+        for target in targets:
+            if target.is_upsert:
+                for table in (target.table, target.tombstones):
+                    if table is not None:
+                        stage = _stage(table)
+                        connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {stage}")
+                        connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {stage} LIKE {quote(table)}")
         connection.commit()
 
-    def insert(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
-        table = connection.dialect.identifier_preparer.format_table(table_of(model))
-        self._bulk(connection, table, column_names(model), rows)
+    def insert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
+        table = connection.dialect.identifier_preparer.format_table(target.table)
+        self._bulk(connection, table, target.columns, rows)
 
-    def upsert(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
-        self.stage(connection, model, rows)
-        self.upsert_staged(connection, model, rows)
+    def upsert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
+        self.stage(connection, target, rows)
+        self.upsert_staged(connection, target, rows)
 
-    def stage(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
-        stage = _stage(model)
+    def stage(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
+        self._stage(connection, target.table, target.columns, rows)
+
+    def upsert_staged(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
+        quote = connection.dialect.identifier_preparer.format_table
+        statements, table, stage = self._statements(connection), quote(target.table), _stage(target.table)
+        if target.tombstones is None:
+            merge(statements, target, table, stage, target.columns, len(rows))
+            return
+        graves = quote(target.tombstones)
+        wanted = len(rows) - drop_buried(statements, target, stage, graves)
+        merge(statements, target, table, stage, target.columns, wanted)
+        bury(statements, target, table, stage, graves)
+
+    def delete(self, connection: sa.Connection, target: TargetTable, keys: pd.DataFrame) -> None:
+        assert target.tombstones is not None  # noqa: S101  deletes come from models that delete on tombstones only
+        quote = connection.dialect.identifier_preparer.format_table
+        statements, names = self._statements(connection), [*target.key, *PLACE_COLUMNS]
+        graves, stage = quote(target.tombstones), _stage(target.tombstones)
+        self._stage(connection, target.tombstones, names, keys)
+        merge(statements, target, graves, stage, names, len(keys))
+        delete_buried(statements, target, quote(target.table), stage, graves)
+
+    def milliseconds_sql(self, column: str) -> str:
+        return f"TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {column}) DIV 1000"
+
+    def _stage(self, connection: sa.Connection, table: sa.Table, names: Sequence[str], rows: pd.DataFrame) -> None:
+        stage = _stage(table)
         self._run(connection, f"DELETE FROM {stage}")  # what an upsert before left there; quick where it is empty
-        self._bulk(connection, stage, column_names(model), rows)
+        self._bulk(connection, stage, names, rows)
 
-    def upsert_staged(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
-        quote = connection.dialect.identifier_preparer
-        target, stage, names, keys = (
-            quote.format_table(table_of(model)),
-            _stage(model),
-            column_names(model),
-            business_key(model),
+    def _statements(self, connection: sa.Connection) -> Statements:
+        return Statements(
+            run=lambda sql: self._run(connection, sql),
+            count=lambda sql: int(connection.exec_driver_sql(sql).scalar_one()),
+            quote=connection.dialect.identifier_preparer.quote,
         )
-        same = _same(quote.quote, keys, "t", "s")
-        wanted = len(rows)
-        if deletes_on_tombstone(model):
-            grave = quote.format_table(tombstone_table(model))
-            buried = f"JOIN {grave} AS g ON {_same(quote.quote, keys, 's', 'g')} WHERE {newer_sql('g', 's')}"
-            wanted -= self._run(connection, f"DELETE s FROM {stage} AS s {buried}")
-        columns = ", ".join(map(quote.quote, names))
-        staged = ", ".join(f"s.{quote.quote(n)}" for n in names)
-        # Two statements instead of ON DUPLICATE KEY UPDATE: there the assignments see each other's results, so no
-        # condition over the four position columns holds for all of them; a WHERE is evaluated once, before.
-        inserted = self._run(
-            connection,
-            f"INSERT INTO {target} ({columns}) SELECT {staged} FROM {stage} AS s LEFT JOIN {target} AS t ON {same} "
-            f"WHERE t.{quote.quote(keys[0])} IS NULL",
-        )
-        if inserted == wanted:
-            return  # all keys were new; looking for them once more would double the pages a large table has to read
-        changes = ", ".join(f"t.{quote.quote(n)} = s.{quote.quote(n)}" for n in names if n not in keys)
-        # The rows just inserted are found, too, and left as they are.
-        self._run(
-            connection,
-            f"UPDATE {target} AS t JOIN {stage} AS s ON {same} SET {changes} WHERE NOT ({newer_sql('t', 's')})",
-        )
-
-    def delete(self, connection: sa.Connection, model: type[Model], keys: pd.DataFrame) -> None:
-        quote = connection.dialect.identifier_preparer
-        target, grave = quote.format_table(table_of(model)), quote.format_table(tombstone_table(model))
-        key_names = business_key(model)
-        names = [*key_names, *KAFKA_COLUMNS]
-        columns, marks = ", ".join(map(quote.quote, names)), ", ".join(["%s"] * len(names))
-        same, mine = (
-            _same(quote.quote, key_names, "g", "s"),
-            " AND ".join(f"t.{quote.quote(k)} = %s" for k in key_names),
-        )
-        incoming = f"SELECT {', '.join(f'%s AS {quote.quote(n)}' for n in names)}"
-        # Tombstones are few beside rows: statement by statement, the newest of each key kept.
-        for values in driver_rows(keys, names):
-            older = f"DELETE g FROM {grave} AS g JOIN ({incoming}) AS s ON {same} WHERE NOT ({newer_sql('g', 's')})"
-            self._run(connection, older, values)
-            self._run(connection, f"INSERT IGNORE INTO {grave} ({columns}) VALUES ({marks})", values)
-            buried = f"JOIN {grave} AS g ON {_same(quote.quote, key_names, 't', 'g')} WHERE {newer_sql('g', 't')}"
-            self._run(connection, f"DELETE t FROM {target} AS t {buried} AND {mine}", values[: len(key_names)])
 
     def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
         error = _first(error)
@@ -273,6 +265,8 @@ class MySQLSink(Sink):
                 f"{text}. TLS refused a certificate; check the ssl_ options of KAFKA_INGEST_DATABASE_URL, and that the "
                 "certificates are for this host and user and not expired."
             )
+        if number in _CONFLICTS:
+            return TransactionConflict(f"{text}. Another transaction wants the same rows.")
         if number in _RETRYABLE:
             return DatabaseUnavailable(f"{text}. It is retried; if it stays, run `kafka-ingest doctor`.")
         if number in _DENIED:
@@ -322,14 +316,14 @@ class MySQLSink(Sink):
             return connection.exec_driver_sql(sql, values).rowcount
         except sa.exc.DBAPIError as error:
             if _errno(error.orig) in _ROW_ERRORS:
-                raise RowsRejected(f"{_message(error.orig)} (error {_errno(error.orig)})") from error
+                raise _rejected(error.orig) from error
             raise
 
     @staticmethod
     def _raise(error: pymysql.err.MySQLError, statement: str) -> None:
         """A driver error met below SQLAlchemy, in SQLAlchemy's clothes, so that it is classified in one place."""
         if _errno(error) in _ROW_ERRORS:
-            raise RowsRejected(f"{_message(error)} (error {_errno(error)})") from error
+            raise _rejected(error) from error
         raise sa.exc.DBAPIError(statement, None, error) from error
 
     @staticmethod
@@ -350,13 +344,14 @@ def _first(error: sa.exc.SQLAlchemyError) -> sa.exc.SQLAlchemyError:
     return found
 
 
-def _same(quote: Any, keys: Sequence[str], one: str, other: str) -> str:
-    return " AND ".join(f"{one}.{quote(k)} = {other}.{quote(k)}" for k in keys)
+def _stage(table: sa.Table) -> str:
+    """Name of a table's staging table; hashed, as a table's own name may already have all 64 characters."""
+    return f"_kafka_ingest_stage_{hashlib.sha256(table.fullname.encode()).hexdigest()[:16]}"
 
 
-def _stage(model: type[Model]) -> str:
-    """Name of a model's staging table; hashed, as a table's own name may already have all 64 characters."""
-    return f"_kafka_ingest_stage_{hashlib.sha256(table_of(model).fullname.encode()).hexdigest()[:16]}"
+def _rejected(error: BaseException | None) -> RowsRejected:
+    kind = DuplicateKey if _errno(error) == _DUPLICATE_ENTRY else RowsRejected
+    return kind(f"{_message(error)} (error {_errno(error)})")
 
 
 def _errno(error: BaseException | None) -> int | None:

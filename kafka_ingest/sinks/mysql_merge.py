@@ -17,9 +17,9 @@ Each staged key thus ends with a row that is its own, or was later under that ro
 order, the last one stays, in whichever order the transactions come.
 
 Rows and tombstones of one key stand in two tables. Who writes a row then looks for a later tombstone (`bury`), who writes a
-tombstone then looks for an earlier row (`delete_buried`), both by locking reads after their own write. So of two transactions that
-write both at once at least one finds the other's, or both wait for each other: the server ends one (error 1213), which begins
-again. Neither can miss the other.
+tombstone then looks for an earlier row (`delete_buried`), both by locking reads after their own write. So of two transactions
+that write both at once at least one finds the other's, or both wait for each other: the server ends one (error 1213), which
+begins again. Neither can miss the other.
 
 The staging table has the target's primary key and is read in its order, so transactions lock keys in one order, and seldom wait
 for each other in a circle.

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 
 from kafka_ingest.errors import DatabaseUnavailable, KafkaIngestError, PermanentError, SchemaMismatch
 from kafka_ingest.sinks.base import RowsRejected, Sink, register_sink
-from kafka_ingest.sinks.newest import newer_sql
+from kafka_ingest.sinks.latest_per_key import is_later_sql, same_key_sql
 from kafka_ingest.sinks.rows import driver_rows
-from kafka_ingest.sinks.tables import column_names, tombstone_table
-from kafka_ingest.streams.model import KAFKA_COLUMNS, Model, business_key, deletes_on_tombstone, table_of
+from kafka_ingest.streams.model import PLACE_COLUMNS
+from kafka_ingest.streams.target import TargetTable
 
 BUSY_TIMEOUT_SECONDS = 30
 
@@ -28,35 +28,40 @@ class SQLiteSink(Sink):
         sa.event.listen(self.engine, "connect", _on_connect)
         sa.event.listen(self.engine, "begin", _on_begin)
 
-    def begin_load(self, connection: sa.Connection, models: Sequence[type[Model]]) -> None:
+    def begin_load(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
         """Nothing to stage."""
 
-    def insert(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
+    def insert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
         quote = connection.dialect.identifier_preparer.quote
-        names = column_names(model)
+        names = target.columns
         columns = ", ".join(map(quote, names))
-        table = connection.dialect.identifier_preparer.format_table(table_of(model))
+        table = connection.dialect.identifier_preparer.format_table(target.table)
         self._run(connection, f"INSERT INTO {table} ({columns}) VALUES ({_marks(names)})", driver_rows(rows, names))
 
-    def upsert(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
-        names, keys = column_names(model), business_key(model)
-        self._run(connection, self._upsert_sql(connection, table_of(model), names, keys), driver_rows(rows, names))
-        if deletes_on_tombstone(model):
-            self._delete_buried(connection, model)
+    def upsert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
+        names = target.columns
+        self._run(connection, self._upsert_sql(connection, target, target.table, names), driver_rows(rows, names))
+        if target.tombstones is not None:
+            self._delete_buried(connection, target, target.tombstones)
 
-    def delete(self, connection: sa.Connection, model: type[Model], keys: pd.DataFrame) -> None:
-        graves, names = tombstone_table(model), [*business_key(model), *KAFKA_COLUMNS]
-        sql = self._upsert_sql(connection, graves, names, business_key(model))
-        self._run(connection, sql, driver_rows(keys, names))
-        self._delete_buried(connection, model)
+    def delete(self, connection: sa.Connection, target: TargetTable, keys: pd.DataFrame) -> None:
+        graves, names = target.tombstones, [*target.key, *PLACE_COLUMNS]
+        assert graves is not None  # noqa: S101  deletes come from models that delete on tombstones only
+        self._run(connection, self._upsert_sql(connection, target, graves, names), driver_rows(keys, names))
+        self._delete_buried(connection, target, graves)
+
+    def milliseconds_sql(self, column: str) -> str:
+        # strftime's %f has three decimals (manual, "Date And Time Functions").
+        return f"CAST(strftime('%s', {column}) || substr(strftime('%f', {column}), 4) AS INTEGER)"
 
     @staticmethod
-    def _delete_buried(connection: sa.Connection, model: type[Model]) -> None:
-        """Rows a newer tombstone has deleted go; an older message loaded again does not bring one back."""
+    def _delete_buried(connection: sa.Connection, target: TargetTable, graves: sa.Table) -> None:
+        """Rows a later tombstone has deleted go; an older message loaded again does not bring one back."""
         quote = connection.dialect.identifier_preparer
-        target, grave = quote.format_table(table_of(model)), quote.format_table(tombstone_table(model))
-        same = " AND ".join(f"t.{quote.quote(k)} = g.{quote.quote(k)}" for k in business_key(model))
-        sql = f"DELETE FROM {target} AS t WHERE EXISTS (SELECT 1 FROM {grave} AS g WHERE {same} AND {newer_sql('g', 't')})"
+        table, grave = quote.format_table(target.table), quote.format_table(graves)
+        same = same_key_sql(quote.quote, target.key, "t", "g")
+        later = is_later_sql(target, quote.quote, "g", "t")
+        sql = f"DELETE FROM {table} AS t WHERE EXISTS (SELECT 1 FROM {grave} AS g WHERE {same} AND {later})"
         try:
             connection.exec_driver_sql(sql)
         except sa.exc.IntegrityError as error:
@@ -76,15 +81,15 @@ class SQLiteSink(Sink):
         return PermanentError(text)
 
     @staticmethod
-    def _upsert_sql(connection: sa.Connection, table: sa.Table, names: Sequence[str], keys: Sequence[str]) -> str:
+    def _upsert_sql(connection: sa.Connection, target: TargetTable, table: sa.Table, names: Sequence[str]) -> str:
         quote = connection.dialect.identifier_preparer.quote
-        target = connection.dialect.identifier_preparer.format_table(table)
+        into = connection.dialect.identifier_preparer.format_table(table)
         # The right-hand sides see the row as it was before the update (SQLite manual, "UPSERT").
-        changes = ", ".join(f"{quote(n)} = excluded.{quote(n)}" for n in names if n not in keys)
+        changes = ", ".join(f"{quote(n)} = excluded.{quote(n)}" for n in names if n not in target.key)
         return (
-            f"INSERT INTO {target} ({', '.join(map(quote, names))}) VALUES ({_marks(names)}) "
-            f"ON CONFLICT ({', '.join(map(quote, keys))}) DO UPDATE SET {changes} "
-            f"WHERE NOT ({newer_sql(target, 'excluded')})"
+            f"INSERT INTO {into} ({', '.join(map(quote, names))}) VALUES ({_marks(names)}) "
+            f"ON CONFLICT ({', '.join(map(quote, target.key))}) DO UPDATE SET {changes} "
+            f"WHERE NOT ({is_later_sql(target, quote, into, 'excluded')})"
         )
 
     @staticmethod

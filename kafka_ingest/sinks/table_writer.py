@@ -138,7 +138,8 @@ class TableWriter:
                     continue
                 some = frame[_has_key_of(admitted, target, numbers, frame)]
                 waiting += [
-                    (int(ranks[number]), target, some.iloc[[place]], is_delete) for place, number in enumerate(some.index)
+                    (int(ranks[number]), target, some.iloc[[place]], is_delete)
+                    for place, number in enumerate(some.index)
                 ]
         waiting.sort(key=lambda each: each[0])
         errors: dict[int, tuple[TargetTable, str]] = {}
@@ -148,13 +149,13 @@ class TableWriter:
         return errors
 
 
-def _has_key_of(
-    admitted: AdmittedSlice, target: TargetTable, numbers: set[int], frame: pd.DataFrame
-) -> pd.Series:
+def _has_key_of(admitted: AdmittedSlice, target: TargetTable, numbers: set[int], frame: pd.DataFrame) -> pd.Series:
     """Which messages of the frame are these, or, of an upsert table, have the key of one of these."""
     if not target.is_upsert:
         return frame.index.to_series().isin(numbers)
     keys = list(target.key)
-    wanted = [f.loc[f.index.isin(numbers), keys] for f in (admitted.rows(target), admitted.deletes(target)) if f is not None]
+    wanted = [
+        f.loc[f.index.isin(numbers), keys] for f in (admitted.rows(target), admitted.deletes(target)) if f is not None
+    ]
     found = pd.MultiIndex.from_frame(pd.concat([f.astype(object) for f in wanted]))
     return pd.Series(pd.MultiIndex.from_frame(frame[keys].astype(object)).isin(found), index=frame.index)

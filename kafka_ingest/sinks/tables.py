@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateColumn
 
 from kafka_ingest.errors import SchemaMismatch
+from kafka_ingest.records import NO_ORDER
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.ledger import METADATA, create_ledger
-from kafka_ingest.streams.model import MICROSECONDS, TOPIC_TYPE, Model, deletes_on_tombstone, table_of
+from kafka_ingest.sinks.ledger import METADATA
+from kafka_ingest.sinks.ledger_version import bring_up_to_date, check_version
+from kafka_ingest.streams.model import ORDER_COLUMN
 from kafka_ingest.streams.stream import Stream
+from kafka_ingest.streams.target import TargetTable
 
 
 def prepare_tables(sink: Sink, stream: Stream) -> None:
@@ -23,43 +27,59 @@ def prepare_tables(sink: Sink, stream: Stream) -> None:
     """
     doing = f"preparing the tables of stream {stream.name}"
     with sink.errors(doing), sink.engine.connect() as connection, sink.only_one(connection):
-        create_ledger(connection)
+        check_version(connection)
+        METADATA.create_all(connection, checkfirst=True)
         for own in METADATA.sorted_tables:
             for statement in _missing_columns(connection, own):
                 connection.exec_driver_sql(statement)
             for index in own.indexes:
                 index.create(connection, checkfirst=True)
+        bring_up_to_date(connection, now=dt.datetime.now(dt.timezone.utc))
         connection.commit()
-        for model in stream.models:
-            table = table_of(model)
+        for target in stream.targets:
+            table = stream.model_of(target).__table__  # the user's own, with its constraints and indexes
             table.create(connection, checkfirst=True)
-            if deletes_on_tombstone(model):
-                tombstone_table(model).create(connection, checkfirst=True)
+            if target.tombstones is not None:
+                target.tombstones.create(connection, checkfirst=True)
+            for ordered in (target.table, target.tombstones):
+                if ordered is not None and ORDER_COLUMN in ordered.c:
+                    _add_order(sink, connection, ordered)
             connection.commit()
             statements = _missing_columns(connection, table)
             if statements and not stream.evolve:
-                raise SchemaMismatch(_lacks(model, statements, connection.dialect))
+                raise SchemaMismatch(_lacks(target, statements, connection.dialect))
             for statement in statements:
                 connection.exec_driver_sql(statement)
             connection.commit()
 
 
+def _add_order(sink: Sink, connection: sa.Connection, table: sa.Table) -> None:
+    """The order's column in a table of an older version, and in its rows the first part of what it would have been."""
+    column = table.c[ORDER_COLUMN]
+    if column.name in existing_columns(connection, table):
+        return
+    quote = connection.dialect.identifier_preparer.format_table
+    added = CreateColumn(column).compile(dialect=connection.dialect)
+    connection.exec_driver_sql(f"ALTER TABLE {quote(table)} ADD COLUMN {added}")
+    stamp = sink.milliseconds_sql("_kafka_timestamp")
+    connection.exec_driver_sql(f"UPDATE {quote(table)} SET {column.name} = COALESCE({stamp}, {NO_ORDER})")
+
+
 def explain_missing_columns(connection: sa.Connection, stream: Stream) -> str | None:
     """What `prepare_tables` would refuse, without changing anything; None where it would not."""
-    for model in stream.models:
-        table = table_of(model)
-        if not stream.evolve and sa.inspect(connection).has_table(table.name, schema=table.schema):
-            statements = _missing_columns(connection, table)
+    for target in stream.targets:
+        if not stream.evolve and sa.inspect(connection).has_table(target.name, schema=target.schema):
+            statements = _missing_columns(connection, stream.model_of(target).__table__)
             if statements:
-                return _lacks(model, statements, connection.dialect)
+                return _lacks(target, statements, connection.dialect)
     return None
 
 
-def _lacks(model: type[Model], statements: Sequence[str], dialect: sa.Dialect) -> str:
+def _lacks(target: TargetTable, statements: Sequence[str], dialect: sa.Dialect) -> str:
     # Written for the driver, where a % is doubled.
     plain = (s.replace("%%", "%") if dialect.paramstyle in ("format", "pyformat") else s for s in statements)
     return (
-        f"table {table_of(model).name} lacks {len(statements)} column(s) of model {model.__name__}. Run\n  "
+        f"table {target.label} lacks {len(statements)} column(s) of model {target.model_name}. Run\n  "
         + ";\n  ".join(plain)
         + ";\nor declare the stream with evolve=True."
     )
@@ -83,35 +103,10 @@ def existing_columns(connection: sa.Connection, table: sa.Table) -> set[str]:
     return {name.replace("``", "`").lower() for name in names}
 
 
-def fits(connection: sa.Connection, model: type[Model]) -> bool:
-    """Whether a model's table is there with all its columns. Reads only."""
-    tables = [table_of(model), *([tombstone_table(model)] if deletes_on_tombstone(model) else [])]
+def fits(connection: sa.Connection, target: TargetTable) -> bool:
+    """Whether a table is there with all its columns, and its tombstones are. Reads only."""
+    tables = [target.table, *([] if target.tombstones is None else [target.tombstones])]
     inspector = sa.inspect(connection)
     return all(inspector.has_table(t.name, schema=t.schema) for t in tables) and not _missing_columns(
-        connection, tables[0]
+        connection, target.table
     )
-
-
-def tombstone_table(model: type[Model]) -> sa.Table:
-    """Where deletes of a model are remembered: business key and position, so that an older message, loaded again by a
-    backfill, does not bring a deleted row back."""
-    table = table_of(model)
-    name = f"{table.name}_tombstones"
-    if name in table.metadata.tables:
-        return table.metadata.tables[name]
-    keys = [sa.Column(c.name, c.type, primary_key=True, autoincrement=False) for c in table.columns if c.primary_key]
-    return sa.Table(
-        name,
-        table.metadata,
-        *keys,
-        sa.Column("_kafka_topic", TOPIC_TYPE, nullable=False),
-        sa.Column("_kafka_partition", sa.Integer, nullable=False),
-        sa.Column("_kafka_offset", sa.BigInteger, nullable=False),
-        sa.Column("_kafka_timestamp", MICROSECONDS),
-        **dict(table.dialect_kwargs),
-    )
-
-
-def column_names(model: type[Model]) -> Sequence[str]:
-    """Columns of the target table in the model's order."""
-    return [c.name for c in table_of(model).columns]

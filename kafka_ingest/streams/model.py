@@ -12,16 +12,19 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, mapped_column
 
-from kafka_ingest.errors import ConfigError
 from kafka_ingest.pipelines.dates import DateRule
 
 KAFKA_COLUMNS = ("_kafka_topic", "_kafka_partition", "_kafka_offset", "_kafka_timestamp")
+"""On every target table."""
+ORDER_COLUMN = "_kafka_order"
+"""On upsert tables and their tombstones: with the position, the row's place in the total order over messages."""
+PLACE_COLUMNS = (*KAFKA_COLUMNS, ORDER_COLUMN)
 
 # Topic names are at most 249 ASCII characters (Kafka: org.apache.kafka.common.internals.Topic); the rest is for "@" and
 # the id of a topic that was recreated since (engine/loss.py).
@@ -29,7 +32,10 @@ TOPIC_TYPE = sa.String(280).with_variant(mysql.VARCHAR(280, charset="ascii", col
 MICROSECONDS = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 UNSIGNED_OFFSET = sa.BigInteger()
 
-_INFO = "kafka_ingest"
+FIELD_RULE = "kafka_ingest"
+"""Key of a column's FieldRule in its `info`."""
+FIELD_ZONE = "kafka_ingest_zone"
+"""Key of a date column's own time zone there; None where the stream's is meant."""
 
 
 class ExactText(sa.types.TypeDecorator[str]):
@@ -82,6 +88,9 @@ class Model(DeclarativeBase):
 
     type_annotation_map: ClassVar[dict[Any, Any]] = {dt.datetime: MICROSECONDS}
 
+    if TYPE_CHECKING:  # SQLAlchemy says FromClause, as a class may be mapped to a query; ours are mapped to tables
+        __table__: ClassVar[sa.Table]
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         table = cls.__dict__.get("__table__")
@@ -114,10 +123,11 @@ class AppendModel(_Columns, Model):
 
 
 class UpsertModel(_Columns, Model):
-    """One row per business key (the columns with `primary_key=True`): the message with the highest position wins.
+    """One row per business key (the columns with `primary_key=True`): that of the last message.
 
-    Within a Kafka partition the higher offset wins. A key seen in two partitions (the topic grew, or two topics feed
-    the table) goes to the later Kafka timestamp.
+    Within a Kafka partition the last message is the one with the highest offset. Of a key seen in two partitions (the topic
+    grew, or two topics feed the table) it is the one with the later Kafka timestamp, where a message counts as no earlier than
+    those before it in its partition; `sinks/latest_per_key.py` has the whole rule.
     """
 
     __abstract__ = True
@@ -129,6 +139,14 @@ class UpsertModel(_Columns, Model):
     _kafka_topic: Mapped[str] = mapped_column("_kafka_topic", TOPIC_TYPE, sort_order=100)
     _kafka_partition: Mapped[int] = mapped_column("_kafka_partition", sa.Integer, sort_order=101)
     _kafka_offset: Mapped[int] = mapped_column("_kafka_offset", UNSIGNED_OFFSET, sort_order=102)
+    _kafka_order: Mapped[int | None] = mapped_column(
+        ORDER_COLUMN, sa.BigInteger, sort_order=104, comment="largest message timestamp of the partition up to here, ms"
+    )
+
+    order_by: ClassVar[str | None] = None
+    """An integer or date column that says which of several messages for a key is the last, before their place in Kafka does: a
+    version, a log sequence number, the time of a change. NULL is before every value; equal values go by the place in Kafka.
+    Not together with `delete_on_tombstone`: a tombstone has no field to be compared by."""
 
 
 def _path(path: str | Sequence[str] | None) -> tuple[str, ...] | None:
@@ -158,7 +176,7 @@ def field(
         instance = ExactText(instance.length)
     if primary_key:
         column.setdefault("autoincrement", False)
-    return mapped_column(instance, primary_key=primary_key, info={_INFO: FieldRule(_path(path) or ())}, **column)
+    return mapped_column(instance, primary_key=primary_key, info={FIELD_RULE: FieldRule(_path(path) or ())}, **column)
 
 
 def date_field(
@@ -177,7 +195,7 @@ def date_field(
     on_error: what an unreadable date does: makes the message a dead letter, or the column NULL.
     """
     rule = DateRule(formats=tuple(formats), timezone=timezone or "UTC", day_first=day_first)
-    info = {_INFO: FieldRule(_path(path) or (), dates=rule, on_error=on_error), f"{_INFO}_zone": timezone}
+    info = {FIELD_RULE: FieldRule(_path(path) or (), dates=rule, on_error=on_error), FIELD_ZONE: timezone}
     return mapped_column(MICROSECONDS, info=info, **column)
 
 
@@ -188,51 +206,5 @@ class BoundColumn:
     name: str
     rule: FieldRule
     column: sa.Column[Any]
-
-
-def bound_columns(model: type[Model], timezone: str = "UTC") -> tuple[BoundColumn, ...]:
-    """The columns `model` reads from messages, in declaration order, naive dates taken to be in `timezone`.
-
-    Raises ConfigError where the model cannot be loaded: a column without `field`, a missing business key.
-    """
-    table = table_of(model)
-    if not is_upsert(model) and any(c.name not in KAFKA_COLUMNS for c in table.primary_key):
-        raise ConfigError(
-            f"model {model.__name__}: an AppendModel is keyed by Kafka position; for primary_key=True use UpsertModel"
-        )
-    found = []
-    for column in table.columns:
-        if column.name in KAFKA_COLUMNS:
-            continue
-        rule = column.info.get(_INFO)
-        if rule is None:
-            raise ConfigError(
-                f"model {model.__name__}: column {column.name!r} is not declared with field() or date_field(), "
-                "so nothing says where its value comes from"
-            )
-        if rule.dates is not None and column.info[f"{_INFO}_zone"] is None:
-            rule = FieldRule(rule.path, DateRule(rule.dates.formats, timezone, rule.dates.day_first), rule.on_error)
-        found.append(
-            BoundColumn(column.name, FieldRule(rule.path or (column.name,), rule.dates, rule.on_error), column)
-        )
-    return tuple(found)
-
-
-def table_of(model: type[Model]) -> sa.Table:
-    """The table behind a model."""
-    table = model.__table__
-    assert isinstance(table, sa.Table)  # noqa: S101  narrowing for mypy: declarative classes have no other kind here
-    return table
-
-
-def is_upsert(model: type[Model]) -> bool:
-    return issubclass(model, UpsertModel)
-
-
-def business_key(model: type[Model]) -> tuple[str, ...]:
-    """Column names of the business key; empty for append tables."""
-    return tuple(c.name for c in table_of(model).primary_key) if is_upsert(model) else ()
-
-
-def deletes_on_tombstone(model: type[Model]) -> bool:
-    return issubclass(model, UpsertModel) and model.delete_on_tombstone
+    default: Any = None
+    """What stands in for a value that is missing or null, where the column has a default that is a plain value."""

@@ -10,7 +10,6 @@ from itertools import combinations
 
 import kafka_ingest.streams
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.streams.model import table_of
 from kafka_ingest.streams.stream import Stream
 
 
@@ -69,11 +68,11 @@ def check_tables(streams: Mapping[str, Stream]) -> None:
     """A table belongs to one stream: two would replace each other's ranges, and neither ledger would account for it."""
     owners: dict[str, str] = {}
     for stream in streams.values():
-        for model in stream.models:
-            table = table_of(model).fullname
-            owner = owners.setdefault(table.lower(), stream.name)  # table names do not differ by case on every system
+        for target in stream.targets:
+            # Table names do not differ by case on every system.
+            owner = owners.setdefault(target.label.lower(), stream.name)
             if owner != stream.name:
                 raise ConfigError(
-                    f"streams {owner} and {stream.name} both load table {table!r}; read both topics with one stream, or "
-                    "give one of them a model with a table of its own"
+                    f"streams {owner} and {stream.name} both load table {target.label!r}; read both topics with one stream, "
+                    "or give one of them a model with a table of its own"
                 )

@@ -6,18 +6,27 @@ import datetime as dt
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.pipelines.dates import DateRule
-from kafka_ingest.streams.model import Model, deletes_on_tombstone, table_of
+from kafka_ingest.streams.model import Model
+from kafka_ingest.streams.target import TargetTable
 
 if TYPE_CHECKING:
     from kafka_ingest.pipelines.step import Step
 
 # The ledger's tables, and the asset that stands beside a stream's tables.
 _OWN_TABLES = frozenset(
-    {"dead_letters", "ledger", "kafka_ingest_offsets", "kafka_ingest_batches", "kafka_ingest_dead_letters"}
+    {
+        "dead_letters",
+        "ledger",
+        "kafka_ingest_offsets",
+        "kafka_ingest_batches",
+        "kafka_ingest_dead_letters",
+        "kafka_ingest_ledger",
+    }
 )
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -175,13 +184,13 @@ class Stream:
         from kafka_ingest.pipelines.schema import model_schema
         from kafka_ingest.pipelines.tombstones import key_schema
 
-        for model in self.models:
-            model_schema(model)  # refuses what cannot be loaded
-            if deletes_on_tombstone(model):
-                key_schema(model)
-            if table_of(model).name in _OWN_TABLES:
-                raise ConfigError(f"stream {self.name}: table name {table_of(model).name!r} is taken; choose another")
-        if sum(deletes_on_tombstone(m) for m in self.models) > 1 and isinstance(self.route_by, RouteByField):
+        for target in self.targets:
+            model_schema(target)  # refuses what cannot be loaded
+            if target.tombstones is not None:
+                key_schema(target)
+            if target.name in _OWN_TABLES:
+                raise ConfigError(f"stream {self.name}: table name {target.name!r} is taken; choose another")
+        if sum(t.tombstones is not None for t in self.targets) > 1 and isinstance(self.route_by, RouteByField):
             raise ConfigError(
                 f"stream {self.name}: a tombstone has no field to route by, so only one model may delete on tombstones; "
                 "route by topic or header, or split the stream"
@@ -210,11 +219,28 @@ class Stream:
             return re.fullmatch(self.topic_text, topic) is not None
         return topic in self._topic_tuple
 
-    def route_of(self, model: type[Model]) -> str:
-        """The message type that becomes this model; the first, where several do."""
-        return next(name for name, routed in self.routes.items() if routed is model)
+    @cached_property
+    def targets(self) -> tuple[TargetTable, ...]:
+        """The tables, each once, in the order of the routes."""
+        return tuple(self._model_of)
 
-    @property
-    def models(self) -> tuple[type[Model], ...]:
-        """The distinct models, in the order of the routes."""
-        return tuple(dict.fromkeys(self.routes.values()))
+    def target_of(self, message_type: str | None) -> TargetTable | None:
+        """The table of a message type; None where no route takes it."""
+        return None if message_type is None else self._target_of_type.get(message_type)
+
+    def route_of(self, target: TargetTable) -> str:
+        """The message type that goes to this table; the first, where several do."""
+        return next(name for name, found in self._target_of_type.items() if found == target)
+
+    def model_of(self, target: TargetTable) -> type[Model]:
+        """The model a table was declared by: for the user's steps, and for creating the table with all that is his."""
+        return self._model_of[target]
+
+    @cached_property
+    def _model_of(self) -> Mapping[TargetTable, type[Model]]:
+        return {TargetTable.of(model, self.timezone): model for model in dict.fromkeys(self.routes.values())}
+
+    @cached_property
+    def _target_of_type(self) -> Mapping[str, TargetTable]:
+        target_of_model = {model: target for target, model in self._model_of.items()}
+        return {name: target_of_model[model] for name, model in self.routes.items()}

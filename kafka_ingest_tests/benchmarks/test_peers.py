@@ -18,11 +18,11 @@ from benchmarks.peers.connect import RENAMES, SCHEMA
 from benchmarks.peers.limit import COLUMNS, load_data_rates
 from benchmarks.peers.tables import ROW_NUMBER, make_table
 from benchmarks.peers.watch import measure, program
-from kafka_ingest.sinks.tables import column_names
 from kafka_ingest.streams.information import Information
 from kafka_ingest.streams.model import KAFKA_COLUMNS
+from kafka_ingest.streams.target import TargetTable
 
-NAMES = [c for c in column_names(Information) if c not in KAFKA_COLUMNS]
+NAMES = [c for c in TargetTable.of(Information).columns if c not in KAFKA_COLUMNS]
 
 # Inserts rows in transactions of ten, then waits or ends.
 WRITER = """
@@ -83,7 +83,7 @@ def test_connect_fills_columns_that_the_table_has() -> None:
 
 
 def test_limit_fills_every_column_of_the_products_table() -> None:
-    assert sorted(COLUMNS) == sorted(column_names(Information))
+    assert sorted(COLUMNS) == sorted(TargetTable.of(Information).columns)
 
 
 def test_rates_are_of_the_rows_loaded_not_of_those_asked_for() -> None:

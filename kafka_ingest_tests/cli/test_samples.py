@@ -12,6 +12,7 @@ import pytest
 from kafka_ingest.cli.sample_dates import DATE_FORMS, write_date
 from kafka_ingest.cli.samples import BAD_KINDS, SampleMessage, sample_messages
 from kafka_ingest.streams.information import Announcement, Information
+from kafka_ingest.streams.target import TargetTable
 from kafka_ingest_tests.cli.slices import run_messages
 
 STAGES = {
@@ -60,7 +61,8 @@ def test_the_route_of_a_good_message_is_the_table_it_ends_in() -> None:
     messages = take(3, 0.0, 1_000)
     parsed = run_messages(messages)
     for name, model in (("information", Information), ("announcement", Announcement)):
-        assert {n for n, m in enumerate(messages) if m.route == name} == {int(n) for n in parsed.rows[model].index}
+        rows = parsed.rows[TargetTable.of(model)]
+        assert {n for n, m in enumerate(messages) if m.route == name} == {int(n) for n in rows.index}
 
 
 def test_all_kinds_of_badness_come_up_about_equally_often_and_about_as_often_as_asked() -> None:
@@ -102,6 +104,6 @@ def test_every_date_form_is_read_back_to_the_instant_it_was_written_from(form: s
     value, kept = write_date(form, instant)
     fields = {"type": "information", "id": "1", "title": "t", "publishTime": value}
     parsed = run_messages([SampleMessage(None, json.dumps(fields).encode(), [], "information", None)])
-    stored = parsed.rows[Information]["publish_time"].iloc[0]
+    stored = parsed.rows[TargetTable.of(Information)]["publish_time"].iloc[0]
     assert stored.to_pydatetime() == kept.replace(tzinfo=None)
     assert dt.timedelta(0) <= instant - kept < dt.timedelta(minutes=1)

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.settings import from_environment
+from kafka_ingest.sinks.load_step import LoadStep
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("--stop-at")
     parser.add_argument("--live", action="store_true", help="follow the stream, instead of ending when caught up")
     parser.add_argument("--meet", type=Path)
-    parser.add_argument("--at", default="2")
+    parser.add_argument("--at", default=LoadStep.BEGIN)
     options = parser.parse_args()
 
     def at_step(step: str) -> None:

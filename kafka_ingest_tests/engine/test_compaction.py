@@ -14,7 +14,7 @@ from kafka_ingest.engine.audit import audit_accounting, audit_tiling
 from kafka_ingest.engine.compaction import Compacted, compact_ledger
 from kafka_ingest.engine.table_rows import audit_rows
 from kafka_ingest.records import TopicPartition
-from kafka_ingest.streams.model import table_of
+from kafka_ingest.streams.target import TargetTable
 from kafka_ingest_tests.support.database import NOW, Target
 from kafka_ingest_tests.support.models import MIXED, Event
 from kafka_ingest_tests.support.raws import MORNING_MS, Msg, Part, raw_slice
@@ -46,7 +46,7 @@ def assert_sound(target: Target) -> None:
     for finding in (
         audit_accounting(target.sink, MIXED),
         audit_tiling(target.sink, MIXED),
-        audit_rows(target.sink, MIXED, table_of(Event), seconds=60),
+        audit_rows(target.sink, MIXED, TargetTable.of(Event), seconds=60),
     ):
         assert finding.faults == ()
 

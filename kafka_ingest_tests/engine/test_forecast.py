@@ -15,7 +15,8 @@ from kafka_ingest.engine.pace import PaceMeter, duration_text, parse_tag
 from kafka_ingest.engine.row_diff import differs
 from kafka_ingest.engine.table_forecast import TableForecast, table_comparison
 from kafka_ingest.records import RawSlice, TopicPartition
-from kafka_ingest.streams.model import Model, business_key, is_upsert, table_of
+from kafka_ingest.streams.model import Model
+from kafka_ingest.streams.target import TargetTable
 from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.models import EVERYTHING, MIXED, Account, Event, Everything
 from kafka_ingest_tests.support.raws import MORNING_MS, Msg, Part, one, piped, raw_slice
@@ -25,18 +26,18 @@ def foretell(target: Target, *slices: RawSlice) -> dict[str, TableForecast]:
     """The forecast of loading these slices in order."""
     found = {}
     with target.sink.engine.connect() as connection:
-        for model in target.stream.models:
-            with closing(table_comparison(connection, model)) as comparison:
+        for table in target.stream.targets:
+            with closing(table_comparison(connection, table)) as comparison:
                 for raw in slices:
                     comparison.compare(piped(target.stream, raw))
-                found[table_of(model).name] = comparison.result()
+                found[table.label] = comparison.result()
     return found
 
 
 def rows_by_key(target: Target, model: type[Model]) -> dict[Any, Any]:
-    keys = business_key(model) if is_upsert(model) else ("_kafka_topic", "_kafka_partition", "_kafka_offset")
+    keys = TargetTable.of(model).key or ("_kafka_topic", "_kafka_partition", "_kafka_offset")
     with target.sink.engine.connect() as connection:
-        rows = connection.execute(sa.select(table_of(model))).mappings().all()
+        rows = connection.execute(sa.select(model.__table__)).mappings().all()
     return {tuple(r[k] for k in keys): dict(r) for r in rows}
 
 
@@ -89,18 +90,18 @@ def test_the_forecast_of_slices_is_what_loading_them_does(seed: int) -> None:
     for raw in slices[: chance.randrange(5)]:  # a part of it was loaded before
         target.load(raw)
     with target.sink.engine.begin() as connection:  # and was damaged since
-        connection.execute(sa.update(table_of(Account)).where(table_of(Account).c.id == "a").values(balance=99))
-        connection.execute(sa.delete(table_of(Account)).where(table_of(Account).c.id == "b"))
-        connection.execute(sa.update(table_of(Event)).where(table_of(Event).c["_kafka_offset"] == 3).values(name="?"))
-        connection.execute(sa.delete(table_of(Event)).where(table_of(Event).c["_kafka_offset"] == 7))
-    before = {m: rows_by_key(target, m) for m in MIXED.models}
+        connection.execute(sa.update(Account.__table__).where(Account.__table__.c.id == "a").values(balance=99))
+        connection.execute(sa.delete(Account.__table__).where(Account.__table__.c.id == "b"))
+        connection.execute(sa.update(Event.__table__).where(Event.__table__.c["_kafka_offset"] == 3).values(name="?"))
+        connection.execute(sa.delete(Event.__table__).where(Event.__table__.c["_kafka_offset"] == 7))
+    before = {m: rows_by_key(target, m) for m in (Event, Account)}
     chosen = slices[chance.randrange(3) :]
     foretold = foretell(target, *chosen)
-    assert {m: rows_by_key(target, m) for m in MIXED.models} == before
+    assert {m: rows_by_key(target, m) for m in (Event, Account)} == before
     for raw in chosen:
         target.load(raw, "backfill")
-    for model in MIXED.models:
-        table = foretold[table_of(model).name]
+    for model in (Event, Account):
+        table = foretold[model.__table__.name]
         after = rows_by_key(target, model)
         assert (table.added, table.changed, table.removed) == diff(before[model], after), table
     again = foretell(target, *chosen)
@@ -121,12 +122,12 @@ def test_every_column_type_is_unchanged_once_loaded_and_changed_once_damaged() -
     assert foretell(target, raw)["t_everything"] == TableForecast(added=2)
     target.load(raw)
     assert foretell(target, raw)["t_everything"] == TableForecast(unchanged=2)
-    names = [c.name for c in table_of(Everything).columns if c.nullable and not c.name.startswith("_kafka")]
+    names = [c.name for c in Everything.__table__.columns if c.nullable and not c.name.startswith("_kafka")]
     for name in names:
         with target.sink.engine.connect() as connection, connection.begin() as transaction:
             quoted = connection.dialect.identifier_preparer.quote(name)
             connection.exec_driver_sql(f"UPDATE t_everything SET {quoted} = NULL")
-            with closing(table_comparison(connection, Everything)) as comparison:
+            with closing(table_comparison(connection, TargetTable.of(Everything))) as comparison:
                 comparison.compare(piped(EVERYTHING, raw))
                 assert comparison.result() == TableForecast(changed=1, unchanged=1), name
             transaction.rollback()

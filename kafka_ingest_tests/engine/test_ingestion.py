@@ -10,6 +10,7 @@ import pytest
 from kafka_ingest.engine import ingestion
 from kafka_ingest.errors import DatabaseUnavailable
 from kafka_ingest.records import OffsetRange, TopicPartition
+from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.sinks.sqlite import SQLiteSink
 from kafka_ingest_tests.support.world import P0, P1, World, events, first_five
 
@@ -91,7 +92,7 @@ class FailsOnce:
 
 
 @pytest.mark.parametrize("time", [2, 3])
-@pytest.mark.parametrize("step", ["3", "9", "11", "commit"])
+@pytest.mark.parametrize("step", [LoadStep.LOCK, LoadStep.RECORD, LoadStep.DONE, "commit_offsets"])
 @pytest.mark.parametrize("kind", ["live", "backfill"])
 def test_a_drain_that_is_tried_again_goes_on_from_what_was_loaded_not_from_what_was_read(
     world: World, kind: str, step: str, time: int

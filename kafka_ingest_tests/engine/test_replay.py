@@ -14,7 +14,7 @@ from kafka_ingest.pipelines.step import StepContext
 from kafka_ingest.records import TopicPartition
 from kafka_ingest.sinks.letters import LetterFilter
 from kafka_ingest.sinks.replay import raw_slice_of
-from kafka_ingest.streams.model import table_of
+from kafka_ingest.streams.target import TargetTable
 from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.letters import (
     BROKEN,
@@ -59,7 +59,7 @@ def test_the_ledger_accounts_for_a_replay_and_no_offset_moves(target: Target) ->
 def test_the_audits_of_the_ledger_pass_after_replays_and_backfills(target: Target) -> None:
     def faults() -> list[str]:
         found = [audit_accounting(target.sink, FIXED), audit_tiling(target.sink, FIXED)]
-        found.append(audit_rows(target.sink, FIXED, table_of(Event), seconds=60))
+        found.append(audit_rows(target.sink, FIXED, TargetTable.of(Event), seconds=60))
         return [fault for each in found for fault in each.faults]
 
     run_replay(target, NO_ROUTES)

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from kafka_ingest.sinks.letters import LetterFilter
+from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.sinks.sqlite import SQLiteSink
 from kafka_ingest_tests.support.database import Crash, Target
 from kafka_ingest_tests.support.letters import (
@@ -27,7 +28,7 @@ from kafka_ingest_tests.support.letters import (
 from kafka_ingest_tests.support.models import Event
 from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
-STEPS = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"]
+STEPS = [*(step for step in LoadStep if step is not LoadStep.AHEAD)]
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -43,7 +44,7 @@ def test_a_replay_killed_at_any_step_and_repeated_is_one_clean_replay(step: str)
     before = dump(killed)
     with pytest.raises(Crash):
         run_replay(killed, at_step=die)
-    if step != "11":  # after the COMMIT
+    if step != LoadStep.DONE:  # after the COMMIT
         assert dump(killed) == before
     run_replay(killed)
     assert dump(killed) == dump(clean)
@@ -56,7 +57,7 @@ def test_a_crash_in_a_later_slice_keeps_the_slices_before_it() -> None:
 
     def die_in_second(at: str) -> None:
         seen.append(at)
-        if seen.count("7") == 2:
+        if seen.count(LoadStep.DEAD_LETTERS) == 2:
             raise Crash
 
     with pytest.raises(Crash):
@@ -66,7 +67,7 @@ def test_a_crash_in_a_later_slice_keeps_the_slices_before_it() -> None:
     assert names(target) == [f"e{n}" for n in range(5)]
 
 
-@pytest.mark.parametrize("step", ["1", "2"])
+@pytest.mark.parametrize("step", [LoadStep.STAGE, LoadStep.BEGIN])
 def test_what_a_backfill_loads_while_a_replay_prepares_is_left_to_it(tmp_path: Path, step: str) -> None:
     target = loaded(sink=SQLiteSink(sa.make_url(f"sqlite:///{tmp_path}/x.db")))
     part = Part([Msg(event("a")), Msg(event("b", 13))])

@@ -8,12 +8,12 @@ import sqlalchemy as sa
 from kafka_ingest.engine import table_rows
 from kafka_ingest.engine.accounting import Finding
 from kafka_ingest.engine.table_rows import Entry, audit_rows, check_run_rows, components, expected_rows
-from kafka_ingest.streams.model import table_of
+from kafka_ingest.streams.target import TargetTable
 from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.models import MIXED, Event
 from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
-TABLE = table_of(Event)
+TABLE = Event.__table__
 
 
 def event(number: int) -> Msg:
@@ -45,7 +45,7 @@ def delete(target: Target, where: str) -> None:
 
 
 def audit(target: Target, seconds: float = 60.0) -> Finding:
-    return audit_rows(target.sink, MIXED, TABLE, seconds=seconds)
+    return audit_rows(target.sink, MIXED, TargetTable.of(Event), seconds=seconds)
 
 
 def test_each_ledger_entry_says_its_rows_by_table(target: Target) -> None:
@@ -54,7 +54,7 @@ def test_each_ledger_entry_says_its_rows_by_table(target: Target) -> None:
 
 
 def test_a_run_whose_rows_are_all_there_passes(target: Target) -> None:
-    finding = check_run_rows(target.sink, MIXED, "live", TABLE)
+    finding = check_run_rows(target.sink, MIXED, "live", TargetTable.of(Event))
     assert finding.passed
     assert finding.checked == 4
     assert finding.details == {}
@@ -63,19 +63,19 @@ def test_a_run_whose_rows_are_all_there_passes(target: Target) -> None:
 def test_a_missing_row_fails_the_check_which_names_its_range(target: Target) -> None:
     delete(target, "_kafka_partition = 1 AND _kafka_offset = 7")
     said = ("mixed[1]@[5,10): table t_event has 4 rows, the ledger says 5",)
-    assert check_run_rows(target.sink, MIXED, "live", TABLE).faults == said
+    assert check_run_rows(target.sink, MIXED, "live", TargetTable.of(Event)).faults == said
     assert audit(target).faults == said
 
 
 def test_a_backfill_that_makes_more_of_a_range_passes_and_so_does_what_it_left(target: Target) -> None:
     backfill(target, 2, 7, "again")  # the bad message of offset 3 is a row now
-    assert check_run_rows(target.sink, MIXED, "again", TABLE).passed
-    first = check_run_rows(target.sink, MIXED, "live", TABLE)
+    assert check_run_rows(target.sink, MIXED, "again", TargetTable.of(Event)).passed
+    first = check_run_rows(target.sink, MIXED, "live", TargetTable.of(Event))
     assert first.passed
     assert first.details == {"ranges_loaded_again_since": 3}
     assert audit(target).passed
     delete(target, "_kafka_partition = 0 AND _kafka_offset = 3")
-    assert check_run_rows(target.sink, MIXED, "again", TABLE).faults == (
+    assert check_run_rows(target.sink, MIXED, "again", TargetTable.of(Event)).faults == (
         "mixed[0]@[2,7): table t_event has 4 rows, the ledger says 5",
     )
 
@@ -88,21 +88,21 @@ def test_a_replay_adds_its_row_to_the_range_loaded_before(target: Target) -> Non
             "('mixed', 'mixed', 0, 3, 4, 'replay', 1, 0, 0, 0, 0, 'replay', '2026-01-01 00:00:00.000000', "
             "'{\"t_event\": 1}')"
         )
-    assert not check_run_rows(target.sink, MIXED, "live", TABLE).passed
+    assert not check_run_rows(target.sink, MIXED, "live", TargetTable.of(Event)).passed
     with target.sink.engine.begin() as connection:
         connection.execute(
             sa.insert(TABLE).values(name="n3", _kafka_topic="mixed", _kafka_partition=0, _kafka_offset=3)
         )
-    assert check_run_rows(target.sink, MIXED, "live", TABLE).passed
+    assert check_run_rows(target.sink, MIXED, "live", TargetTable.of(Event)).passed
     assert audit(target).passed
     backfill(target, 0, 10, "again")
-    assert check_run_rows(target.sink, MIXED, "again", TABLE).passed
+    assert check_run_rows(target.sink, MIXED, "again", TargetTable.of(Event)).passed
     assert audit(target).passed
 
 
 def test_a_large_run_is_counted_from_its_newest_ranges_on(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table_rows, "COUNTED_ROWS", 10)
-    finding = check_run_rows(target.sink, MIXED, "live", TABLE)
+    finding = check_run_rows(target.sink, MIXED, "live", TargetTable.of(Event))
     assert finding.passed
     assert (finding.checked, finding.details) == (2, {"ranges_left_to_the_audit": 2})
 
@@ -134,9 +134,9 @@ def test_entries_of_a_version_that_did_not_record_rows_are_left_out(target: Targ
     with target.sink.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE kafka_ingest_batches SET rows_by_table = NULL WHERE start_offset = 0")
     delete(target, "_kafka_offset = 1")
-    assert check_run_rows(target.sink, MIXED, "live", TABLE).passed
+    assert check_run_rows(target.sink, MIXED, "live", TargetTable.of(Event)).passed
     delete(target, "_kafka_offset = 6")
-    assert len(check_run_rows(target.sink, MIXED, "live", TABLE).faults) == 2
+    assert len(check_run_rows(target.sink, MIXED, "live", TargetTable.of(Event)).faults) == 2
 
 
 def entry(id_: int, start: int, end: int, rows: int, *, replays: bool = False) -> Entry:

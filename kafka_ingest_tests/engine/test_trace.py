@@ -14,6 +14,7 @@ from kafka_ingest.errors import ConfigError
 from kafka_ingest.records import TopicPartition
 from kafka_ingest.sinks.sqlite import SQLiteSink
 from kafka_ingest.streams.information import STREAM as INFORMATION
+from kafka_ingest.streams.target import TargetTable
 from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.models import MIXED, Account, Event
 from kafka_ingest_tests.support.raws import Msg, Part, one, raw_slice
@@ -33,7 +34,7 @@ def target() -> Target:
 
 
 def test_a_position_leads_to_its_loads_the_newest_first(target: Target) -> None:
-    (found,) = trace(target.sink, MIXED, Event, "mixed[0]@2")
+    (found,) = trace(target.sink, MIXED, TargetTable.of(Event), "mixed[0]@2")
     assert (found.fate, str(found.position)) == ("row", "mixed[0]@2")
     assert [(e.kind, e.start, e.end, e.run_id) for e in found.loads] == [
         ("backfill", 1, 3, "second"),
@@ -45,36 +46,36 @@ def test_a_position_leads_to_its_loads_the_newest_first(target: Target) -> None:
 
 
 def test_a_business_key_leads_to_the_message_that_won(target: Target) -> None:
-    (found,) = trace(target.sink, MIXED, Account, "k1")
+    (found,) = trace(target.sink, MIXED, TargetTable.of(Account), "k1")
     assert (found.position.offset, found.key) == (5, {"id": "k1"})
     assert [e.run_id for e in found.loads] == ["first"]
 
 
 @pytest.mark.parametrize("key", ["amount=1", "name=a,b=1", "name=a,b=1,amount=1"])
 def test_columns_find_rows_of_an_append_table(target: Target, key: str) -> None:
-    assert [found.position.offset for found in trace(target.sink, MIXED, Event, key)] == [1]
+    assert [found.position.offset for found in trace(target.sink, MIXED, TargetTable.of(Event), key)] == [1]
 
 
 def test_a_dead_letter_and_a_position_without_a_row_are_said_to_be_so(target: Target) -> None:
-    (letter,) = trace(target.sink, MIXED, Event, "mixed[0]@3")
+    (letter,) = trace(target.sink, MIXED, TargetTable.of(Event), "mixed[0]@3")
     assert letter.fate == "dead_letter"
     assert (letter.error or "").startswith("decode: ")
-    (other,) = trace(target.sink, MIXED, Event, "mixed[0]@4")
+    (other,) = trace(target.sink, MIXED, TargetTable.of(Event), "mixed[0]@4")
     assert (other.fate, len(other.loads)) == ("no_row", 1)
-    (unknown,) = trace(target.sink, MIXED, Event, "mixed[0]@99")
+    (unknown,) = trace(target.sink, MIXED, TargetTable.of(Event), "mixed[0]@99")
     assert (unknown.fate, unknown.loads) == ("no_row", ())
 
 
 def test_a_deleted_row_leads_to_its_tombstone(target: Target) -> None:
     target.load(raw_slice(Part([Msg(None, key=b"k1")], start=6)), run_id="third")
-    (found,) = trace(target.sink, MIXED, Account, "k1")
+    (found,) = trace(target.sink, MIXED, TargetTable.of(Account), "k1")
     assert (found.fate, found.position.offset, found.loads[0].run_id) == ("tombstone", 6, "third")
 
 
 @pytest.mark.parametrize("key", ["amount=many", "nothing", "no_column=1"])
 def test_a_key_that_fits_nothing_is_refused_with_what_fits(target: Target, key: str) -> None:
     with pytest.raises(ConfigError, match=r"amount|column=value"):
-        trace(target.sink, MIXED, Event, key)
+        trace(target.sink, MIXED, TargetTable.of(Event), key)
 
 
 def test_a_table_nobody_loads_is_refused_with_those_there_are() -> None:
@@ -83,7 +84,7 @@ def test_a_table_nobody_loads_is_refused_with_those_there_are() -> None:
 
 
 def test_before_the_first_run_there_is_nothing() -> None:
-    assert trace(SQLiteSink(sa.make_url("sqlite://")), MIXED, Account, "k1") == []
+    assert trace(SQLiteSink(sa.make_url("sqlite://")), MIXED, TargetTable.of(Account), "k1") == []
 
 
 def test_the_command_prints_the_way_back_and_json(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from kafka_ingest.errors import DatabaseUnavailable, RetryableError
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.kafka import LocalKafka
+from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest_tests.conftest import make_topic
 from kafka_ingest_tests.e2e.check import assert_exactly_once
 from kafka_ingest_tests.e2e.news import Truth, news, produce
@@ -48,7 +49,7 @@ def test_a_server_killed_in_a_transaction_and_started_again_has_all_or_nothing(
 ) -> None:
     topic = make_topic(kafka, partitions=4)
     truth, stream, settings = Truth(), stream_on(topic), settings_of(kafka.bootstrap_servers, own.url())
-    for number, step in enumerate(("4", "7", "10")):
+    for number, step in enumerate((LoadStep.ADMIT, LoadStep.DEAD_LETTERS, LoadStep.COMMIT)):
         produce(kafka.bootstrap_servers, topic, news(seed=number, count=200, bad_ratio=0.1), truth)
         with pytest.raises(RetryableError):
             run_once(stream, settings, at_step=at(step, own.kill))
@@ -69,7 +70,7 @@ def test_a_failover_to_another_server_with_the_same_data_goes_on_there(
     run_once(stream, settings)
     produce(kafka.bootstrap_servers, topic, news(seed=2, count=400), truth)
     with pytest.raises(RetryableError):
-        run_once(stream, settings, at_step=at("9", own.kill))
+        run_once(stream, settings, at_step=at(LoadStep.RECORD, own.kill))
     shutil.copytree(own.data_dir, tmp_path / "two", ignore=shutil.ignore_patterns("server.json", "*.pid", "*.sock*"))
     (tmp_path / "two" / "data" / "auto.cnf").unlink(missing_ok=True)  # MySQL's server_uuid: a new one is made
     standby = LocalDatabase.start(

@@ -16,6 +16,7 @@ from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.records import OffsetRange
 from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.conftest import make_topic
 from kafka_ingest_tests.e2e.check import assert_exactly_once
@@ -133,7 +134,7 @@ def test_a_deadlock_is_retryable_though_it_ends_the_savepoints_too(case: Case) -
 
             threading.Thread(target=wait_for_the_load).start()
 
-        case.fails(DatabaseUnavailable, 1213, at("5", entangle))
+        case.fails(DatabaseUnavailable, 1213, at(LoadStep.ROWS, entangle))
         assert failed.wait(10)
         other.rollback()
     case.check()
@@ -141,7 +142,7 @@ def test_a_deadlock_is_retryable_though_it_ends_the_savepoints_too(case: Case) -
 
 def test_a_read_only_server_is_retryable(case: Case, database: LocalDatabase) -> None:
     """A failover in progress. The application's user has neither SUPER nor READ_ONLY ADMIN."""
-    for step in ("1", "2", "5"):
+    for step in (LoadStep.STAGE, LoadStep.BEGIN, LoadStep.ROWS):
         with _globals(database) as set_global, pytest.raises(DatabaseUnavailable, match=r"error (1290|1836|1792)\b"):
             case.run(at(step, lambda: set_global(read_only="ON")))  # called at once
         case.produce(50)
@@ -177,7 +178,7 @@ def test_a_connection_killed_at_any_step_is_retryable(case: Case, database: Loca
         for each in found:
             database.run_as_root(f"KILL CONNECTION {each}")
 
-    for step in ("2", "3", "4", "5", "6", "7", "8", "9", "10"):
+    for step in [step for step in LoadStep if step not in (LoadStep.STAGE, LoadStep.AHEAD, LoadStep.DONE)]:
         case.produce(30)
         with pytest.raises(DatabaseUnavailable):
             case.run(at(step, kill_all))
@@ -187,7 +188,7 @@ def test_a_connection_killed_at_any_step_is_retryable(case: Case, database: Loca
 @pytest.mark.parametrize("visit", [1, 2])
 def test_a_table_dropped_under_us_fails_loudly_and_loads_again_after_it_is_there(case: Case, visit: int) -> None:
     """Between plan and load, and between slices. What was loaded into it before is the operator's to bring back."""
-    case.fails(SchemaMismatch, 1146, at("1", lambda: case.execute("DROP TABLE information"), visit))
+    case.fails(SchemaMismatch, 1146, at(LoadStep.STAGE, lambda: case.execute("DROP TABLE information"), visit))
     case.run()
     with case.session() as connection:
         first = connection.exec_driver_sql(
@@ -205,14 +206,16 @@ def test_a_table_dropped_under_us_fails_loudly_and_loads_again_after_it_is_there
 
 
 def test_a_column_dropped_under_us_fails_loudly(case: Case) -> None:
-    case.fails(SchemaMismatch, 1054, at("1", lambda: case.execute("ALTER TABLE information DROP COLUMN title")))
+    case.fails(
+        SchemaMismatch, 1054, at(LoadStep.STAGE, lambda: case.execute("ALTER TABLE information DROP COLUMN title"))
+    )
     with pytest.raises(SchemaMismatch, match="lacks 1 column"):  # every later run says what to do
         case.run()
 
 
 def test_a_column_made_narrow_under_us_makes_dead_letters_not_cut_values(case: Case) -> None:
     case.execute("UPDATE information SET url = NULL")
-    case.run(at("1", lambda: case.execute("ALTER TABLE information MODIFY COLUMN url VARCHAR(5)")))
+    case.run(at(LoadStep.STAGE, lambda: case.execute("ALTER TABLE information MODIFY COLUMN url VARCHAR(5)")))
     with case.session() as connection:
         letters = connection.exec_driver_sql(
             "SELECT COUNT(*) FROM kafka_ingest_dead_letters WHERE stage = 'database'"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from kafka_ingest.local.kafka import LocalKafka
+from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest_tests.e2e import child
 from kafka_ingest_tests.e2e.check import assert_exactly_once, ledger_total
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
@@ -23,7 +24,7 @@ from kafka_ingest_tests.e2e.streams import environment
 pytestmark = pytest.mark.faults
 
 # The numbered steps of sinks.load.load (11: after the COMMIT), and the moment before the group's offsets are committed.
-STEPS = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "commit"]
+STEPS = [*(step for step in LoadStep if step is not LoadStep.AHEAD), "commit_offsets"]
 
 
 # `make faults-full` kills often: each step 20 times, and 200 times at a random moment.
@@ -57,7 +58,7 @@ def test_a_run_killed_while_it_writes_one_slice_ahead_of_another_loses_and_doubl
     for number in range(8 * REPEATS):
         produce(kafka.bootstrap_servers, topic, news(seed=200 + number, count=2_000, bad_ratio=0.1), truth)
         # At once, and at some moment of the two transactions.
-        code, _, err = run_child(environ, "--die-at", "ahead", "--die-within", str(0.03 * (number % 2)))
+        code, _, err = run_child(environ, "--die-at", LoadStep.AHEAD, "--die-within", str(0.03 * (number % 2)))
         assert code == -signal.SIGKILL or number % 2, err
     code, _, err = run_child(environ)
     assert code == 0, err
@@ -71,7 +72,7 @@ def test_a_run_killed_during_the_commit_loses_and_doubles_nothing(
     environ = environment(kafka.bootstrap_servers, database_url, topic)
     for number in range(8):
         produce(kafka.bootstrap_servers, topic, news(seed=100 + number, count=2_000), truth)
-        run_child(environ, "--die-at", "10", "--die-within", "0.02")
+        run_child(environ, "--die-at", LoadStep.COMMIT, "--die-within", "0.02")
     code, _, err = run_child(environ)
     assert code == 0, err
     assert_exactly_once(database_url, kafka.bootstrap_servers, topic, truth)
@@ -98,7 +99,7 @@ def test_runs_killed_at_random_moments_in_a_row_lose_and_double_nothing(
         killed, moved, position = 0, 0, 0
         while killed < RANDOM_KILLS:
             # From the first step of the first slice on: starting Python takes longer than all of it.
-            code, _, err = run_child(environ, "--live", "--die-at", "1", "--die-within", "3.0")
+            code, _, err = run_child(environ, "--live", "--die-at", LoadStep.STAGE, "--die-within", "3.0")
             assert code == -signal.SIGKILL, err
             killed += 1
             now = ledger_total(mysql_url)

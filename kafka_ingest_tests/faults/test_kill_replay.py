@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from kafka_ingest.sinks.base import open_sink
+from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.letters import FIXED, NO_ROUTES, account, event
 from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
@@ -20,7 +21,7 @@ from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 pytestmark = pytest.mark.faults
 
 # The numbered steps of sinks.replay.replay_slice; 11 is after the COMMIT.
-STEPS = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"]
+STEPS = [*(step for step in LoadStep if step is not LoadStep.AHEAD)]
 LETTERS = 60
 
 

@@ -16,6 +16,7 @@ from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.sinks import mysql as mysql_sink
 from kafka_ingest.sinks.base import open_sink
+from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest_tests.e2e.check import assert_exactly_once
 from kafka_ingest_tests.e2e.leaks import Resources
 from kafka_ingest_tests.e2e.news import Truth, news, produce
@@ -26,8 +27,8 @@ from kafka_ingest_tests.e2e.scale import DATABASES, IS_FULL
 pytestmark = pytest.mark.faults
 
 # The numbered steps of sinks.load.load, and the moment before the group's offsets are committed.
-STEPS = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "commit"]
-SILENT_STEPS = STEPS if IS_FULL else ["3", "5", "10", "11"]
+STEPS = [*(step for step in LoadStep if step is not LoadStep.AHEAD), "commit_offsets"]
+SILENT_STEPS = STEPS if IS_FULL else [LoadStep.LOCK, LoadStep.ROWS, LoadStep.COMMIT, LoadStep.DONE]
 RECONNECTS = 1_000 if IS_FULL else 60
 RESETS = 200 if IS_FULL else 25
 FAULTS = {
@@ -160,7 +161,7 @@ def test_a_machine_that_vanished_in_a_transaction_blocks_the_stream_for_the_idle
     with FaultProxy(database.port) as proxy:
 
         def vanish(step: str) -> None:
-            if step == "9":  # the ledger's rows are locked, the tables written
+            if step == LoadStep.RECORD:  # the ledger's rows are locked, the tables written
                 proxy.strand_all()
 
         lost = settings_of(kafka.bootstrap_servers, through(database_url, proxy, **TIMEOUTS))
@@ -184,7 +185,7 @@ def test_a_commit_that_arrives_late_is_counted_once(
         for seed in range(3):
             produce(kafka.bootstrap_servers, topic, news(seed=seed, count=150), truth)
             with pytest.raises(RetryableError):
-                run_once(stream, settings, at_step=Breaker(proxy, Fault(silent=True), "10"))
+                run_once(stream, settings, at_step=Breaker(proxy, Fault(silent=True), LoadStep.COMMIT))
             healing = threading.Timer(0.2 * seed, proxy.set, (HEALTHY,))
             healing.start()
             run_once(stream, settings_of(kafka.bootstrap_servers, database_url))

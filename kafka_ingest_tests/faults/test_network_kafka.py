@@ -78,8 +78,8 @@ class Staged:
         self.broken_at: float | None = None
 
     def at_step(self, step: str) -> None:
-        self._commits += step == "commit"
-        if step == "commit" and self._commits == 2:
+        self._commits += step == "commit_offsets"
+        if step == "commit_offsets" and self._commits == 2:
             self.begin("commit in drain")
 
     def begin(self, stage: str) -> None:

@@ -19,6 +19,7 @@ import pytest
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.orchestration.names import sensor_name
+from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest_tests.e2e import child
 from kafka_ingest_tests.e2e.check import assert_exactly_once, ledger_total
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
@@ -49,8 +50,9 @@ def test_two_processes_that_load_at_the_same_time_load_everything_once(
         produce(kafka.bootstrap_servers, topic, news(seed=number, count=1_500), truth)
         folder = tmp_path / f"meet{number}"
         folder.mkdir()
-        # Up to 2, as from 3 on the ledger's row lock lets only one in.
-        both = [child.start(environ, "--meet", str(folder), "--at", ("1", "2")[number % 2]) for _ in range(2)]
+        # Before LOCK, as from there on the ledger's row lock lets only one in.
+        step = (LoadStep.STAGE, LoadStep.BEGIN)[number % 2]
+        both = [child.start(environ, "--meet", str(folder), "--at", step) for _ in range(2)]
         producer = threading.Thread(
             target=produce, args=(kafka.bootstrap_servers, topic, news(seed=1_000 + number, count=1_500), truth)
         )

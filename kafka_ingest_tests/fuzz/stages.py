@@ -16,6 +16,7 @@ from kafka_ingest.records import Headers, OffsetRange, RawSlice
 from kafka_ingest.sinks.infile import encode
 from kafka_ingest.streams.information import Announcement, Information
 from kafka_ingest.streams.stream import RouteByField, RouteByHeader, Stream
+from kafka_ingest.streams.target import TargetTable
 from kafka_ingest_tests.fuzz.mutate import Mutator
 from kafka_ingest_tests.support.models import Account, Everything
 
@@ -144,6 +145,6 @@ def raw_slice(messages: Sequence[Message]) -> RawSlice:
     )
 
 
-def _numbers(frames: dict[object, pd.DataFrame]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _numbers(frames: dict[TargetTable, pd.DataFrame]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     parts = [frame.index.to_numpy(dtype=np.int64) for frame in frames.values()]
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)

@@ -18,6 +18,7 @@ from kafka_ingest.orchestration.replay import ReplayConfig, replay_job
 from kafka_ingest.sinks.letters import LetterFilter
 from kafka_ingest.sinks.sqlite import SQLiteSink
 from kafka_ingest.streams.stream import Stream
+from kafka_ingest.streams.target import TargetTable
 from kafka_ingest_tests.support.database import NOW, Target
 from kafka_ingest_tests.support.letters import FIXED, NO_ROUTES, account, dump, event, kept
 from kafka_ingest_tests.support.models import Account, Event
@@ -67,8 +68,14 @@ def test_the_job_replays_and_reports_tables_and_dead_letters(target: Target) -> 
     assert target.rows(Event, "name") == [("a",), ("b",)]
     assert target.rows(Account, "id") == [("x",)]
     assert materialized(result) == {
-        (table_key(FIXED, Event).to_user_string(), "2026-01-01-07:00"): {"replayed_into_window": 2, "rows": 2},
-        (table_key(FIXED, Account).to_user_string(), "2026-01-01-07:00"): {"replayed_into_window": 1, "rows": 1},
+        (table_key(FIXED, TargetTable.of(Event)).to_user_string(), "2026-01-01-07:00"): {
+            "replayed_into_window": 2,
+            "rows": 2,
+        },
+        (table_key(FIXED, TargetTable.of(Account)).to_user_string(), "2026-01-01-07:00"): {
+            "replayed_into_window": 1,
+            "rows": 1,
+        },
     }
     (observation,) = observed(result)
     assert observation.asset_key == dead_letters_key(FIXED)

@@ -10,9 +10,9 @@ import pytest
 
 from kafka_ingest.pipelines.columns import TEXT, Column
 from kafka_ingest.streams.information import Information
-from kafka_ingest.streams.model import bound_columns
+from kafka_ingest.streams.target import TargetTable
 
-BOUNDS = {bound.name: bound for bound in bound_columns(Information)}
+BOUNDS = {bound.name: bound for bound in TargetTable.of(Information).bound}
 
 
 def column(name: str, *pieces: list[Any]) -> pd.Series:

@@ -12,6 +12,7 @@ import pytest
 
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.streams.stream import RouteByField, RouteByHeader, RouteByTopic, Stream
+from kafka_ingest.streams.target import TargetTable
 from kafka_ingest_tests.support.models import BOOKINGS, EVERYTHING, MIXED, Account, Booking, Event, Everything, Slot
 from kafka_ingest_tests.support.raws import MORNING_MS, Msg, Part, letters_of, one, outcomes, piped, raw_slice, rows_of
 
@@ -185,7 +186,7 @@ def test_a_row_carries_the_position_it_came_from() -> None:
             Part([Msg({"type": "event", "name": "c"}, timestamp_ms=2**62)], topic="mixed2", partition=1, start=9),
         ),
     )
-    frame = parsed.rows[Event]
+    frame = parsed.rows[TargetTable.of(Event)]
     assert frame["_kafka_topic"].tolist() == ["mixed", "mixed2", "mixed2"]
     assert frame["_kafka_partition"].tolist() == [2, 0, 1]
     assert frame["_kafka_offset"].tolist() == [41, 7, 9]
@@ -231,7 +232,7 @@ def test_messages_are_routed_by_the_last_header_of_a_name() -> None:
             Msg({"name": "a"}),
         ),
     )
-    assert parsed.rows[Event].index.tolist() == [0, 1]
+    assert parsed.rows[TargetTable.of(Event)].index.tolist() == [0, 1]
     errors = {n: error for n, (_, error) in letters_of(parsed).items()}
     assert "no route for type '\ufffd'" in errors[2]
     assert errors[3] == errors[4] == "header 'kind' is missing, so no route takes the message"
@@ -272,13 +273,11 @@ def keys(stream: Stream, model: Any, *given: bytes | None) -> list[Any]:
     """Per message key the business key it deletes, or its error."""
     parsed = piped(stream, one(*(Msg(None, key=k) for k in given)))
     assert outcomes(parsed) == list(range(len(given)))
-    names = [c for c in parsed.deletes[model].columns if not c.startswith("_kafka_")] if model in parsed.deletes else []
+    deletes = parsed.deletes.get(TargetTable.of(model))
     found: dict[int, Any] = {n: error for n, (_, error) in letters_of(parsed).items()}
-    if names:
-        found |= {
-            int(n): tuple(row)
-            for n, row in zip(parsed.deletes[model].index, parsed.deletes[model][names].to_numpy(), strict=True)
-        }
+    if deletes is not None:
+        names = [c for c in deletes.columns if not c.startswith("_kafka_")]
+        found |= {int(n): tuple(row) for n, row in zip(deletes.index, deletes[names].to_numpy(), strict=True)}
     return [found[n] for n in range(len(given))]
 
 
@@ -356,7 +355,7 @@ def test_by_topic_or_header_a_tombstone_finds_its_own_model() -> None:
             Msg(None, key=b"k"),
         ),
     )
-    assert {m: f.index.tolist() for m, f in parsed.deletes.items()} == {Account: [0], Booking: [1]}
+    assert {t.label: f.index.tolist() for t, f in parsed.deletes.items()} == {"t_account": [0], "t_booking": [1]}
     assert {n: stage for n, (stage, _) in letters_of(parsed).items()} == {2: "route", 3: "route"}
 
 

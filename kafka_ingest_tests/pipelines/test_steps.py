@@ -19,6 +19,7 @@ from kafka_ingest.pipelines.pipeline import run_pipeline
 from kafka_ingest.pipelines.step import Step, StepContext
 from kafka_ingest.pipelines.translate_dates import translate_dates
 from kafka_ingest.records import ParsedSlice
+from kafka_ingest.streams.target import TargetTable
 from kafka_ingest_tests.support.models import EVERYTHING, MIXED, Account, Event, Everything
 from kafka_ingest_tests.support.raws import letters_of, one, outcomes, piped, rows_of
 
@@ -95,14 +96,14 @@ def test_a_step_cannot_touch_the_slice_it_was_given() -> None:
     stream = dataclasses.replace(MIXED, steps=(in_place,))
     decoded = StreamDecoder(stream).decode(one(*EVENTS))
     assert [r["amount"] for r in rows_of(run_pipeline(decoded, stream), Event)] == [99] * 4
-    assert decoded.rows[Event]["amount"].tolist() == [0, 1, 2, 3]
+    assert decoded.rows[TargetTable.of(Event)]["amount"].tolist() == [0, 1, 2, 3]
     assert [r["amount"] for r in rows_of(run_pipeline(decoded, MIXED), Event)] == [0, 1, 2, 3]
 
 
 def test_a_step_cannot_move_a_message_to_another_position() -> None:
     parsed = through(lambda rows, _context: rows.assign(_kafka_offset=0, _kafka_topic="elsewhere")[::-1])
-    assert parsed.rows[Event]["_kafka_offset"].tolist() == [3, 2, 1, 0]
-    assert set(parsed.rows[Event]["_kafka_topic"]) == {"mixed"}
+    assert parsed.rows[TargetTable.of(Event)]["_kafka_offset"].tolist() == [3, 2, 1, 0]
+    assert set(parsed.rows[TargetTable.of(Event)]["_kafka_topic"]) == {"mixed"}
 
 
 def raising(rows: pd.DataFrame, _context: StepContext) -> pd.DataFrame:

@@ -66,18 +66,19 @@ def test_every_message_ends_in_exactly_one_place(messages: list[Msg], stream: St
     assert outcomes(parsed) == list(range(len(messages)))
     for letter in parsed.dead_letters:
         assert letter.error.strip()
-    for model, frame in (*parsed.rows.items(), *parsed.deletes.items()):
-        assert frame.index.is_monotonic_increasing, model
+    for target, frame in (*parsed.rows.items(), *parsed.deletes.items()):
+        assert frame.index.is_monotonic_increasing, target
 
 
 def fate(messages: list[Msg]) -> list[Any]:
     """Per message what became of it."""
     parsed = piped(STREAM, one(*messages))
     found: dict[int, Any] = dict(letters_of(parsed))
-    for model, frame in parsed.rows.items():
-        found |= dict(zip(frame.index.tolist(), ((model, row) for row in rows_of(parsed, model)), strict=True))
-    for model, frame in parsed.deletes.items():
-        found |= dict(zip(frame.index.tolist(), ((model, k) for k in frame["id"]), strict=True))
+    for target, frame in parsed.rows.items():
+        rows = rows_of(parsed, STREAM.model_of(target))
+        found |= dict(zip(frame.index.tolist(), ((target, row) for row in rows), strict=True))
+    for target, frame in parsed.deletes.items():
+        found |= dict(zip(frame.index.tolist(), ((target, k) for k in frame["id"]), strict=True))
     return [found[n] for n in range(len(messages))]
 
 

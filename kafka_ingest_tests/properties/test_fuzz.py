@@ -55,9 +55,9 @@ def _losing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def losing(*arguments: object) -> object:
         parsed = run_pipeline(*arguments)  # type: ignore[arg-type]
-        for model, frame in parsed.rows.items():
+        for target, frame in parsed.rows.items():
             if "title" in frame:
-                parsed.rows[model] = frame[frame["title"].astype(str) != "NULL"]
+                parsed.rows[target] = frame[frame["title"].astype(str) != "NULL"]
         return parsed
 
     monkeypatch.setattr(stages, "run_pipeline", losing)

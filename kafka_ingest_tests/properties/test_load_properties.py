@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kafka_ingest.records import BatchKind, TopicPartition
+from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest_tests.support.database import Crash, Target
 from kafka_ingest_tests.support.models import MIXED
 from kafka_ingest_tests.support.raws import MORNING_MS, Msg, Part, raw_slice
@@ -18,7 +19,7 @@ from kafka_ingest_tests.support.raws import MORNING_MS, Msg, Part, raw_slice
 PARTITIONS = [TopicPartition("mixed", 0), TopicPartition("mixed2", 3)]
 LENGTH = 14
 IDS = ["k", "K", "m"]
-STEPS = [str(n) for n in range(1, 12)]
+STEPS = list(LoadStep)
 
 
 def event(name: int, amount: int) -> Msg:

@@ -26,6 +26,7 @@ from kafka_ingest.sinks.mysql import MySQLSink
 from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.streams.model import AppendModel, UpsertModel, date_field, field
 from kafka_ingest.streams.stream import RouteByTopic, Stream
+from kafka_ingest.streams.target import TargetTable
 
 pytestmark = pytest.mark.services
 
@@ -291,12 +292,12 @@ def test_load_data_never_stores_what_it_warned_about(database: LocalDatabase, da
     assert isinstance(opened, MySQLSink)
     prepare_tables(opened, STREAM)
     good = run_pipeline(StreamDecoder(STREAM).decode(raw_slice("everything", [(None, b'{"short": "ok"}')])), STREAM)
-    rows = good.rows[Everything]
+    rows = good.rows[TargetTable.of(Everything)]
     too_long = rows.assign(short=rows["short"].astype("string[pyarrow]").str.repeat(40))
     with opened.engine.connect() as connection:
-        opened.begin_load(connection, [Everything])
+        opened.begin_load(connection, [TargetTable.of(Everything)])
         with connection.begin(), pytest.raises(RowsRejected, match=r"1265|1406"), connection.begin_nested():
-            opened.insert(connection, Everything, too_long)
+            opened.insert(connection, TargetTable.of(Everything), too_long)
         assert connection.execute(sa.text("SELECT COUNT(*) FROM everything_bulk")).scalar() == 0
     opened.close()
 

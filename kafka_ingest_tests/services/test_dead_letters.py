@@ -27,6 +27,7 @@ from kafka_ingest.settings import Settings, from_environment
 from kafka_ingest.sinks import letters
 from kafka_ingest.sinks.base import Sink, open_sink
 from kafka_ingest.sinks.letters import Letter, LetterFilter
+from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.streams.information import STREAM as DECLARED
 from kafka_ingest.streams.information import Information
 from kafka_ingest.streams.stream import Stream
@@ -200,7 +201,7 @@ def test_a_replay_and_a_backfill_of_the_same_range_at_once_leave_the_truth(
     outcomes: list[str] = []
 
     def meet(step: str) -> None:
-        if step == "2":
+        if step == LoadStep.BEGIN:
             both.wait()
 
     def backfill() -> None:

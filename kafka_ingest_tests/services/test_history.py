@@ -30,15 +30,15 @@ from kafka_ingest.records import BatchKind, OffsetRange, TopicPartition
 from kafka_ingest.settings import Settings, from_environment
 from kafka_ingest.sinks.base import Sink, open_sink
 from kafka_ingest.streams.information import STREAM, Announcement, Information
-from kafka_ingest.streams.model import table_of
 from kafka_ingest.streams.stream import BatchPolicy, Stream
+from kafka_ingest.streams.target import TargetTable
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
 from kafka_ingest_tests.e2e.news import Truth, news, produce
 from kafka_ingest_tests.e2e.streams import environment
 
 pytestmark = pytest.mark.services
 
-TABLE = table_of(Information)
+TARGET = TargetTable.of(Information)
 MESSAGES = 1_500
 
 
@@ -79,11 +79,11 @@ class Loaded:
             "accounting": check_accounting(self.sink, self.stream, run_id),
             "tiling": check_tiling(self.sink, self.stream, run_id),
             "ratio": check_dead_letter_ratio(self.sink, self.stream, run_id),
-            "rows": check_run_rows(self.sink, self.stream, run_id, TABLE),
+            "rows": check_run_rows(self.sink, self.stream, run_id, TARGET),
             "group": check_consumer_group(self.sink, self.stream, self.settings, KafkaMetadata(self.settings)),
             "all accounting": audit_accounting(self.sink, self.stream),
             "all tiling": audit_tiling(self.sink, self.stream),
-            "all rows": audit_rows(self.sink, self.stream, TABLE, seconds=60),
+            "all rows": audit_rows(self.sink, self.stream, TARGET, seconds=60),
         }
 
     def failed(self, run_id: str) -> list[str]:
@@ -109,7 +109,7 @@ def test_all_checks_pass_after_a_run_and_a_missing_row_is_found_and_loaded_again
     position = sorted(loaded.truth.information)[10]
     loaded.execute(f"DELETE FROM information WHERE _kafka_partition = {position[0]} AND _kafka_offset = {position[1]}")
     assert loaded.failed("live-1") == ["rows", "all rows"]
-    (fault,) = findings_rows = check_run_rows(loaded.sink, loaded.stream, "live-1", TABLE).faults
+    (fault,) = findings_rows = check_run_rows(loaded.sink, loaded.stream, "live-1", TARGET).faults
     assert f"{loaded.topic}[{position[0]}]" in fault
     assert len(findings_rows) == 1
     # Across the borders of the first loads: of those, nothing tells exactly which rows were left.
@@ -134,13 +134,13 @@ def test_rows_lead_back_to_their_runs(loaded: Loaded) -> None:
     partition, offset = sorted(loaded.truth.information)[3]
     key, ((p, o), _) = next(iter(loaded.truth.announcement.items()))
     loaded.run("again", OffsetRange(loaded.topic, partition, offset, offset + 1), kind="backfill")
-    (row,) = trace(loaded.sink, loaded.stream, Information, f"{loaded.topic}[{partition}]@{offset}")
+    (row,) = trace(loaded.sink, loaded.stream, TargetTable.of(Information), f"{loaded.topic}[{partition}]@{offset}")
     assert [(e.kind, e.run_id) for e in row.loads] == [("backfill", "again"), ("live", "live-1")]
-    (upserted,) = trace(loaded.sink, loaded.stream, Announcement, key)
+    (upserted,) = trace(loaded.sink, loaded.stream, TargetTable.of(Announcement), key)
     assert (upserted.position.partition, upserted.position.offset) == (p, o)
     assert upserted.loads[-1].run_id == "live-1"
     dead = sorted(loaded.truth.dead_letters)[0]
-    (letter,) = trace(loaded.sink, loaded.stream, Information, f"{loaded.topic}[{dead[0]}]@{dead[1]}")
+    (letter,) = trace(loaded.sink, loaded.stream, TargetTable.of(Information), f"{loaded.topic}[{dead[0]}]@{dead[1]}")
     assert letter.fate == "dead_letter"
 
 

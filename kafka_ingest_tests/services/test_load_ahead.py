@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from kafka_ingest.records import LoadResult, RawSlice
 from kafka_ingest.sinks import load as load_module
 from kafka_ingest.sinks.base import open_sink
+from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.sinks.turn import Turn
 from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.loads import P0, P1, account, balances, event, names
@@ -89,7 +90,7 @@ def test_the_next_slices_rows_are_written_while_this_one_is_open_and_committed_a
     seen: list[int] = []
 
     def hold(step: str) -> None:
-        if step == "10":
+        if step == LoadStep.COMMIT:
             wait_for_rows(target, open_rows)
             seen.append(len(names(target)))
 
@@ -113,7 +114,7 @@ def test_rows_ahead_give_way_where_the_slice_before_waits_for_them(
     may_write = threading.Event()
 
     def after_the_second(step: str) -> None:
-        if step == "5":
+        if step == LoadStep.ROWS:
             may_write.wait(SECONDS)
 
     side = Side(target)
@@ -137,7 +138,7 @@ def test_rows_ahead_give_way_to_another_run_that_has_taken_over(target: Target) 
         wait_for_rows(target, 2)
 
         def let_ours_come(step: str) -> None:
-            if step == "5":
+            if step == LoadStep.ROWS:
                 previous.settle(is_loaded=True)
 
         theirs = pool.submit(target.load, raw, run_id="other", at_step=let_ours_come)

@@ -142,9 +142,7 @@ LOG_1 = [account("k", 2, timestamp_ms=t(100))]  # C
         [(0, 0, 2), (1, 0, 1)],
     ],
 )
-def test_the_last_message_of_a_key_does_not_depend_on_slices(
-    target: Target, loads: list[tuple[int, int, int]]
-) -> None:
+def test_the_last_message_of_a_key_does_not_depend_on_slices(target: Target, loads: list[tuple[int, int, int]]) -> None:
     """C(p1, 100), A(p0, 200), B(p0, 50): B follows A in its partition, so B is the last."""
     for partition, start, end in loads:
         target.load(at(partition, *(LOG_0, LOG_1)[partition][start:end], start=start))
@@ -171,7 +169,7 @@ class Pet(UpsertModel):
 
     id: Mapped[str] = field(sa.String(8), primary_key=True)
     badge: Mapped[int | None] = field(sa.Integer)
-    owner: Mapped[str | None] = field(Owner.__table__.c.id.type, **{})
+    owner: Mapped[str | None] = field(Owner.__table__.c.id.type)
 
 
 PETS = Stream(name="mixed", topics=("mixed",), routes={"pet": Pet, "owner": Owner})

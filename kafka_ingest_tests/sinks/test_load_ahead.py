@@ -8,6 +8,7 @@ import pytest
 
 from kafka_ingest.errors import OffsetGap
 from kafka_ingest.sinks import load as load_module
+from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.sinks.turn import Abandoned, OutOfTurn, Turn
 from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.loads import account, balances, event, events, gone, names
@@ -30,7 +31,7 @@ def test_rows_written_ahead_stay_once_the_slice_before_is_committed(target: Targ
     steps = Steps()
     target.load(events("a", "b"))
     target.load_ahead(events("c", start=2), at_step=steps)
-    assert steps[:5] == ["1", "2", "ahead", "3", "4"]
+    assert steps[:5] == [LoadStep.STAGE, LoadStep.BEGIN, LoadStep.AHEAD, LoadStep.LOCK, LoadStep.ADMIT]
     assert names(target) == ["a", "b", "c"]
     assert target.batches() == [("mixed[0]@[0,2)", "live", 2, 0, 0, 0, 0), ("mixed[0]@[2,3)", "live", 1, 0, 0, 0, 0)]
 
@@ -46,7 +47,7 @@ def test_where_the_slice_before_fails_nothing_is_left_and_nothing_is_said_but_th
     previous = Turn()
 
     def fail(step: str) -> None:
-        if step == "ahead":
+        if step == LoadStep.AHEAD:
             previous.settle(is_loaded=False)
 
     with pytest.raises(Abandoned):
@@ -59,8 +60,8 @@ def test_rows_another_run_has_loaded_meanwhile_are_not_there_twice(target: Targe
     target.load(events("a", "b"), run_id="other")
     steps = Steps()
     result = target.load_ahead(events("a", "b"), at_step=steps)
-    assert steps.count("ahead") == 1
-    assert steps.count("1") == 2  # once more, in turn: there the ledger says that nothing is left to do
+    assert steps.count(LoadStep.AHEAD) == 1
+    assert steps.count(LoadStep.STAGE) == 2  # once more, in turn: there the ledger says that nothing is left to do
     assert (names(target), result.skipped) == (["a", "b"], 2)
     assert target.batches() == [("mixed[0]@[0,2)", "live", 2, 0, 0, 0, 0)]
 
@@ -93,7 +94,7 @@ def test_a_backfill_written_ahead_replaces_its_range_and_goes_on_live(target: Ta
         connection.exec_driver_sql("UPDATE t_event SET name = 'z' WHERE name = 'c'")
     steps = Steps()
     target.load_ahead(events("b", "c", "d", start=1), "backfill", at_step=steps)
-    assert steps.count("1") == 1  # not once more, in turn
+    assert steps.count(LoadStep.STAGE) == 1  # not once more, in turn
     assert names(target) == ["a", "b", "c", "d"]
     assert [(b[0], b[1]) for b in target.batches()[1:]] == [("mixed[0]@[1,3)", "backfill"), ("mixed[0]@[3,4)", "live")]
 
@@ -107,6 +108,7 @@ def test_what_a_backfill_ahead_of_the_ledger_has_loaded_is_emptied_by_the_live_l
             "delete_count, dead_letter_count, ignored_count, absent_count, run_id, loaded_at) "
             "VALUES ('mixed', 'mixed', 0, 1, 2, 'backfill', 1, 0, 0, 0, 0, 'r', '2026-01-01')"
         )
+        connection.exec_driver_sql("UPDATE kafka_ingest_offsets SET loaded_to = 2 WHERE kafka_partition = 0")
         connection.exec_driver_sql(
             "INSERT INTO t_event (name, _kafka_topic, _kafka_partition, _kafka_offset) VALUES ('old', 'mixed', 0, 1)"
         )
@@ -130,8 +132,10 @@ def test_rows_give_way_to_a_slice_before_them_that_may_be_waiting_for_them(
     timer.start()
     target.load(events("a"), turn=after(previous), at_step=steps)
     timer.join()
-    assert seen_while_waiting == [["1", "2", "ahead"]]  # rolled back, and waiting for its turn
-    assert steps[3:7] == ["1", "2", "3", "4"]
+    assert seen_while_waiting == [
+        [LoadStep.STAGE, LoadStep.BEGIN, LoadStep.AHEAD]
+    ]  # rolled back, and waiting for its turn
+    assert steps[3:7] == [LoadStep.STAGE, LoadStep.BEGIN, LoadStep.LOCK, LoadStep.ADMIT]
     assert names(target) == ["a"]
 
 

@@ -47,7 +47,11 @@ def test_a_range_loaded_again_after_a_backfill_has_emptied_it_is_emptied_once_mo
 
     done: list[str] = []
     # SQLite has one writer at a time: the other run comes where this one has rolled back or not begun.
-    target.load(other_rows, "backfill", at_step=lambda step: another_run_comes(LoadStep.LOCK) if step == LoadStep.STAGE else None)
+    target.load(
+        other_rows,
+        "backfill",
+        at_step=lambda step: another_run_comes(LoadStep.LOCK) if step == LoadStep.STAGE else None,
+    )
     assert names(target) == []
     assert done
 
@@ -80,17 +84,20 @@ def test_a_slice_of_another_log_is_refused_under_the_lock(target: Target) -> Non
 
 def test_a_position_never_goes_back(target: Target) -> None:
     target.load(events("a", "b"))
-    with pytest.raises(AccountingError, match="would go back from 2 to 1"), target.sink.engine.begin() as connection:
+    with target.sink.engine.begin() as connection:
         locked = ledger.lock(connection, "mixed", [P0])[P0]
-        ledger.advance(connection, "mixed", {P0: replace(Advance.nowhere(locked), next_offset=1)}, run_id="r", now=NOW)
+        back = {P0: replace(Advance.nowhere(locked), next_offset=1)}
+        with pytest.raises(AccountingError, match="would go back from 2 to 1"):
+            ledger.advance(connection, "mixed", back, run_id="r", now=NOW)
     assert target.offsets()["mixed[0]"] == 2
 
 
 def test_a_position_that_is_not_as_it_was_locked_is_not_moved(target: Target) -> None:
     stale = fence(target)
     target.load(events("a", "b"))
-    with pytest.raises(AccountingError, match="not where they were locked"), target.sink.engine.begin() as connection:
-        ledger.advance(connection, "mixed", {P0: replace(Advance.nowhere(stale), next_offset=5)}, run_id="r", now=NOW)
+    move = {P0: replace(Advance.nowhere(stale), next_offset=5, loaded_to=5)}
+    with target.sink.engine.begin() as connection, pytest.raises(AccountingError, match="not where they were locked"):
+        ledger.advance(connection, "mixed", move, run_id="r", now=NOW)
     assert target.offsets()["mixed[0]"] == 2
 
 
@@ -105,10 +112,14 @@ def test_orders_go_on_from_the_ledgers_where_a_slice_was_read_with_others(target
 @pytest.mark.parametrize("size", [1, 7, 10, 99])
 def test_a_trickle_of_bad_messages_stops_the_stream_after_about_a_hundred(target: Target, size: int) -> None:
     loaded = 0
-    with pytest.raises(DeadLetterLimit, match="loaded before them"):
-        for start in range(0, 10_000, size):
-            target.load(raw_slice(Part([Msg(b"bad")] * size, start=start)))
+    error: DeadLetterLimit | None = None
+    while error is None:
+        try:
+            target.load(raw_slice(Part([Msg(b"bad")] * size, start=loaded)))
             loaded += size
+        except DeadLetterLimit as found:
+            error = found
+    assert "loaded before them" in str(error)
     assert 99 - size < loaded < 100 + size
     # With the fault mended the stream goes on.
     target.load(raw_slice(Part([event("a"), event("b")], start=loaded)))
@@ -124,7 +135,7 @@ def test_a_trickle_that_is_half_bad_goes_on(target: Target) -> None:
 def test_a_newer_ledger_is_refused_before_anything_is_changed(target: Target) -> None:
     with target.sink.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE kafka_ingest_ledger SET version = 99")
-    with pytest.raises(SchemaMismatch, match="the ledger has version 99.*a newer one has used this database"):
+    with pytest.raises(SchemaMismatch, match=r"the ledger has version 99.*a newer one has used this database"):
         prepare_tables(target.sink, MIXED)
 
 

@@ -9,6 +9,7 @@ import pytest
 from kafka_ingest.errors import AccountingError, DeadLetterLimit
 from kafka_ingest.records import RawSlice
 from kafka_ingest.sinks.load import LoadContext, load
+from kafka_ingest.streams.target import TargetTable
 from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.loads import account, balances, event, gone, names
 from kafka_ingest_tests.support.models import MIXED, Event
@@ -108,7 +109,7 @@ def test_small_slices_are_not_judged_and_the_limit_is_the_streams_own(target: Ta
 def test_a_message_that_is_nowhere_fails_the_batch_and_nothing_is_committed(target: Target, lose: str) -> None:
     parsed = piped(MIXED, raw_slice(Part([event("a"), event("b"), Msg(b"bad")], end=6)))
     if lose == "row":
-        parsed.rows[Event] = parsed.rows[Event][:1]
+        parsed.rows[TargetTable.of(Event)] = parsed.rows[TargetTable.of(Event)][:1]
     elif lose == "dead letter":
         parsed.dead_letters.clear()
     else:

@@ -13,21 +13,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.schema import CreateTable
 
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.streams.model import (
-    KAFKA_COLUMNS,
-    AppendModel,
-    ExactText,
-    Model,
-    UpsertModel,
-    bound_columns,
-    business_key,
-    date_field,
-    deletes_on_tombstone,
-    field,
-    is_upsert,
-    table_of,
-)
+from kafka_ingest.streams.model import KAFKA_COLUMNS, AppendModel, ExactText, Model, UpsertModel, date_field, field
 from kafka_ingest.streams.stream import Stream
+from kafka_ingest.streams.target import TargetTable
 from kafka_ingest_tests.support.models import Account, Booking, Event, Everything, Slot
 
 
@@ -36,7 +24,7 @@ def stream_of(model: type[Model]) -> Stream:
 
 
 def test_a_column_reads_the_field_of_its_name_unless_a_path_says_otherwise() -> None:
-    paths = {bound.name: bound.rule.path for bound in bound_columns(Everything)}
+    paths = {bound.name: bound.rule.path for bound in TargetTable.of(Everything).bound}
     assert paths["number"] == ("number",)
     assert paths["source"] == ("source", "name")
     assert paths["dotted"] == ("a.b",)
@@ -44,34 +32,37 @@ def test_a_column_reads_the_field_of_its_name_unless_a_path_says_otherwise() -> 
 
 
 def test_columns_come_in_the_order_of_their_declaration_and_the_position_comes_last() -> None:
-    names = [c.name for c in table_of(Everything).columns]
+    names = [c.name for c in Everything.__table__.columns]
     assert names[:3] == ["id", "note", "small"]
     assert tuple(names[-4:]) == KAFKA_COLUMNS
-    assert [b.name for b in bound_columns(Everything)] == names[:-4]
+    assert [b.name for b in TargetTable.of(Everything).bound] == names[:-4]
 
 
 def test_a_date_takes_the_streams_zone_where_it_names_none() -> None:
-    dates = {b.name: b.rule for b in bound_columns(Everything, "Asia/Tokyo") if b.rule.dates}
+    dates = {b.name: b.rule for b in TargetTable.of(Everything, "Asia/Tokyo").bound if b.rule.dates}
     assert {n: r.dates.timezone for n, r in dates.items() if r.dates} == {"at": "Asia/Shanghai", "seen": "Asia/Tokyo"}
     assert {n: r.on_error for n, r in dates.items()} == {"at": "dead_letter", "seen": "null"}
 
 
 def test_an_append_table_is_keyed_by_kafka_position_and_an_upsert_table_by_its_business_key() -> None:
-    assert [c.name for c in table_of(Event).primary_key] == ["_kafka_topic", "_kafka_partition", "_kafka_offset"]
-    assert [c.name for c in table_of(Slot).primary_key] == ["room", "hour"]
-    assert (is_upsert(Event), is_upsert(Slot)) == (False, True)
-    assert (business_key(Event), business_key(Slot)) == ((), ("room", "hour"))
-    assert (deletes_on_tombstone(Slot), deletes_on_tombstone(Account)) == (False, True)
+    assert [c.name for c in Event.__table__.primary_key] == ["_kafka_topic", "_kafka_partition", "_kafka_offset"]
+    assert [c.name for c in Slot.__table__.primary_key] == ["room", "hour"]
+    assert (TargetTable.of(Event).is_upsert, TargetTable.of(Slot).is_upsert) == (False, True)
+    assert (TargetTable.of(Event).key, TargetTable.of(Slot).key) == ((), ("room", "hour"))
+    assert ((TargetTable.of(Slot).tombstones is not None), (TargetTable.of(Account).tombstones is not None)) == (
+        False,
+        True,
+    )
 
 
 @pytest.mark.parametrize("model", [Everything, Event, Account, Slot, Booking])
 def test_every_table_carries_the_kafka_position(model: type[Model]) -> None:
-    columns = table_of(model).columns
+    columns = model.__table__.columns
     assert [columns[name].nullable for name in KAFKA_COLUMNS] == [False, False, False, True]
 
 
 def ddl(model: type[Model], dialect: sa.Dialect) -> str:
-    return str(CreateTable(table_of(model)).compile(dialect=dialect))
+    return str(CreateTable(model.__table__).compile(dialect=dialect))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +87,7 @@ def test_tables_are_transactional_and_hold_every_character() -> None:
         assert "ENGINE=InnoDB" in text
         assert "utf8mb4" in text
         assert "text VARCHAR(5) NOT NULL" in text  # a plain column keeps the table's collation
-    Model.metadata.remove(table_of(Plain))
+    Model.metadata.remove(Plain.__table__)
 
 
 def test_exact_text_is_plain_text_elsewhere() -> None:
@@ -198,5 +189,5 @@ def test_one_field_may_feed_two_columns_of_one_type() -> None:
         one: Mapped[str] = field(sa.String(5), path="a")
         two: Mapped[str] = field(sa.String(9), path="a")
 
-    assert [b.rule.path for b in bound_columns(Double)] == [("a",), ("a",)]
+    assert [b.rule.path for b in TargetTable.of(Double).bound] == [("a",), ("a",)]
     stream_of(Double)

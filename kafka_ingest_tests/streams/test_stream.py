@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped
 
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.streams.model import Model, UpsertModel, field, table_of
+from kafka_ingest.streams.model import Model, UpsertModel, field
 from kafka_ingest.streams.registry import check_groups, check_tables, declared_streams
 from kafka_ingest.streams.stream import BatchPolicy, RouteByTopic, Stream
 from kafka_ingest_tests.support.models import Account, Booking, Event, Slot
@@ -72,11 +72,12 @@ def test_a_batch_is_due_at_ten_messages_or_ten_seconds_unless_said_otherwise() -
 
 def test_several_models_may_delete_on_tombstones_where_the_topic_tells_them_apart() -> None:
     routed = stream(routes={"a": Account, "b": Booking}, route_by=RouteByTopic(), topics=("a", "b"))
-    assert routed.models == (Account, Booking)
+    assert [t.label for t in routed.targets] == ["t_account", "t_booking"]
 
 
 def test_a_model_with_two_routes_is_one_table() -> None:
-    assert stream(routes={"a": Event, "b": Account, "c": Event}).models == (Event, Account)
+    routed = stream(routes={"a": Event, "b": Account, "c": Event})
+    assert [routed.model_of(target) for target in routed.targets] == [Event, Account]
 
 
 def test_topics_are_a_name_several_names_or_a_pattern_for_whole_names() -> None:
@@ -129,7 +130,7 @@ def test_two_tables_that_differ_by_case_only_are_one_table() -> None:
 
     with pytest.raises(ConfigError, match="both load table 'T_EVENT'"):
         check_tables(by_name(stream("one"), stream("other", topics="u", routes={"u": Upper})))
-    Model.metadata.remove(table_of(Upper))
+    Model.metadata.remove(Upper.__table__)
 
 
 OUTSIDE = "kafka_ingest_tests.support.outside"

@@ -13,10 +13,11 @@ from kafka_ingest.records import BatchKind, LoadResult, RawSlice, TopicPartition
 from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.load import LoadContext, load
+from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.sinks.sqlite import SQLiteSink
 from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.sinks.turn import Turn
-from kafka_ingest.streams.model import Model, table_of
+from kafka_ingest.streams.model import Model
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.support.raws import piped
 
@@ -68,7 +69,7 @@ class Target:
 
         def committed_meanwhile(step: str) -> None:
             at_step(step)
-            if step == "ahead":
+            if step == LoadStep.AHEAD:
                 previous.settle(is_loaded=True)
 
         return self.load(raw, kind, run_id=run_id, at_step=committed_meanwhile, turn=Turn(previous))
@@ -80,7 +81,7 @@ class Target:
     def rows(self, model: type[Model], *names: str) -> list[tuple[Any, ...]]:
         """These columns of a table, in order of Kafka position."""
         order = "_kafka_topic, _kafka_partition, _kafka_offset"
-        return self.all(f"SELECT {', '.join(names)} FROM {table_of(model).name} ORDER BY {order}")
+        return self.all(f"SELECT {', '.join(names)} FROM {model.__table__.name} ORDER BY {order}")
 
     def offsets(self) -> dict[str, int]:
         query = "SELECT topic, kafka_partition, next_offset FROM kafka_ingest_offsets ORDER BY 1, 2"
@@ -109,8 +110,8 @@ class Target:
     def state(self) -> dict[str, list[tuple[Any, ...]]]:
         """All that a repeated load must not change: tables, positions, dead letters, but no run ids and times."""
         tables = {
-            table_of(m).name: self.all(f"SELECT * FROM {table_of(m).name} ORDER BY 1, 2, 3, 4, 5, 6")
-            for m in self.stream.models
+            m.__table__.name: self.all(f"SELECT * FROM {m.__table__.name} ORDER BY 1, 2, 3, 4, 5, 6")
+            for m in dict.fromkeys(self.stream.routes.values())
         }
         return tables | {
             "offsets": sorted(self.offsets().items()),

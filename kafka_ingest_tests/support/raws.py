@@ -13,7 +13,9 @@ from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.pipeline import run_pipeline
 from kafka_ingest.records import OffsetRange, ParsedSlice, RawSlice
 from kafka_ingest.sinks.rows import arrow_column
+from kafka_ingest.streams.model import Model
 from kafka_ingest.streams.stream import Stream
+from kafka_ingest.streams.target import TargetTable
 
 MORNING_MS = 1_767_250_800_000
 """2026-01-01 07:00 UTC, the timestamp of offset 0."""
@@ -90,11 +92,11 @@ def piped(stream: Stream, raw: RawSlice) -> ParsedSlice:
     return run_pipeline(StreamDecoder(stream).decode(raw), stream)
 
 
-def rows_of(parsed: ParsedSlice, model: Any) -> list[dict[str, Any]]:
+def rows_of(parsed: ParsedSlice, model: type[Model]) -> list[dict[str, Any]]:
     """A model's rows as plain values, without the Kafka position."""
-    if model not in parsed.rows:
+    frame = parsed.rows.get(TargetTable.of(model))
+    if frame is None:
         return []
-    frame = parsed.rows[model]
     names = [n for n in frame.columns if not n.startswith("_kafka_")]
     columns = {n: arrow_column(frame, n).to_pylist() for n in names}
     return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from kafka_ingest.errors import DatabaseUnavailable, KafkaIngestError
 from kafka_ingest.sinks.base import RowsRejected, Sink, register_sink
-from kafka_ingest.streams.model import Model, table_of
+from kafka_ingest.streams.target import TargetTable
 
 
 class MemorySink(Sink):
@@ -23,22 +23,22 @@ class MemorySink(Sink):
         self.written: list[int] = []
         """Rows per call of `insert`."""
 
-    def begin_load(self, connection: sa.Connection, models: Sequence[type[Model]]) -> None:
+    def begin_load(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
         pass
 
-    def insert(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
+    def insert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
         self.written.append(len(rows))
-        table = table_of(model)
+        table = target.table
         try:
             for row in rows.to_dict("records"):
                 connection.execute(sa.insert(table), {str(n): _plain(v) for n, v in row.items()})
         except sa.exc.IntegrityError as error:
             raise RowsRejected(str(error.orig)) from error
 
-    def upsert(self, connection: sa.Connection, model: type[Model], rows: pd.DataFrame) -> None:
+    def upsert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
         raise NotImplementedError
 
-    def delete(self, connection: sa.Connection, model: type[Model], keys: pd.DataFrame) -> None:
+    def delete(self, connection: sa.Connection, target: TargetTable, keys: pd.DataFrame) -> None:
         raise NotImplementedError
 
     def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
