@@ -156,6 +156,8 @@ def _explain(error: Exception, key: bytes, *, has_one_column: bool) -> str:
         return f"the key {_shown(key)} does not name a row: {error}"
     if isinstance(error, decimal.InvalidOperation):
         return f"the key {_shown(key)} has an exponent beyond any column"
+    if isinstance(error, RecursionError):
+        return f"the key {_shown(key)} is nested too deep"
     advice = '; if keys are plain text, declare tombstone_key = "text" in the model' if has_one_column else ""
     return f"the key {_shown(key)} is no JSON in UTF-8{advice}"
 
