@@ -265,12 +265,12 @@ class TestRefused:
 
     def test_a_key_column_that_is_no_exact_value_of_the_message(self) -> None:
         class Dated(UpsertModel):
-            __tablename__ = "t_dated"
+            __tablename__ = "t_dated_key"
             delete_on_tombstone = True
             at: Mapped[dt.datetime] = date_field(primary_key=True)
 
         class Rounded(UpsertModel):
-            __tablename__ = "t_rounded"
+            __tablename__ = "t_rounded_key"
             delete_on_tombstone = True
             at: Mapped[float] = field(sa.Float, primary_key=True)
 
