@@ -3,7 +3,7 @@
 Rules (README, "What becomes of a message"):
 - a value is one JSON object in UTF-8; anything else is a dead letter (`decode`);
 - a field of the wrong JSON type is a dead letter; only an integer in a text column is taken, as its digits, and a number
-  written as text in a Numeric column, as many producers keep decimals exact;
+  written as text in a Numeric column, as many producers keep decimals exact (numbers.py says what a number is);
 - a missing field and a JSON null are NULL; a field no model names is skipped, and its text is not looked at;
 - of duplicate keys the last counts; nesting deeper than the interpreter's recursion limit is a dead letter;
 - a null value (tombstone) deletes where the model says so, else no route takes it.
@@ -11,6 +11,7 @@ Rules (README, "What becomes of a message"):
 
 from __future__ import annotations
 
+import decimal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -24,7 +25,7 @@ import pandas as pd
 import pyarrow as pa
 
 from kafka_ingest.pipelines.columns import Column, text_series
-from kafka_ingest.pipelines.schema import ROUTE_TYPE, JsonSchema, json_schema, model_schema
+from kafka_ingest.pipelines.schema import DECODE_ERRORS, ROUTE_TYPE, JsonSchema, json_schema, model_schema
 from kafka_ingest.pipelines.tombstones import key_schema, parse_keys
 from kafka_ingest.records import DeadLetter, ParsedSlice, RawSlice
 from kafka_ingest.streams.stream import RouteByField, RouteByHeader, Stream
@@ -122,14 +123,10 @@ class StreamDecoder:
             error = "the value is null (a tombstone), and no model it could belong to deletes on tombstones"
             self._unrouted(parsed, ignored, np.array(unrouted, dtype=np.int64), error, None)
         for target, members in by_target.items():
-            keys, errors = parse_keys(self._keys[target], [parsed.raw.keys[n] for n in members])
-            parsed.dead_letters.extend(
-                DeadLetter(n, "decode", error) for n, error in zip(members, errors, strict=True) if error is not None
-            )
-            good = np.array([n for n, e in zip(members, errors, strict=True) if e is None], dtype=np.int64)
-            if len(good):
-                frame = pd.DataFrame(keys, index=good, columns=list(self._keys[target]), dtype=object)
-                parsed.deletes[target] = frame.assign(**position_columns(parsed.raw, good))
+            keys, errors = parse_keys(self._keys[target], {n: parsed.raw.keys[n] for n in members})
+            parsed.dead_letters.extend(DeadLetter(n, "decode", error) for n, error in errors.items())
+            if len(keys):
+                parsed.deletes[target] = keys.assign(**position_columns(parsed.raw, keys.index))
 
     def _tombstone_target(self, raw: RawSlice, number: int) -> TargetTable | None:
         if isinstance(self._stream.route_by, RouteByField):
@@ -211,7 +208,7 @@ def decode_each(
             # extend() keeps what it appended before the iterator raised, so len(decoded) is where it stopped.
             decoded.extend(map(decode, rest))
             break
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except DECODE_ERRORS as error:
             at = len(decoded) + len(bad)
             is_type_error = isinstance(error, msgspec.ValidationError) and "$" in str(error)
             dead_letters.append(
@@ -238,6 +235,8 @@ def _explain(error: Exception, value: bytes | None) -> str:
         return f"not UTF-8: {error.reason} at byte {error.start} of a string"
     if isinstance(error, msgspec.ValidationError):
         return str(error)
+    if isinstance(error, decimal.InvalidOperation):
+        return "a number has an exponent beyond any column"
     return f"not JSON: {error}"
 
 

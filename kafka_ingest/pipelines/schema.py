@@ -12,22 +12,27 @@ import msgspec
 import sqlalchemy as sa
 
 from kafka_ingest.errors import ConfigError
+from kafka_ingest.pipelines.numbers import decode_number
 from kafka_ingest.streams.model import BoundColumn, ExactText
 from kafka_ingest.streams.target import TargetTable
 
 # What each column type takes from JSON. Nothing is guessed: the one conversion is an integer into a text column,
-# which is exact. Longer classes first, as JSON is no Text and Boolean no Integer.
+# which is exact. Longer classes first, as JSON is no Text and Boolean no Integer. `object` makes msgspec ask
+# `decode_number`, as its own Decimal takes texts such as "1_000"; nothing but numbers is declared so.
 _JSON_TYPES: tuple[tuple[type[sa.types.TypeEngine[Any]], Any, Any], ...] = (
     (sa.JSON, msgspec.Raw, msgspec.Raw()),
     (sa.Boolean, bool | None, None),
     (sa.Integer, int | None, None),
     (sa.Float, float | None, None),
-    (sa.Numeric, decimal.Decimal | None, None),
+    (sa.Numeric, object | None, None),
     (sa.String, str | int | None, None),
     (ExactText, str | int | None, None),
 )
 _DATE_TYPE: tuple[Any, Any] = (str | int | float | None, None)
 ROUTE_TYPE: tuple[Any, Any] = (str | int | None, None)
+
+# InvalidOperation: a number with an exponent that no Decimal has.
+DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, decimal.InvalidOperation)
 
 
 class _Node(dict[str, "_Node | tuple[Any, Any]"]):
@@ -38,7 +43,7 @@ class _Node(dict[str, "_Node | tuple[Any, Any]"]):
 class JsonSchema:
     """Decodes one message type.
 
-    decode: bytes → struct; raises msgspec.MsgspecError, UnicodeDecodeError or RecursionError.
+    decode: bytes → struct; raises one of DECODE_ERRORS.
     paths: where each requested field stands in the struct, as attribute names.
     """
 
@@ -70,9 +75,15 @@ def json_schema(name: str, fields: Sequence[tuple[tuple[str, ...], tuple[Any, An
         if node.setdefault(path[-1], leaf) != leaf:
             raise ConfigError(f"{name}: field {'.'.join(path)!r} is read in two ways")
     return JsonSchema(
-        decode=msgspec.json.Decoder(_struct(name, root)).decode,
+        decode=json_decoder(_struct(name, root)),
         paths=tuple(_attributes(root, path) for path, _ in fields),
     )
+
+
+def json_decoder(kind: Any) -> Callable[[bytes], Any]:
+    """Decoder of one type made of those above; raises one of DECODE_ERRORS."""
+    # What is no integer of 64 bits goes through float_hook as its text, so that a decimal is never a float.
+    return msgspec.json.Decoder(kind, dec_hook=decode_number, float_hook=decimal.Decimal).decode
 
 
 def model_schema(target: TargetTable) -> JsonSchema:

@@ -1,101 +1,161 @@
-"""Message keys → business keys, for models that delete on tombstones."""
+"""Message keys → business keys, for models that delete on tombstones.
+
+A tombstone deletes the row that its key names, so both are read by the same rules: the key's fields have the JSON types of
+the columns (schema.py) and go through the same conversion and limits (validate.py) as a row's. A key no row can have must not
+reach the database, where it would fail the batch, or be cut to the key of another row. What cannot be read is a dead letter,
+never "nothing to delete".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import decimal
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import numpy as np
+import pandas as pd
 import sqlalchemy as sa
 
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.streams.model import ExactText, integer_bits
+from kafka_ingest.pipelines.schema import DECODE_ERRORS, JsonSchema, column_type, json_decoder, json_schema
+from kafka_ingest.pipelines.validate import Errors, typed_column
+from kafka_ingest.streams.model import BoundColumn, ExactText, integer_bits
 from kafka_ingest.streams.target import TargetTable
+
+_INTEGER = re.compile("-?(?:0|[1-9][0-9]{0,18})")
+_SHOWN_BYTES = 60
 
 
 @dataclass(frozen=True, slots=True)
-class KeyColumn:
-    """One column of a business key as a tombstone's message key gives it."""
+class KeySchema:
+    """How a model's message keys are read."""
 
-    field: str
-    """Its name in a JSON key."""
-    bits: int | None
-    """Width of an integer column; None for text."""
-    length: int | None
-    """Characters a text column holds."""
-
-
-KeySchema = Mapping[str, KeyColumn]
+    columns: tuple[BoundColumn, ...]
+    fields: JsonSchema
+    """A JSON object with a field per column, by the last name of the column's path."""
+    bare: Callable[[bytes], Any] | None
+    """A JSON value that is no object; None where the key has several columns."""
+    is_text: bool
+    """The bytes are the value itself: `tombstone_key = "text"`."""
 
 
 def key_schema(target: TargetTable) -> KeySchema:
-    """Business key column → how a message key gives it. Raises ConfigError for a key column that is no text or integer."""
-    for column in target.table.primary_key:
-        if not isinstance(column.type, ExactText | sa.Integer):
+    """How the keys of a table's tombstones are read.
+
+    Raises ConfigError for a key column that a message key cannot name, and for a `tombstone_key` that does not fit the key.
+    """
+    keys = target.key
+    columns = tuple(bound for bound in target.bound if bound.name in keys)
+    name = target.model_name
+    for bound in columns:
+        if not _can_be_named(bound):
             raise ConfigError(
-                f"model {target.model_name}: key column {column.name!r} is no String or integer, so a message key cannot name "
-                "it; change its type, or leave delete_on_tombstone off"
+                f"model {name}: key column {bound.name!r} is no String, integer, Numeric or Enum, so a message key cannot "
+                "name it; change its type, or leave delete_on_tombstone off"
             )
-    return {
-        bound.name: KeyColumn(
-            field=bound.rule.path[-1],
-            bits=integer_bits(bound.column.type),
-            length=bound.column.type.length if isinstance(bound.column.type, ExactText) else None,
+    names = [bound.rule.path[-1] for bound in columns]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            f"model {name}: two key columns are read from fields named alike ({', '.join(names)}), so a message key cannot "
+            "tell them apart; rename one, or leave delete_on_tombstone off"
         )
-        for bound in target.bound
-        if bound.name in target.key
-    }
+    how = target.tombstone_key
+    if how not in ("json", "text"):
+        raise ConfigError(f"model {name}: tombstone_key is {how!r}, not 'json' or 'text'")
+    if how == "text" and len(columns) > 1:
+        raise ConfigError(
+            f"model {name}: with tombstone_key = 'text' the message key is the value of one column, and the business key has "
+            f"{len(columns)} ({', '.join(keys)}); use 'json'"
+        )
+    types = [column_type(name, bound) for bound in columns]
+    return KeySchema(
+        columns=columns,
+        fields=json_schema(name, [((field,), each) for field, each in zip(names, types, strict=True)]),
+        bare=json_decoder(types[0][0]) if len(columns) == 1 else None,
+        is_text=how == "text",
+    )
 
 
-def parse_keys(schema: KeySchema, keys: Sequence[bytes | None]) -> tuple[list[dict[str, Any]], list[str | None]]:
-    """Business keys of those message keys that have one, and for every message key its error or None."""
-    found: list[dict[str, Any]] = []
-    errors: list[str | None] = []
-    for key in keys:
+def _can_be_named(bound: BoundColumn) -> bool:
+    # No dates: a row's date is read by a step, which a stream may replace. No Float: a key must be exact.
+    kind = bound.column.type
+    exact = isinstance(kind, ExactText | sa.Integer | sa.Numeric | sa.Enum) and not isinstance(kind, sa.Float)
+    return exact and bound.rule.dates is None
+
+
+def parse_keys(schema: KeySchema, keys: Mapping[int, bytes | None]) -> tuple[pd.DataFrame, dict[int, str]]:
+    """Business keys, as validated rows have them, by message number, and the errors of the messages that have none."""
+    errors: Errors = {}
+    values: dict[int, tuple[Any, ...]] = {}
+    read = _read_text if schema.is_text else _read_json
+    for number, key in keys.items():
         try:
-            found.append(_parse_key(schema, key))
-            errors.append(None)
+            values[number] = read(schema, key)
         except ValueError as error:
-            errors.append(f"tombstone: {error}")
-    return found, errors
+            errors[number] = str(error)
+    numbers = np.fromiter(values, dtype=np.int64, count=len(values))
+    columns: dict[str, list[Any]] = {}
+    for place, bound in enumerate(schema.columns):
+        given = pd.Series([each[place] for each in values.values()], index=numbers, dtype=object)
+        columns[bound.name] = typed_column(given, bound, numbers, errors).to_pylist()
+    frame = pd.DataFrame(columns, index=numbers, dtype=object)
+    if errors:
+        frame = frame.drop(index=[number for number in errors if number in values])
+    return frame, {number: f"tombstone: {error}" for number, error in errors.items()}
 
 
-def _parse_key(schema: KeySchema, key: bytes | None) -> dict[str, Any]:
+def _read_json(schema: KeySchema, key: bytes | None) -> tuple[Any, ...]:
+    """The JSON values of the key columns; ValueError where the key does not give them all."""
+    if key is None:
+        raise ValueError("the message has no key, so nothing says which row to delete")
+    is_object = key.lstrip(b" \t\r\n").startswith(b"{")
+    if not is_object and schema.bare is None:
+        fields = ", ".join(bound.rule.path[-1] for bound in schema.columns)
+        raise ValueError(f"the key {_shown(key)} is no JSON object with {fields}")
+    try:
+        if is_object or schema.bare is None:
+            decoded = schema.fields.decode(key)
+            values = tuple(schema.fields.column([decoded], place)[0] for place in range(len(schema.columns)))
+        else:
+            values = (schema.bare(key),)
+    except DECODE_ERRORS as error:
+        raise ValueError(_explain(error, key, has_one_column=schema.bare is not None)) from error
+    for bound, value in zip(schema.columns, values, strict=True):
+        if value is None:
+            raise ValueError(f"the key {_shown(key)} has no {bound.rule.path[-1]!r}, or a null")
+    return values
+
+
+def _read_text(schema: KeySchema, key: bytes | None) -> tuple[Any, ...]:
+    """The key itself, not a blank or quote taken away; ValueError where it is no UTF-8 or, for an integer column, no integer."""
     if key is None:
         raise ValueError("the message has no key, so nothing says which row to delete")
     try:
-        value: Any = msgspec.json.decode(key)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        value = key.decode("utf-8")  # plain text; UnicodeDecodeError is a ValueError
-    if not isinstance(value, dict):
-        if len(schema) != 1:
-            raise ValueError(f"the key is no JSON object with {', '.join(each.field for each in schema.values())}")
-        only = next(iter(schema.values()))
-        if only.bits is None and isinstance(value, int | float) and not isinstance(value, bool):
-            value = key.decode("utf-8").strip()  # plain text that reads as a number: 12e5, 1.0, -0
-        value = {only.field: value}
-    return {column: _key_value(value, each) for column, each in schema.items()}
+        text = key.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the key {_shown(key)} is not UTF-8") from error
+    if integer_bits(schema.columns[0].column.type) is None:
+        return (text,)
+    if not _INTEGER.fullmatch(text):
+        raise ValueError(f"the key {_shown(key)} is no integer of ASCII digits without blanks, plus or leading zeros")
+    return (int(text),)
 
 
-def _key_value(fields: Mapping[str, Any], column: KeyColumn) -> int | str:
-    """The key's value, checked as `validate` checks a row's: a key no row can have must not reach the database, where it
-    would fail the batch, or be cut to the key of another row."""
-    value = fields.get(column.field)
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError(f"key field {column.field!r} is missing or no text or integer")
-    if column.bits is None:
-        text = str(value)
-        text.encode("utf-8")  # a lone surrogate is a UnicodeEncodeError, which is a ValueError
-        if column.length is not None and len(text) > column.length:
-            raise ValueError(
-                f"key field {column.field!r} has {len(text)} characters, and the column holds {column.length}"
-            )
-        return text
-    if isinstance(value, str) and not (value.isascii() and value.removeprefix("-").isdigit()):
-        raise ValueError(f"key field {column.field!r} is no integer: {value[:40]!r}")
-    number = int(value)
-    limit = 1 << (column.bits - 1)
-    if not -limit <= number < limit:
-        raise ValueError(f"key field {column.field!r}: {str(value)[:40]} does not fit {column.bits} bits")
-    return number
+def _explain(error: Exception, key: bytes, *, has_one_column: bool) -> str:
+    if isinstance(error, msgspec.ValidationError):
+        return f"the key {_shown(key)} does not name a row: {error}"
+    if isinstance(error, decimal.InvalidOperation):
+        return f"the key {_shown(key)} has an exponent beyond any column"
+    if isinstance(error, RecursionError):
+        return f"the key {_shown(key)} is nested too deep"
+    advice = '; if keys are plain text, declare tombstone_key = "text" in the model' if has_one_column else ""
+    return f"the key {_shown(key)} is no JSON in UTF-8{advice}"
+
+
+def _shown(key: bytes) -> str:
+    """The key as an error shows it, cut."""
+    cut = key[:_SHOWN_BYTES].decode("utf-8", "backslashreplace")
+    return repr(cut) if len(key) <= _SHOWN_BYTES else f"{cut!r}…"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -19,8 +19,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
 
 from kafka_ingest.errors import StepError
+from kafka_ingest.pipelines.numbers import read_number
 from kafka_ingest.records import DeadLetter
 from kafka_ingest.streams.model import ORDER_COLUMN, BoundColumn, ExactText, integer_bits
 from kafka_ingest.streams.target import TargetTable
@@ -52,7 +54,7 @@ def validate(rows: pd.DataFrame, target: TargetTable) -> tuple[pd.DataFrame, lis
         if name not in rows.columns:
             raise StepError(f"model {target.model_name}: a pipeline step dropped column {name!r}")
     for bound in target.bound:
-        columns[bound.name] = _column(rows[bound.name], bound, numbers, errors)
+        columns[bound.name] = typed_column(rows[bound.name], bound, numbers, errors)
     columns |= {name: _to_arrow(rows[name], _KAFKA_TYPES[name]) for name in target.kafka_columns}
     frame = pd.DataFrame(
         {n: pd.Series(pd.arrays.ArrowExtensionArray(c), index=rows.index) for n, c in columns.items()},
@@ -63,7 +65,8 @@ def validate(rows: pd.DataFrame, target: TargetTable) -> tuple[pd.DataFrame, lis
     return frame, [DeadLetter(number, "validate", error) for number, error in errors.items()]
 
 
-def _column(values: pd.Series, bound: BoundColumn, numbers: npt.NDArray[np.int64], errors: Errors) -> pa.Array:
+def typed_column(values: pd.Series, bound: BoundColumn, numbers: npt.NDArray[np.int64], errors: Errors) -> pa.Array:
+    """A column's values as Arrow holds them for the database; what does not fit is put into `errors` by message number."""
     if bound.default is not None:
         filled = [bound.default if _is_missing(value) else value for value in values.tolist()]
         values = pd.Series(filled, index=values.index, dtype=object)
@@ -87,9 +90,18 @@ def _convert(
     numbers: npt.NDArray[np.int64],
     errors: Errors,
 ) -> pa.Array:
-    if isinstance(values.dtype, pd.StringDtype) and arrow_type == pa.large_string():
+    kind = bound.column.type
+    is_decimal = isinstance(kind, sa.Numeric) and not isinstance(kind, sa.Float)
+    is_set = isinstance(_listing(kind), mysql.SET)
+    is_text = arrow_type == pa.large_string() and not is_decimal and not is_set
+    if is_text and isinstance(values.dtype, pd.StringDtype):
         return _one_chunk(pa.array(values, arrow_type))  # text already: JSON's is taken as it stands
-    is_plain = not isinstance(bound.column.type, sa.JSON | sa.Numeric) or isinstance(bound.column.type, sa.Float)
+    if is_decimal:
+        assert isinstance(kind, sa.Numeric)  # noqa: S101  narrowing
+        array = _decimal_texts(values.tolist(), *_digits(kind))
+        if array is not None:
+            return array
+    is_plain = not (is_decimal or is_set or isinstance(kind, sa.JSON))
     if bound.rule.dates is not None:
         is_plain = pd.api.types.is_datetime64_any_dtype(values.dtype)  # Arrow would take any integer for microseconds
     if is_plain:
@@ -138,7 +150,12 @@ def _converter(bound: BoundColumn) -> tuple[Callable[[Any], Any], pa.DataType]:
     if isinstance(kind, sa.Float):
         return _to_float, pa.float64()
     if isinstance(kind, sa.Numeric):
-        return _to_decimal(kind.precision or 10, kind.scale or 0), pa.large_string()
+        return _to_decimal(*_digits(kind)), pa.large_string()
+    listing = _listing(kind)
+    if isinstance(listing, mysql.SET):
+        return _to_members(listing.values), pa.large_string()
+    if listing is not None:
+        return _to_member(listing.enums), pa.large_string()
     return _to_text, pa.large_string()
 
 
@@ -153,7 +170,11 @@ def _limits(array: pa.Array, bound: BoundColumn) -> list[tuple[Any, Callable[[An
         )
         # As numpy writes it: a datetime ends with the year 9999.
         return [(bad, lambda v: f"{np.datetime64(v.value, 'us')} is outside the years 1000 to 9999")]
-    if isinstance(kind, sa.String | ExactText) and length is not None:
+    listing = _listing(kind)
+    if isinstance(listing, sa.Enum):
+        foreign = pc.invert(pc.is_in(array, pa.array([None, *listing.enums], pa.large_string())))
+        return [(foreign, lambda v: _no_member(v.as_py(), listing.enums))]
+    if isinstance(kind, sa.String | ExactText) and length is not None and listing is None:
         characters = pc.utf8_length(array)
         return [
             (pc.greater(characters, length), lambda v: f"{len(v.as_py())} characters, and the column holds {length}")
@@ -175,6 +196,57 @@ def _to_text(value: Any) -> str:
         raise TypeError(f"{type(value).__name__} in a text column")
     value.encode("utf-8")  # a lone surrogate is a UnicodeEncodeError, which is a ValueError
     return value
+
+
+_MYSQL = mysql.dialect()
+_SHOWN_MEMBERS = 200
+"""Characters of a list of members in an error."""
+
+
+def _listing(kind: sa.types.TypeEngine[Any]) -> sa.Enum | mysql.SET | None:
+    """The ENUM or SET that a type is, or is in MySQL (`with_variant`)."""
+    found = kind if isinstance(kind, sa.Enum | mysql.SET) else kind.dialect_impl(_MYSQL)
+    return found if isinstance(found, sa.Enum | mysql.SET) else None
+
+
+def _no_member(value: Any, members: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, members))
+    if len(shown) > _SHOWN_MEMBERS:
+        shown = f"{shown[:_SHOWN_MEMBERS]}… ({len(members)} members)"
+    return f"{repr(value)[:60]} is not one of {shown}"
+
+
+def _to_member(members: Sequence[str]) -> Callable[[Any], str]:
+    """A member of an ENUM by its text: a database would take "2" for the second member, and an integer for its number."""
+    known = {member: member for member in members}
+
+    def convert(value: Any) -> str:
+        if not isinstance(value, str) or value not in known:
+            raise ValueError(_no_member(value, members))
+        return known[value]
+
+    return convert
+
+
+def _to_members(members: Sequence[str]) -> Callable[[Any], str]:
+    """The members of a SET joined by commas in the order of the declaration, in which the database keeps them: in any other
+    order two texts would be one value."""
+    places = {member: place for place, member in enumerate(members)}
+
+    def convert(value: Any) -> str:
+        if not isinstance(value, str):
+            raise TypeError(_no_member(value, members))
+        if value == "":
+            return value
+        chosen = value.split(",")
+        for each in chosen:
+            if each not in places:
+                raise ValueError(_no_member(each, members))
+        if len(set(chosen)) < len(chosen):
+            raise ValueError(f"{repr(value)[:60]} names a member twice")
+        return ",".join(sorted(chosen, key=places.__getitem__))
+
+    return convert
 
 
 def _to_json(value: Any) -> str | None:
@@ -216,15 +288,35 @@ def _to_float(value: Any) -> float:
         raise ValueError(f"{str(value)[:40]}… does not fit a double") from None
 
 
+def _digits(kind: sa.Numeric[Any]) -> tuple[int, int]:
+    """Precision and scale: MySQL's DECIMAL is DECIMAL(10,0)."""
+    return kind.precision or 10, kind.scale or 0
+
+
+def _decimal_texts(values: list[Any], precision: int, scale: int) -> pa.Array | None:
+    """What `_to_decimal` gives, for a whole column of Decimals at once; None where some value must be looked at by itself:
+    it does not fit, is no Decimal, or has a text that is not the canonical one."""
+    if not {decimal.Decimal, type(None)}.issuperset(map(type, values)):
+        return None
+    try:
+        decimals = pa.array(
+            values, pa.decimal128(precision, scale) if precision <= 38 else pa.decimal256(precision, scale)
+        )
+    except (pa.ArrowInvalid, OverflowError):
+        return None
+    texts = decimals.cast(pa.string()).cast(pa.large_string())
+    if scale == 0:
+        return texts
+    if pc.any(pc.match_substring(texts, "E")).as_py():
+        return None  # Arrow writes 0.0000001 as 1E-7
+    return pc.utf8_rtrim(pc.utf8_rtrim(texts, "0"), ".")
+
+
 def _to_decimal(precision: int, scale: int) -> Callable[[Any], str]:
     """Exact decimals as text; a value with more digits than the column is refused, not rounded."""
 
     def convert(value: Any) -> str:
-        if isinstance(value, bool):
-            raise TypeError("bool in a number column")
-        number = decimal.Decimal(value if isinstance(value, int | decimal.Decimal) else str(value))
-        if not number.is_finite():
-            raise ValueError(f"{number} is not finite")
+        number = read_number(value)
         # By hand: Decimal.normalize() rounds to 28 digits and overflows beyond the exponents of its context.
         sign, all_digits, exponent = number.as_tuple()
         assert isinstance(exponent, int)  # noqa: S101  finite, so it is

@@ -133,8 +133,13 @@ class UpsertModel(_Columns, Model):
     __abstract__ = True
 
     delete_on_tombstone: ClassVar[bool] = False
-    """A message with a null value deletes the row its key names: the key is the business key itself, as a JSON object
-    of the key columns' fields, or, for a single key column, a JSON string or number or plain text."""
+    """A message with a null value deletes the row its key names; `tombstone_key` says how the key is written."""
+    tombstone_key: ClassVar[Literal["json", "text"]] = "json"
+    """How a message key names a row to delete. It is read as a row's fields are; what cannot be read is a dead letter.
+
+    json: a JSON object with the key columns' fields (by the last name of their paths), or, for a single key column, a JSON
+          string or number.
+    text: for a single key column only: the key's bytes, as UTF-8, are the value itself, quotes and blanks included."""
 
     _kafka_topic: Mapped[str] = mapped_column("_kafka_topic", TOPIC_TYPE, sort_order=100)
     _kafka_partition: Mapped[int] = mapped_column("_kafka_partition", sa.Integer, sort_order=101)
@@ -172,7 +177,7 @@ def field(
     instance = type_() if isinstance(type_, type) else type_
     if isinstance(instance, sa.Float) and instance.precision is None:
         instance = sa.Double()  # MySQL's FLOAT has four bytes, and would silently cut the digits of a JSON number
-    if primary_key and isinstance(instance, sa.String) and not isinstance(instance, sa.Text):
+    if primary_key and isinstance(instance, sa.String) and not isinstance(instance, sa.Text | sa.Enum | mysql.SET):
         instance = ExactText(instance.length)
     if primary_key:
         column.setdefault("autoincrement", False)

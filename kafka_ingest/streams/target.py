@@ -52,6 +52,8 @@ class TargetTable:
     tombstones: sa.Table | None
     """Where deletes are remembered: business key and position, so that an older message, loaded again by a backfill, does
     not bring a deleted row back. In the table's own schema. None where the model does not delete on tombstones."""
+    tombstone_key: str
+    """How the message key of a tombstone is read (`UpsertModel.tombstone_key`)."""
     order_by: str | None
     """Column of the model's own that orders the messages of a key, before their place in Kafka does; None where it has none."""
     model_name: str
@@ -82,6 +84,7 @@ class TargetTable:
             is_upsert=is_upsert,
             bound=_bound_columns(model, table, timezone),
             tombstones=_tombstones_of(table) if issubclass(model, UpsertModel) and model.delete_on_tombstone else None,
+            tombstone_key=model.tombstone_key if issubclass(model, UpsertModel) else "json",
             order_by=_order_by(model, table),
             model_name=model.__name__,
             identifier=label if table.schema is None and _IDENTIFIER.fullmatch(label) else _identifier(label),

@@ -121,7 +121,7 @@ def main() -> None:
     corpus.mkdir(parents=True, exist_ok=True)
     mutator = Mutator(options.seed)
     values, keys = mutator.values(_SEEDS * _LINES), mutator.keys(_SEEDS * _LINES)
-    kinds = (b"e", b"account", b"information", b"announcement")
+    kinds = (b"e", b"account", b"information", b"announcement", b"booking")
     for number in range(_SEEDS):
         part = range(number * _LINES, (number + 1) * _LINES)
         lines = [(values[n] or b"", keys[n] or b"", kinds[n % len(kinds)]) for n in part]

@@ -77,6 +77,8 @@ class Mutator:
             b'"k1"',
             b'{"id":"k1"}',
             b'{"id":null}',
+            b'{"room":"r","hour":7}',
+            b'{"room":"r","hour":"7"}',
             b"\xff",
             b"",
             b"1e999",
@@ -88,7 +90,19 @@ class Mutator:
     def headers(self, count: int) -> list[Headers | None]:
         """Message headers: none, routes under the name `kind`, under others, twice, without a value, noise."""
         random_ = self._random
-        values = [None, b"e", b"account", b"information", b"announcement", b"", b"\xff\xfe", b"E", b"e ", b"x" * 300]
+        values = [
+            None,
+            b"e",
+            b"account",
+            b"information",
+            b"announcement",
+            b"booking",
+            b"",
+            b"\xff\xfe",
+            b"E",
+            b"e ",
+            b"x" * 300,
+        ]
         values += [edge.encode("utf-8", "surrogatepass") for edge in _EDGES[::7]]
         found: list[Headers | None] = []
         for size in random_.choices((None, 0, 1, 1, 1, 2, 3), k=count):

@@ -18,13 +18,13 @@ from kafka_ingest.streams.information import Announcement, Information
 from kafka_ingest.streams.stream import RouteByField, RouteByHeader, Stream
 from kafka_ingest.streams.target import TargetTable
 from kafka_ingest_tests.fuzz.mutate import Mutator
-from kafka_ingest_tests.support.models import Account, Everything
+from kafka_ingest_tests.support.models import Account, Booking, Everything
 
 ROUTES = {"e": Everything, "account": Account, "information": Information, "announcement": Announcement}
 STREAMS = (
     Stream(name="fuzz", topics="mixed", routes=ROUTES, route_by=RouteByField("type"), timezone="America/New_York"),
     Stream(name="fuzz", topics="mixed", routes=ROUTES, unrouted="ignore", timezone="UTC"),
-    Stream(name="fuzz", topics="mixed", routes=ROUTES, route_by=RouteByHeader("kind")),
+    Stream(name="fuzz", topics="mixed", routes={**ROUTES, "booking": Booking}, route_by=RouteByHeader("kind")),
 )
 RULES = (DateRule(), DateRule(timezone="Asia/Shanghai", day_first=True), DateRule(formats=("%d-%m-%y %H:%M", "%Y%j")))
 FIRST, LAST = np.datetime64("1000-01-01T00:00:00", "us"), np.datetime64("9999-12-31T23:59:59.999999", "us")

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from kafka_ingest.pipelines.dates import DateRule
-from kafka_ingest_tests.support.dates import FORMS, NOON, UTC, read
+from kafka_ingest_tests.support.dates import FORMS, NOON, SHORT_DIGITS, UTC, read
 
 
 @pytest.mark.parametrize(("value", "instant"), FORMS, ids=[repr(value) for value, _ in FORMS])
@@ -84,6 +84,20 @@ def test_what_looks_like_a_date_but_cannot_be_one_is_an_error(value: object) -> 
 )
 def test_other_text_is_an_error(value: str) -> None:
     assert "is not in a form that is read; accepted: ISO 8601" in read(value)
+
+
+@pytest.mark.parametrize("value", SHORT_DIGITS)
+def test_a_short_text_of_digits_is_an_error_and_no_time_in_1970(value: str) -> None:
+    assert "is a text of digits that is no compact date, and too short for an epoch" in read(value)
+    assert "too short for an epoch" in read(value, DateRule(formats=("%Y-%m",)))
+
+
+def test_a_columns_own_format_takes_a_short_text_of_digits() -> None:
+    rule = DateRule(formats=("%Y", "%Y%m"))
+    assert [read(value, rule) for value in ("2024", "202405", 2024, 202405)] == [
+        *("2024-01-01T00:00:00", NOON) * 2,
+    ]
+    assert "too short for an epoch" in read("0", rule)
 
 
 def test_an_object_that_raises_at_every_touch_is_an_error() -> None:

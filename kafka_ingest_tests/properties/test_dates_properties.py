@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import email.utils
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kafka_ingest.pipelines.dates import DateRule, Translated, translate
+from kafka_ingest_tests.support.dates import slow_digits
 
 ZONES = ["UTC", "Asia/Shanghai", "America/New_York", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe"]
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -213,16 +217,68 @@ def test_fields_that_may_not_exist_are_judged_as_pythons_datetime_judges_them(
 
 
 @given(number=st.integers(10**7, 10**8 - 1) | st.integers(19_000_000, 21_009_999))
-def test_eight_digits_with_the_year_of_a_date_are_that_date_or_an_error(number: int) -> None:
-    translated = translate(pd.Series([number, str(number), float(number)], dtype=object))
-    if 1900 <= number // 10**4 <= 2100:
+def test_eight_digits_with_the_year_of_a_date_are_that_date_or_an_error_and_else_an_epoch_as_a_number_only(
+    number: int,
+) -> None:
+    translated = translate(pd.Series([number, float(number), str(number)], dtype=object))
+    is_compact = 1900 <= number // 10**4 <= 2100
+    if is_compact:
         try:
             expected: Any = datetime.strptime(str(number), "%Y%m%d")  # noqa: DTZ007
         except ValueError:
             expected = None
     else:
         expected = datetime(1970, 1, 1) + number * SECOND
-    assert [None if pd.isna(instant) else instant for instant in translated.instants] == [expected] * 3
+    as_text = expected if is_compact else None
+    got = [None if pd.isna(instant) else instant for instant in translated.instants]
+    assert got == [expected, expected, as_text]
+
+
+@contextmanager
+def process_zone(name: str) -> Iterator[None]:
+    """The machine's own zone, which must never matter."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", name)
+        time.tzset()
+        yield
+    time.tzset()
+
+
+digits = st.builds(
+    lambda sign, whole, part: f"{sign}{whole}{part}",
+    st.sampled_from(["", "", "", "-", "+"]),
+    st.integers(0, 10**20).map(str) | st.from_regex(r"\A[0-9]{1,20}\Z") | st.from_regex(r"\A(19|20|21)[0-9]{2,12}\Z"),
+    st.just("") | st.from_regex(r"\A\.[0-9]{1,9}\Z") | st.just(".0"),
+)
+
+
+@given(texts=st.lists(digits, min_size=1, max_size=8), machine=zones)
+@example(
+    texts=["2024", "202405", "0", "99999999", "100000000", "-99999999.999999999", "20240230", "20241231240000"],
+    machine="America/New_York",
+)
+def test_a_text_of_digits_is_a_compact_date_an_epoch_of_nine_digits_or_more_or_an_error(
+    texts: list[str], machine: str
+) -> None:
+    with process_zone(machine):
+        translated = translate(pd.Series(texts, dtype="string"))
+    got = [None if pd.isna(instant) else instant.to_pydatetime() for instant in translated.instants]
+    assert got == [slow_digits(text) for text in texts]
+    assert len(translated.errors) == got.count(None)
+    formatted = translate(pd.Series(texts, dtype=object), DateRule(formats=("%d.%m.%y at %H",)))
+    assert outcome(formatted)[: len(texts)] == [
+        (at, error and error.replace("accepted: ", "accepted: %d.%m.%y at %H, ")) for at, error in outcome(translated)
+    ]
+
+
+@given(number=st.integers(-(10**8) + 1, 10**8 - 1), fraction=st.sampled_from([0, 0.5]))
+def test_a_short_number_stays_an_epoch_also_where_formats_are_tried_first(number: int, fraction: float) -> None:
+    if 19_000_000 <= number < 21_010_000:
+        return
+    expected = datetime(1970, 1, 1) + (number + fraction) * SECOND
+    value = number + fraction if fraction else number
+    for rule in (DateRule(), DateRule(formats=("%d.%m.%y at %H",))):
+        assert read_all([value, float(value)], rule) == [expected, expected]
 
 
 junk = st.one_of(

@@ -104,6 +104,7 @@ class Latest(UpsertModel):
 
     __tablename__ = "latest_bulk"
     delete_on_tombstone = True
+    tombstone_key = "text"
     id: Mapped[str] = field(String(64), primary_key=True)
     number: Mapped[int] = field(Integer)
 

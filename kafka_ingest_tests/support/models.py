@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped
@@ -46,12 +46,13 @@ class Event(AppendModel):
 
 
 class Account(UpsertModel):
-    """A row per id, deleted by a tombstone."""
+    """A row per id, deleted by a tombstone whose key is the id as plain text."""
 
     __tablename__ = "t_account"
     __table_args__ = (sa.CheckConstraint("balance <> 13", name="no_thirteen_balance"),)
 
     delete_on_tombstone: ClassVar[bool] = True
+    tombstone_key: ClassVar[Literal["json", "text"]] = "text"
 
     id: Mapped[str] = field(sa.String(8), primary_key=True)
     balance: Mapped[int | None] = field(sa.Integer)
@@ -74,7 +75,7 @@ class Slot(UpsertModel):
 
 
 class Booking(UpsertModel):
-    """As Slot, and deleted by tombstones."""
+    """As Slot, and deleted by tombstones whose keys are JSON."""
 
     __tablename__ = "t_booking"
 

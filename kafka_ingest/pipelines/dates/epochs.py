@@ -3,8 +3,12 @@
 1. 8, 12 or 14 digits that begin with a year from 1900 to 2100 are a compact date, YYYYMMDD[HHMM[SS]], never an epoch:
    20240230 is an impossible date, not an evening in August 1970. A fraction belongs to the seconds, so only 14 digits
    may have one other than zero.
-2. Any other number is an epoch in UTC, and its size tells the unit: below 1e11 seconds (up to the year 5138), below
-   1e14 milliseconds, below 1e17 microseconds (both from March 1973 on), from there on nanoseconds.
+2. Any other JSON number (a value that is no text) is an epoch in UTC, and its size tells the unit: below 1e11 seconds (up
+   to the year 5138), below 1e14 milliseconds, below 1e17 microseconds (both from March 1973 on), from there on nanoseconds.
+   0 is 1970-01-01.
+3. Any other text of digits, with or without a sign and a fraction, is an epoch by the same sizes only where nine digits or
+   more stand before the point. "2024", "202405" and "0" are errors: as text they are more likely a year, a month or "none"
+   than a time in 1970. The column's own `formats` come first and may take them.
 
 What this cannot tell apart: epochs in seconds between 1970-08-08 and 1970-09-01, and in milliseconds between
 1976-01-09 and 1976-08-28, have the digits of a compact date (14 digits in milliseconds are the years 2572 to 2635);
@@ -20,6 +24,8 @@ from kafka_ingest.pipelines.dates.wallclock import Array, wall_micros
 _NANOS = 1_000_000_000
 _MILLIS_FROM, _MICROS_FROM, _NANOS_FROM = 10**11, 10**14, 10**17
 _FIRST_YEAR, _LAST_YEAR = 1900, 2100
+TEXT_EPOCH_DIGITS = 9
+"""Digits before the point that a text needs to be an epoch: seconds from 1973-03-03 on, and before 1966-10-31."""
 
 
 def read_numbers(magnitude: Array, nanos: Array, negative: Array) -> tuple[Array, Array, Array]:

@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 
 from kafka_ingest.pipelines.dates import layouts
-from kafka_ingest.pipelines.dates.epochs import read_floats, read_numbers
+from kafka_ingest.pipelines.dates.epochs import TEXT_EPOCH_DIGITS, read_floats, read_numbers
 from kafka_ingest.pipelines.dates.layouts import Layout
 from kafka_ingest.pipelines.dates.rule import DateRule, layout_of
 from kafka_ingest.pipelines.dates.texts import by_shape
@@ -34,12 +34,13 @@ _MISSING, _TEXT, _INTEGER, _FLOAT, _OTHER = range(5)
 _KINDS: dict[type, int] = {type(None): _MISSING, str: _TEXT, int: _INTEGER, float: _FLOAT}
 
 # What became of a value; the text completes "'…' …".
-_FINE, _ABSENT, _UNREADABLE, _IMPOSSIBLE, _OUTSIDE, _WRONG_TYPE = range(6)
+_FINE, _ABSENT, _UNREADABLE, _IMPOSSIBLE, _OUTSIDE, _WRONG_TYPE, _SHORT = range(7)
 _WHY = {
     _UNREADABLE: "is not in a form that is read",
     _IMPOSSIBLE: "looks like a date, but has a month, day, time or zone that does not exist",
     _OUTSIDE: "is outside the years 1000 to 9999 in UTC, which is what a MySQL DATETIME holds",
     _WRONG_TYPE: "is neither text nor a number",
+    _SHORT: f"is a text of digits that is no compact date, and too short for an epoch (below {TEXT_EPOCH_DIGITS} digits)",
 }
 _ACCEPTED = (
     "ISO 8601, YYYY/MM/DD, {slashes}, YYYY.MM.DD, DD.MM.YYYY, YYYYMMDD[HHMM[SS]], 2024年5月1日, RFC 2822, "
@@ -65,14 +66,14 @@ def translate(values: pd.Series, rule: DateRule = DateRule()) -> Translated:  # 
     # 1. What the values are.
     reading = _Reading(len(values))
     texts, rows = _text_column(values)
-    objects = None
+    objects, numbers = None, np.zeros(0, dtype=np.int64)
     if texts is None:
-        objects, kinds = _objects(values, numbers_as_text=bool(rule.formats))
+        objects, kinds, numbers = _objects(values, numbers_as_text=bool(rule.formats))
         rows = np.flatnonzero(kinds == _TEXT)
         texts = _arrow(objects[rows].tolist())
         reading.states[kinds == _OTHER] = _WRONG_TYPE
     # 2. Text.
-    _read_texts(reading, texts, rows, rule)
+    _read_texts(reading, texts, rows, rule, numbers)
     # 3. Numbers.
     if objects is not None:
         _read_integers(reading, objects, np.flatnonzero(kinds == _INTEGER))
@@ -126,8 +127,8 @@ def _text_column(values: pd.Series) -> tuple[pa.LargeStringArray | None, Array]:
     return texts.drop_null(), rows
 
 
-def _objects(values: pd.Series, *, numbers_as_text: bool) -> tuple[Array, Array]:
-    """The values as plain Python objects, and the kind of each."""
+def _objects(values: pd.Series, *, numbers_as_text: bool) -> tuple[Array, Array, Array]:
+    """The values as plain Python objects, the kind of each, and the rows of numbers that became text for the formats."""
     objects = values.to_numpy(dtype=object)
     kinds = np.fromiter(map(_KINDS.get, map(type, objects.tolist()), repeat(_OTHER)), dtype=np.int8, count=len(objects))
     others = np.flatnonzero(kinds == _OTHER)
@@ -140,7 +141,7 @@ def _objects(values: pd.Series, *, numbers_as_text: bool) -> tuple[Array, Array]
         value = objects[at]
         if abs(value) < _LARGEST and value == int(value):  # a float too: integers become floats in a column with gaps
             kinds[at], objects[at] = _TEXT, str(int(value))
-    return objects, kinds
+    return objects, kinds, numbers
 
 
 def _plain(value: Any) -> tuple[int, Any]:
@@ -168,7 +169,8 @@ def _arrow(texts: list[str]) -> pa.LargeStringArray:
         return pa.array([text.encode("utf-8", "replace").decode() for text in texts], type=pa.large_string())
 
 
-def _read_texts(reading: _Reading, texts: pa.LargeStringArray, rows: Array, rule: DateRule) -> None:
+def _read_texts(reading: _Reading, texts: pa.LargeStringArray, rows: Array, rule: DateRule, numbers: Array) -> None:
+    """`numbers` are rows whose text was a number, which may be an epoch however short it is."""
     reading.states[rows] = _UNREADABLE
     for at, grid, shape in by_shape(texts):
         pending = rows[at]
@@ -181,6 +183,8 @@ def _read_texts(reading: _Reading, texts: pa.LargeStringArray, rows: Array, rule
             else:
                 micros, walls, possible = layouts.read(grid, match, layout, day_first=rule.day_first)
             reading.put(pending, micros, walls, possible)
+            if layout is None and match.end("whole") - match.start("whole") < TEXT_EPOCH_DIGITS:
+                reading.states[pending[possible & ~walls & ~np.isin(pending, numbers)]] = _SHORT
             if possible.all():
                 break
             grid, pending = grid[~possible], pending[~possible]
