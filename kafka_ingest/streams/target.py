@@ -79,8 +79,13 @@ class TargetTable:
             bound=_bound_columns(model, table, timezone),
             tombstones=_tombstones_of(table) if issubclass(model, UpsertModel) and model.delete_on_tombstone else None,
             model_name=model.__name__,
-            identifier=label if table.schema is None and _IDENTIFIER.fullmatch(label) else _identifier(label),
+            identifier=identifier_of(label),
         )
+
+    @property
+    def tables(self) -> tuple[sa.Table, ...]:
+        """The table and, where it has one, its table of tombstones."""
+        return (self.table,) if self.tombstones is None else (self.table, self.tombstones)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TargetTable) and self.label == other.label
@@ -142,6 +147,9 @@ def _tombstones_of(table: sa.Table) -> sa.Table:
     )
 
 
-def _identifier(label: str) -> str:
-    plain = re.sub(r"[^A-Za-z0-9_]", "_", label)
-    return f"{'_' if plain[0].isdigit() else ''}{plain}_{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+def identifier_of(name: str) -> str:
+    """The name where it is an identifier in ASCII; otherwise one made from it, and different for each."""
+    if _IDENTIFIER.fullmatch(name):
+        return name
+    plain = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    return f"{'_' if plain[0].isdigit() else ''}{plain}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
