@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.kafka import LocalKafka
+from kafka_ingest_tests.support.made import Make, making
 
 # Hypothesis gives an example 200 ms, which a machine that is busy with something else takes now and then.
 settings.register_profile("patient", deadline=None)
@@ -86,3 +87,10 @@ def make_topic(kafka: LocalKafka, *, partitions: int, **config: str) -> str:
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
     admin.create_topics([NewTopic(name, partitions, 1, config=settings)])[name].result(30)
     return name
+
+
+@pytest.fixture
+def made() -> Iterator[Make]:
+    """Makes models at run time; see `support.made`."""
+    with making() as make:
+        yield make

@@ -71,9 +71,8 @@ def _check(sink: Sink, settings: Settings, streams: Collection[Stream]) -> Itera
 def _makes_tables(connection: sa.Connection, streams: Collection[Stream]) -> bool:
     """Whether the next run finds a table missing."""
     inspector = sa.inspect(connection)
-    targets = [target for stream in streams for target in stream.targets]
-    wanted = [*ledger.METADATA.sorted_tables, *(target.table for target in targets)]
-    wanted += [target.tombstones for target in targets if target.tombstones is not None]
+    targets = (target for stream in streams for target in stream.targets)
+    wanted = [*ledger.METADATA.sorted_tables, *(table for target in targets for table in target.tables)]
     return any(not inspector.has_table(table.name, schema=table.schema) for table in wanted)
 
 
@@ -204,7 +203,8 @@ def _targets(connection: sa.Connection, stream: Stream) -> Iterator[Finding]:
 def _engines(connection: sa.Connection, streams: Collection[Stream]) -> Iterator[Finding]:
     if connection.dialect.name == "sqlite":
         return
-    tables = [*ledger.METADATA.sorted_tables, *(target.table for stream in streams for target in stream.targets)]
+    targets = (target for stream in streams for target in stream.targets)
+    tables = [*ledger.METADATA.sorted_tables, *(table for target in targets for table in target.tables)]
     home = connection.exec_driver_sql("SELECT DATABASE()").scalar_one()
     ours = {(table.schema or home, table.name) for table in tables}
     query = sa.text(

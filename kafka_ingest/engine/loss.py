@@ -78,10 +78,8 @@ def _set_aside(connection: sa.Connection, stream: Stream, topic: str, label: str
         connection.execute(
             sa.update(table).where(table.c.stream == stream.name, table.c.topic == topic).values(topic=label)
         )
-    tables = [target.table for target in stream.targets]
     # The tombstones too: by the old offsets they would bury the new topic's rows.
-    tables += [target.tombstones for target in stream.targets if target.tombstones is not None]
-    for table in tables:
+    for table in (table for target in stream.targets for table in target.tables):
         connection.execute(
             sa.update(table).where(table.c["_kafka_topic"] == topic).values({table.c["_kafka_topic"]: label})
         )

@@ -66,9 +66,12 @@ def components(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
         yield group
 
 
-def expected_rows(group: Sequence[Entry], table: str) -> Expected | None:
+def expected_rows(group: Sequence[Entry], *names: str) -> Expected | None:
     """What a table should hold in the range of overlapping entries: the last load of each offset counts, and the replays
-    after it. None where an entry does not say its rows."""
+    after it. None where an entry does not say its rows.
+
+    names: what entries call the table.
+    """
     low = high = 0
     covered: list[tuple[int, int]] = []
     for each in sorted(group, key=lambda e: e.id, reverse=True):
@@ -77,7 +80,7 @@ def expected_rows(group: Sequence[Entry], table: str) -> Expected | None:
         if hidden < size:
             if each.rows is None:
                 return None
-            rows = each.rows.get(table, 0)
+            rows = sum(each.rows.get(name, 0) for name in names)
             low += max(0, rows - hidden)
             high += min(rows, size - hidden)
         if not each.replays:
@@ -134,7 +137,7 @@ def check_run_rows(sink: Sink, stream: Stream, run_id: str, target: TargetTable)
                 else:
                     elsewhere += len(group)
             checked += sum(len(g) for g in own)
-            faults += list(_compare(connection, target, tp, own))
+            faults += list(_compare(connection, stream, target, tp, own))
     details = {"ranges_left_to_the_audit": len(mine) - len(counted), "ranges_loaded_again_since": elsewhere}
     return Finding(checked, tuple(faults), {k: v for k, v in details.items() if v})
 
@@ -188,9 +191,9 @@ def audit_rows(
                         groups.append(group)
                         checked += len(group)
                     if len(groups) >= _PAGE_ENTRIES:
-                        faults += list(_compare(connection, target, tp, groups))
+                        faults += list(_compare(connection, stream, target, tp, groups))
                         groups = []
-                faults += list(_compare(connection, target, tp, groups))
+                faults += list(_compare(connection, stream, target, tp, groups))
     details = {"ranges_below_the_table's_first_row": below, "partitions_not_reached_in_time": left}
     return Finding(checked, tuple(faults), {k: v for k, v in details.items() if v})
 
@@ -227,11 +230,22 @@ def _entry(row: Any) -> Entry:
     return Entry(row.id, row.start_offset, row.end_offset, row.kind == "replay", rows, row.run_id)
 
 
+def _names_in_ledger(stream: Stream, target: TargetTable) -> tuple[str, ...]:
+    """What entries call a table: its label, and those of older versions its name without the schema."""
+    is_only_one = [each.name for each in stream.targets].count(target.name) == 1
+    return (target.label, target.name) if is_only_one and target.schema is not None else (target.label,)
+
+
 def _compare(
-    connection: sa.Connection, target: TargetTable, tp: TopicPartition, groups: Iterable[Sequence[Entry]]
+    connection: sa.Connection,
+    stream: Stream,
+    target: TargetTable,
+    tp: TopicPartition,
+    groups: Iterable[Sequence[Entry]],
 ) -> Iterator[str]:
     """Counts adjoining ranges together, and one by one only where the sum is wrong."""
-    for chunk in _chunks(found for g in groups if (found := expected_rows(g, target.label)) is not None):
+    names = _names_in_ledger(stream, target)
+    for chunk in _chunks(found for g in groups if (found := expected_rows(g, *names)) is not None):
         low, high = sum(e.low for e in chunk), sum(e.high for e in chunk)
         if low <= _count(connection, target.table, tp, chunk[0].start, chunk[-1].end) <= high:
             continue

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest.streams.target import TargetTable
+from kafka_ingest.streams.target import TargetTable, identifier_of
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -45,7 +45,7 @@ def topic_key(topic: str) -> dg.AssetKey:
 
 def table_key(stream: Stream, target: TargetTable) -> dg.AssetKey:
     """Asset of a table: under its stream and, where it has one, its schema."""
-    return _key(stream.name, *([] if target.schema is None else [target.schema]), target.name)
+    return _key(stream.name, *(_part(name) for name in (target.schema, target.name) if name is not None))
 
 
 def dead_letters_key(stream: Stream) -> dg.AssetKey:
@@ -55,6 +55,11 @@ def dead_letters_key(stream: Stream) -> dg.AssetKey:
 def ledger_key(stream: Stream) -> dg.AssetKey:
     """The stream's part of the ledger: what the daily audit checks."""
     return _key(stream.name, LEDGER)
+
+
+def _part(name: str) -> str:
+    """As it stands where Dagster can make an op's output of it, as it does for the checks of an asset."""
+    return name if re.fullmatch(r"[A-Za-z0-9_]+", name) else identifier_of(name)
 
 
 def _key(*path: str) -> dg.AssetKey:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateColumn
 
-from kafka_ingest.errors import SchemaMismatch
+from kafka_ingest.errors import ConfigError, SchemaMismatch
 from kafka_ingest.records import NO_ORDER
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.ledger import METADATA
@@ -23,11 +23,13 @@ def prepare_tables(sink: Sink, stream: Stream) -> None:
 
     The ledger's tables get what this version adds to them, whatever the stream says of its own.
 
-    Raises SchemaMismatch with the statements to run where an existing table lacks columns and the stream does not `evolve`.
+    Raises ConfigError where two of them are one table, as the database's own schema is also named by a model, and
+    SchemaMismatch with the statements to run where an existing table lacks columns and the stream does not `evolve`.
     """
     doing = f"preparing the tables of stream {stream.name}"
     with sink.errors(doing), sink.engine.connect() as connection, sink.only_one(connection):
         check_version(connection)
+        _check_distinct(connection, stream)
         METADATA.create_all(connection, checkfirst=True)
         for own in METADATA.sorted_tables:
             for statement in _missing_columns(connection, own):
@@ -38,11 +40,10 @@ def prepare_tables(sink: Sink, stream: Stream) -> None:
         connection.commit()
         for target in stream.targets:
             table = stream.model_of(target).__table__  # the user's own, with its constraints and indexes
-            table.create(connection, checkfirst=True)
-            if target.tombstones is not None:
-                target.tombstones.create(connection, checkfirst=True)
-            for ordered in (target.table, target.tombstones):
-                if ordered is not None and ORDER_COLUMN in ordered.c:
+            for each in (table, *target.tables[1:]):
+                each.create(connection, checkfirst=True)
+            for ordered in target.tables:
+                if ORDER_COLUMN in ordered.c:
                     _add_order(sink, connection, ordered)
             connection.commit()
             statements = _missing_columns(connection, table)
@@ -63,6 +64,19 @@ def _add_order(sink: Sink, connection: sa.Connection, table: sa.Table) -> None:
     connection.exec_driver_sql(f"ALTER TABLE {quote(table)} ADD COLUMN {added}")
     stamp = sink.milliseconds_sql("_kafka_timestamp")
     connection.exec_driver_sql(f"UPDATE {quote(table)} SET {column.name} = COALESCE({stamp}, {NO_ORDER})")
+
+
+def _check_distinct(connection: sa.Connection, stream: Stream) -> None:
+    home = sa.inspect(connection).default_schema_name or ""
+    owners = {(home.lower(), table.name): "the ledger" for table in METADATA.sorted_tables}
+    for target in stream.targets:
+        for table in target.tables:
+            owner = owners.setdefault(((table.schema or home).lower(), table.name.lower()), target.label)
+            if owner != target.label:
+                raise ConfigError(
+                    f"stream {stream.name}: table {table.fullname} of model {target.model_name} is also a table of {owner}: "
+                    f"{home} is the database that KAFKA_INGEST_DATABASE_URL names; give the model another table or schema"
+                )
 
 
 def explain_missing_columns(connection: sa.Connection, stream: Stream) -> str | None:
@@ -105,8 +119,6 @@ def existing_columns(connection: sa.Connection, table: sa.Table) -> set[str]:
 
 def fits(connection: sa.Connection, target: TargetTable) -> bool:
     """Whether a table is there with all its columns, and its tombstones are. Reads only."""
-    tables = [target.table, *([] if target.tombstones is None else [target.tombstones])]
     inspector = sa.inspect(connection)
-    return all(inspector.has_table(t.name, schema=t.schema) for t in tables) and not _missing_columns(
-        connection, target.table
-    )
+    are_there = all(inspector.has_table(table.name, schema=table.schema) for table in target.tables)
+    return are_there and not _missing_columns(connection, target.table)

@@ -69,10 +69,11 @@ def check_tables(streams: Mapping[str, Stream]) -> None:
     owners: dict[str, str] = {}
     for stream in streams.values():
         for target in stream.targets:
-            # Table names do not differ by case on every system.
-            owner = owners.setdefault(target.label.lower(), stream.name)
-            if owner != stream.name:
-                raise ConfigError(
-                    f"streams {owner} and {stream.name} both load table {target.label!r}; read both topics with one stream, "
-                    "or give one of them a model with a table of its own"
-                )
+            for table in target.tables:
+                # Table names do not differ by case on every system.
+                owner = owners.setdefault(table.fullname.lower(), stream.name)
+                if owner != stream.name:
+                    raise ConfigError(
+                        f"streams {owner} and {stream.name} both load table {table.fullname!r}; read both topics with one "
+                        "stream, or give one of them a model with a table of its own"
+                    )

@@ -188,8 +188,8 @@ class Stream:
             model_schema(target)  # refuses what cannot be loaded
             if target.tombstones is not None:
                 key_schema(target)
-            if target.name in _OWN_TABLES:
-                raise ConfigError(f"stream {self.name}: table name {target.name!r} is taken; choose another")
+            if target.label in _OWN_TABLES:
+                raise ConfigError(f"stream {self.name}: table name {target.label!r} is taken; choose another")
         if sum(t.tombstones is not None for t in self.targets) > 1 and isinstance(self.route_by, RouteByField):
             raise ConfigError(
                 f"stream {self.name}: a tombstone has no field to route by, so only one model may delete on tombstones; "
@@ -238,7 +238,20 @@ class Stream:
 
     @cached_property
     def _model_of(self) -> Mapping[TargetTable, type[Model]]:
-        return {TargetTable.of(model, self.timezone): model for model in dict.fromkeys(self.routes.values())}
+        found: dict[TargetTable, type[Model]] = {}
+        owners: dict[str, type[Model]] = {}
+        for model in dict.fromkeys(self.routes.values()):
+            target = TargetTable.of(model, self.timezone)
+            for table in target.tables:
+                owner = owners.setdefault(table.fullname.lower(), model)  # names do not differ by case on every system
+                if owner is not model:
+                    names = " and ".join(f"{m.__module__}.{m.__name__}" for m in (owner, model))
+                    raise ConfigError(
+                        f"stream {self.name}: models {names} both write to table {table.fullname!r}; route both message "
+                        "types to one model, or give one of them a table of its own"
+                    )
+            found[target] = model
+        return found
 
     @cached_property
     def _target_of_type(self) -> Mapping[str, TargetTable]:

@@ -87,13 +87,18 @@ class TargetTable:
             tombstone_key=model.tombstone_key if issubclass(model, UpsertModel) else "json",
             order_by=_order_by(model, table),
             model_name=model.__name__,
-            identifier=label if table.schema is None and _IDENTIFIER.fullmatch(label) else _identifier(label),
+            identifier=identifier_of(label),
         )
 
     @property
     def kafka_columns(self) -> tuple[str, ...]:
         """Those of its columns that we fill: the message's position, and, of an upsert table, its order."""
         return PLACE_COLUMNS if self.is_upsert else KAFKA_COLUMNS
+
+    @property
+    def tables(self) -> tuple[sa.Table, ...]:
+        """The table and, where it has one, its table of tombstones."""
+        return (self.table,) if self.tombstones is None else (self.table, self.tombstones)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TargetTable) and self.label == other.label
@@ -170,6 +175,9 @@ def _tombstones_of(table: sa.Table) -> sa.Table:
     )
 
 
-def _identifier(label: str) -> str:
-    plain = re.sub(r"[^A-Za-z0-9_]", "_", label)
-    return f"{'_' if plain[0].isdigit() else ''}{plain}_{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+def identifier_of(name: str) -> str:
+    """The name where it is an identifier in ASCII; otherwise one made from it, and different for each."""
+    if _IDENTIFIER.fullmatch(name):
+        return name
+    plain = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    return f"{'_' if plain[0].isdigit() else ''}{plain}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import sqlalchemy as sa
 
 from kafka_ingest.engine import table_rows
 from kafka_ingest.engine.accounting import Finding
 from kafka_ingest.engine.table_rows import Entry, audit_rows, check_run_rows, components, expected_rows
+from kafka_ingest.records import TopicPartition
+from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
 from kafka_ingest_tests.support.database import Target
+from kafka_ingest_tests.support.made import Make
 from kafka_ingest_tests.support.models import MIXED, Event
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
+from kafka_ingest_tests.support.raws import Msg, Part, one, raw_slice
 
 TABLE = Event.__table__
 
@@ -128,6 +133,19 @@ def test_the_audit_reads_a_long_ledger_in_pages(target: Target, monkeypatch: pyt
     finding = audit(target)
     assert finding.passed
     assert finding.checked == 7
+
+
+def test_entries_of_a_version_that_left_out_the_schema_are_understood(made: Make) -> None:
+    stream = Stream(name="s", topics="mixed", routes={"a": made("news", schema="main")})
+    target = Target(stream)
+    target.pin({TopicPartition("mixed", 0): 0})
+    target.load(one({"type": "a", "id": "x"}, {"type": "a", "id": "y"}))
+    with target.sink.engine.begin() as connection:
+        connection.exec_driver_sql("""UPDATE kafka_ingest_batches SET rows_by_table = '{"news": 2}'""")
+    (news,) = stream.targets
+    assert audit_rows(target.sink, stream, news, seconds=60).passed
+    both = dataclasses.replace(stream, routes={"a": made("news"), "b": made("news", schema="other")})
+    assert [table_rows._names_in_ledger(both, each) for each in both.targets] == [("news",), ("other.news",)]
 
 
 def test_entries_of_a_version_that_did_not_record_rows_are_left_out(target: Target) -> None:

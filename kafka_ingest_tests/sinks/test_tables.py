@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from kafka_ingest.errors import DatabaseUnavailable, PermanentError, SchemaMismatch
+from kafka_ingest.errors import ConfigError, DatabaseUnavailable, PermanentError, SchemaMismatch
 from kafka_ingest.records import TopicPartition
 from kafka_ingest.sinks.load import LoadContext, load
 from kafka_ingest.sinks.sqlite import SQLiteSink
 from kafka_ingest.sinks.tables import prepare_tables
+from kafka_ingest.streams.model import UpsertModel
+from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.loads import P0, events, names
+from kafka_ingest_tests.support.made import Make
 from kafka_ingest_tests.support.models import EVERYTHING, MIXED, Everything
 from kafka_ingest_tests.support.raws import Msg, Part, piped, raw_slice
 
@@ -88,3 +91,16 @@ def test_an_error_of_the_database_that_concerns_no_row_ends_the_load(target: Tar
     with pytest.raises(PermanentError):
         target.load(events("a"))
     assert target.offsets()["mixed[0]"] == 0
+
+
+def test_a_schema_that_is_the_databases_own_is_no_other(made: Make) -> None:
+    """Only the database knows which schema is meant where none is named."""
+    for one, other in [
+        (made("n"), made("n", schema="main")),
+        (made("o", UpsertModel, delete_on_tombstone=True), made("o_tombstones", schema="MAIN")),
+    ]:
+        with pytest.raises(ConfigError, match=r"table (?i:main)\..* is also a table of [no]: main is the database"):
+            Target(Stream(name="s", topics="s", routes={"a": one, "b": other}))
+    ledger = made("kafka_ingest_offsets", schema="main")
+    with pytest.raises(ConfigError, match="is also a table of the ledger"):
+        Target(Stream(name="s", topics="s", routes={"a": ledger}))

@@ -15,6 +15,7 @@ from kafka_ingest.errors import ConfigError
 from kafka_ingest.streams.model import Model, UpsertModel, field
 from kafka_ingest.streams.registry import check_groups, check_tables, declared_streams
 from kafka_ingest.streams.stream import BatchPolicy, RouteByTopic, Stream
+from kafka_ingest_tests.support.made import Make
 from kafka_ingest_tests.support.models import Account, Booking, Event, Slot
 
 
@@ -131,6 +132,47 @@ def test_two_tables_that_differ_by_case_only_are_one_table() -> None:
     with pytest.raises(ConfigError, match="both load table 'T_EVENT'"):
         check_tables(by_name(stream("one"), stream("other", topics="u", routes={"u": Upper})))
     Model.metadata.remove(Upper.__table__)
+
+
+def test_a_table_of_tombstones_belongs_to_one_stream_too(made: Make) -> None:
+    deleting = made("x", UpsertModel, delete_on_tombstone=True)
+    with pytest.raises(ConfigError, match="streams one and other both load table 'x_tombstones'"):
+        check_tables(
+            by_name(
+                stream("one", routes={"x": deleting}), stream("other", topics="u", routes={"t": made("x_tombstones")})
+            )
+        )
+
+
+def test_models_of_one_stream_have_tables_of_their_own(made: Make) -> None:
+    class Child(Event):
+        """Mapped to its parent's table: SQLAlchemy's single-table inheritance."""
+
+    deleting = made("y", UpsertModel, delete_on_tombstone=True)
+    pairs: list[tuple[type[Model], type[Model], str]] = [
+        (Event, Child, "t_event"),
+        (Event, made("T_Event"), "T_Event"),
+        (made("z", schema="a"), made("Z", schema="A"), "A.Z"),
+        (deleting, made("y_tombstones"), "y_tombstones"),
+    ]
+    for one, other, table in pairs:
+        names = rf"{one.__name__} and \S*{other.__name__} both write to table '{table}'"
+        with pytest.raises(ConfigError, match=names):
+            stream(routes={"a": one, "b": other})
+
+
+def test_tables_of_one_name_in_different_schemas_are_different_tables(made: Make) -> None:
+    tables = [made("n", UpsertModel, schema=schema, delete_on_tombstone=True) for schema in (None, "a", "b")]
+    routed = stream(topics=("1", "2", "3"), route_by=RouteByTopic(), routes=dict(zip("123", tables, strict=True)))
+    assert [target.label for target in routed.targets] == ["n", "a.n", "b.n"]
+    assert len({target.identifier for target in routed.targets}) == 3
+    assert [routed.route_of(target) for target in routed.targets] == ["1", "2", "3"]
+
+
+def test_the_ledgers_names_are_taken_in_its_own_schema_only(made: Make) -> None:
+    assert stream(routes={"a": made("ledger", schema="other")}).targets[0].label == "other.ledger"
+    with pytest.raises(ConfigError, match="table name 'ledger' is taken"):
+        stream(routes={"a": made("ledger")})
 
 
 OUTSIDE = "kafka_ingest_tests.support.outside"

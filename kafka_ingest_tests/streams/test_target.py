@@ -3,48 +3,17 @@
 from __future__ import annotations
 
 import decimal
-import itertools
 import pickle
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped
 
-from kafka_ingest.streams.model import AppendModel, Model, UpsertModel, field
+from kafka_ingest.streams.model import Model, UpsertModel, field
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
+from kafka_ingest_tests.support.made import Make
 from kafka_ingest_tests.support.models import MIXED, Account, Event, Everything, Slot
 from kafka_ingest_tests.support.raws import Msg, one, piped
-
-# SQLAlchemy warns of two classes of one name.
-_NUMBERS = itertools.count()
-
-
-@pytest.fixture
-def made() -> Any:
-    """Makes models at run time, and takes their tables away again."""
-    found: list[type[Model]] = []
-
-    def make(name: str, base: type[Model] = AppendModel, *, schema: str | None = None, **more: Any) -> type[Model]:
-        model = type(
-            f"Made{next(_NUMBERS)}",
-            (base,),
-            {
-                "__tablename__": name,
-                "__table_args__": (*more.pop("constraints", ()), {"schema": schema, "comment": "made at run time"}),
-                "__annotations__": {"id": Mapped[str]},
-                "__module__": __name__,
-                "id": field(sa.String(8), primary_key=base is UpsertModel),
-                **more,
-            },
-        )
-        found.append(model)
-        return model
-
-    yield make
-    for model in found:
-        Model.metadata.remove(model.__table__)
 
 
 def test_it_says_what_loading_a_table_needs_to_know() -> None:
@@ -68,7 +37,7 @@ def test_it_says_what_loading_a_table_needs_to_know() -> None:
     assert (MIXED.route_of(event), MIXED.target_of("evt"), MIXED.target_of("?")) == ("event", event, None)
 
 
-def test_a_table_of_a_schema_is_another_one_and_so_are_its_tombstones(made: Any) -> None:
+def test_a_table_of_a_schema_is_another_one_and_so_are_its_tombstones(made: Make) -> None:
     one, other = (
         TargetTable.of(made("news", UpsertModel, schema=schema, delete_on_tombstone=True)) for schema in ("a", "b")
     )
@@ -92,19 +61,19 @@ def test_a_table_of_a_schema_is_another_one_and_so_are_its_tombstones(made: Any)
         ("a b", "s"),
     ],
 )
-def test_its_identifier_is_one_whatever_the_name(made: Any, name: str, schema: str | None) -> None:
+def test_its_identifier_is_one_whatever_the_name(made: Make, name: str, schema: str | None) -> None:
     target = TargetTable.of(made(name, schema=schema))
     assert target.identifier.isascii()
     assert target.identifier.isidentifier()
     assert target.label == (name if schema is None else f"{schema}.{name}")
 
 
-def test_identifiers_of_different_tables_differ(made: Any) -> None:
+def test_identifiers_of_different_tables_differ(made: Make) -> None:
     names = [("a-b", None), ("a.b", None), ("a_b", None), ("b", "s"), ("a b", None)]
     assert len({TargetTable.of(made(name, schema=schema)).identifier for name, schema in names}) == len(names)
 
 
-def test_a_slice_is_the_same_after_pickling_though_its_model_was_made_in_a_function(made: Any) -> None:
+def test_a_slice_is_the_same_after_pickling_though_its_model_was_made_in_a_function(made: Make) -> None:
     made("parent", UpsertModel)
     model = made(
         "child",
@@ -116,15 +85,11 @@ def test_a_slice_is_the_same_after_pickling_though_its_model_was_made_in_a_funct
             sa.UniqueConstraint("parent", "level"),
             sa.ForeignKeyConstraint(["parent"], ["parent.id"]),
         ),
-        __annotations__={
-            "id": Mapped[str],
-            "parent": Mapped[str],
-            "level": Mapped[int],
-            "price": Mapped[decimal.Decimal],
+        columns={
+            "parent": field(sa.String(8), index=True),
+            "level": field(sa.Integer, default=lambda: 3, onupdate=lambda: 4, comment="how deep"),
+            "price": field(sa.Numeric(8, 2), server_default="1.5", default=decimal.Decimal("2.5")),
         },
-        parent=field(sa.String(8), index=True),
-        level=field(sa.Integer, default=lambda: 3, onupdate=lambda: 4, comment="how deep"),
-        price=field(sa.Numeric(8, 2), server_default="1.5", default=decimal.Decimal("2.5")),
     )
     stream = Stream(name="made", topics="made", routes={"c": model})
     parsed = piped(stream, one({"type": "c", "id": "x", "parent": "p", "level": 1}, Msg(None, key=b"y"), topic="made"))
@@ -146,7 +111,7 @@ def test_a_slice_is_the_same_after_pickling_though_its_model_was_made_in_a_funct
     assert travelled.table.c.level.comment == "how deep"
 
 
-def test_a_default_that_is_a_plain_value_stands_in_and_a_function_does_not(made: Any) -> None:
+def test_a_default_that_is_a_plain_value_stands_in_and_a_function_does_not(made: Make) -> None:
     level = next(bound for bound in TargetTable.of(Everything).bound if bound.name == "level")
     assert level.default == 7
     model = made("functions", id=field(sa.String(8), default=lambda: "made up"))
