@@ -15,8 +15,7 @@ from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink, open_sink
-from kafka_ingest.sinks.tables import existing_columns, tombstone_table
-from kafka_ingest.streams.model import deletes_on_tombstone, table_of
+from kafka_ingest.sinks.tables import compare_tables, tables_of
 from kafka_ingest.streams.stream import Stream
 
 MIN_MYSQL = (8, 0)
@@ -64,7 +63,7 @@ def _check(sink: Sink, settings: Settings, streams: Collection[Stream]) -> Itera
             else:
                 yield from _server(connection, version)
                 yield from check_privileges(connection, makes_tables=_makes_tables(connection, streams))
-            yield from _tables(connection, streams)
+            yield from _tables(sink, connection, streams)
     except KafkaIngestError as error:
         yield fail("database checks", str(error), "See the message; `kafka-ingest doctor` again shows the rest.")
 
@@ -72,9 +71,7 @@ def _check(sink: Sink, settings: Settings, streams: Collection[Stream]) -> Itera
 def _makes_tables(connection: sa.Connection, streams: Collection[Stream]) -> bool:
     """Whether the next run finds a table missing."""
     existing = set(sa.inspect(connection).get_table_names())
-    models = [m for stream in streams for m in stream.models]
-    wanted = [*ledger.METADATA.sorted_tables, *map(table_of, models)]
-    wanted += [tombstone_table(m) for m in models if deletes_on_tombstone(m)]
+    wanted = [*ledger.METADATA.sorted_tables, *(table for stream in streams for table in tables_of(stream))]
     return any(table.name not in existing for table in wanted)
 
 
@@ -143,7 +140,7 @@ def _clock(connection: sa.Connection) -> Iterator[Finding]:
         yield ok("database clock", f"within {max(skew, (after - before).total_seconds()):.2f} s of this machine's")
 
 
-def _tables(connection: sa.Connection, streams: Collection[Stream]) -> Iterator[Finding]:
+def _tables(sink: Sink, connection: sa.Connection, streams: Collection[Stream]) -> Iterator[Finding]:
     existing = set(sa.inspect(connection).get_table_names())
     ledger_names = [t.name for t in ledger.METADATA.sorted_tables]
     absent = [name for name in ledger_names if name not in existing]
@@ -154,8 +151,8 @@ def _tables(connection: sa.Connection, streams: Collection[Stream]) -> Iterator[
     else:
         yield from _ledger_writable(connection)
     for stream in streams:
-        yield from _targets(connection, stream, existing)
-    yield from _engines(connection, [*ledger_names, *(table_of(m).name for s in streams for m in s.models)])
+        yield from _targets(sink, connection, stream, existing)
+    yield from _engines(connection, ledger_names)
 
 
 def _ledger_writable(connection: sa.Connection) -> Iterator[Finding]:
@@ -184,22 +181,21 @@ def _ledger_writable(connection: sa.Connection) -> Iterator[Finding]:
         yield ok("ledger", "its tables are there and can be written")
 
 
-def _targets(connection: sa.Connection, stream: Stream, existing: set[str]) -> Iterator[Finding]:
-    for model in stream.models:
-        table = table_of(model)
+def _targets(sink: Sink, connection: sa.Connection, stream: Stream, existing: set[str]) -> Iterator[Finding]:
+    found = compare_tables(sink, connection, stream)
+    for table in tables_of(stream):
         check = f"table {table.name}"
-        if table.name not in existing:
+        refused = [m for m in found.refused if m.table is table]
+        if refused:
+            statements = "; ".join(dict.fromkeys(m.statement for m in refused))
+            hint = " Or declare the stream with evolve=True." if all(m.adds is not None for m in refused) else ""
+            yield fail(check, "; ".join(m.problem for m in refused), f"Run {statements}.{hint}")
+        elif table.name not in existing:
             yield ok(check, "not there yet: the first run makes it")
-            continue
-        have = existing_columns(connection, table)
-        lacking = [c.name for c in table.columns if c.name.lower() not in have]
-        if lacking and not stream.evolve:
-            fix = "Run the ALTER TABLE that a failing run names, or declare the stream with evolve=True."
-            yield fail(check, f"lacks column(s) {', '.join(lacking)}", fix)
+        elif any(m.table is table for m in found.to_add):
+            yield ok(check, "the next run adds columns")
         else:
-            yield ok(
-                check, f"{len(have)} columns fit model {model.__name__}" if not lacking else "the next run adds columns"
-            )
+            yield ok(check, f"its {len(table.columns)} columns hold what the model declares")
 
 
 def _engines(connection: sa.Connection, names: list[str]) -> Iterator[Finding]:

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from kafka_ingest.records import OffsetRange
 from kafka_ingest.sinks.ledger import DEAD_LETTERS
 from kafka_ingest.sinks.letters import count, has_letters_table, waiting
+from kafka_ingest.sinks.misfits import existing_columns
 from kafka_ingest.sinks.ranges import position_of, range_conditions
-from kafka_ingest.sinks.tables import existing_columns, tombstone_table
+from kafka_ingest.sinks.tables import tombstone_table
 from kafka_ingest.streams.model import KAFKA_COLUMNS, Model, business_key, deletes_on_tombstone, table_of
 
 # FLOAT of MySQL and MariaDB has 24 bits up to this precision (MySQL manual, "Floating-Point Types").

@@ -10,8 +10,10 @@ import sqlalchemy as sa
 
 from kafka_ingest.errors import DatabaseUnavailable, KafkaIngestError, PermanentError, SchemaMismatch
 from kafka_ingest.sinks.base import RowsRejected, Sink, register_sink
+from kafka_ingest.sinks.misfits import Misfit
 from kafka_ingest.sinks.newest import newer_sql
 from kafka_ingest.sinks.rows import driver_rows
+from kafka_ingest.sinks.sqlite_misfits import sqlite_misfits
 from kafka_ingest.sinks.tables import column_names, tombstone_table
 from kafka_ingest.streams.model import KAFKA_COLUMNS, Model, business_key, deletes_on_tombstone, table_of
 
@@ -61,6 +63,9 @@ class SQLiteSink(Sink):
             connection.exec_driver_sql(sql)
         except sa.exc.IntegrityError as error:
             raise RowsRejected(str(error.orig)) from error
+
+    def misfits(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> list[Misfit]:
+        return sqlite_misfits(connection, tables)
 
     def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
         original = getattr(error, "orig", None)
