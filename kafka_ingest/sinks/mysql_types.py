@@ -25,7 +25,8 @@ _SYNONYMS = {
 }
 # FLOAT(p) has eight bytes from here on (manual, "Floating-Point Types").
 _DOUBLE_FROM_BITS = 25
-_UNICODE = frozenset({"utf8mb4", "utf16", "utf16le", "utf32"})
+# All of Unicode, in as many bytes as the TEXT types are declared for (UTF-16 has two for each letter).
+_UNICODE = "utf8mb4"
 _TYPE = re.compile(r"(?:national )?(double precision|[a-z0-9]+)\s*(?:\(((?:'(?:''|[^'])*'|[^')])*)\))?(.*)", re.DOTALL)
 _PIECE = re.compile(r"'(?:''|[^'])*'|[^']+")
 _MEMBER = re.compile(r"'((?:''|[^'])*)'")
@@ -99,7 +100,7 @@ def change(have: ColumnType, want: ColumnType, *, is_mariadb: bool) -> str | Non
     if want.name in ("decimal", "float", "double"):
         return _number(have, want)
     if want.name == "json":
-        is_json = have.name == "json" or (is_mariadb and have.name == "longtext" and have.charset in _UNICODE)
+        is_json = have.name == "json" or (is_mariadb and have.name == "longtext" and have.charset == _UNICODE)
         return None if is_json else "JSON would be cut, refused or kept as something else"
     if want.is_text:
         return _text(have, want)
@@ -175,13 +176,13 @@ def _text(have: ColumnType, want: ColumnType) -> str | None:
 
 def _character_bytes(charset: str | None) -> int:
     """The most bytes a character takes."""
-    return 4 if charset in _UNICODE else 3 if charset in ("utf8", "utf8mb3") else 2
+    return 4 if charset == _UNICODE else 3 if charset in ("utf8", "utf8mb3") else 2
 
 
 def _charset(have: ColumnType, want: ColumnType) -> str | None:
-    if have.charset in _UNICODE or have.charset == want.charset or want.charset in (None, "ascii"):
+    if have.charset == _UNICODE or have.charset == want.charset or want.charset in (None, "ascii"):
         return None
-    return f"{have.charset} does not hold every character of {want.charset}"
+    return f"its characters are {have.charset}, and {want.charset} is wanted"
 
 
 def _instant(have: ColumnType, want: ColumnType) -> str | None:

@@ -76,7 +76,7 @@ def compare_tables(sink: Sink, connection: sa.Connection, stream: Stream) -> Com
 
 def explain(stream: Stream, misfits: Sequence[Misfit]) -> str:
     """The refusal: by table what does not fit, and the statements to run, each in a line of its own."""
-    parts = [f"stream {stream.name}: existing tables could change values, or refuse good rows; nothing was loaded."]
+    parts = [f"stream {stream.name}: existing tables do not fit its models; nothing was loaded."]
     for table in dict.fromkeys(m.table for m in misfits):
         own = [m for m in misfits if m.table is table]
         parts.append(f"table {table.fullname}:")
