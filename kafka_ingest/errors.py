@@ -61,7 +61,7 @@ class ConfigError(PermanentError):
 
 
 class SchemaMismatch(PermanentError):
-    """The target table lacks something the model needs."""
+    """The target table lacks something the model needs, or could change values."""
 
 
 class OffsetGap(PermanentError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 
 import sqlalchemy as sa
@@ -15,7 +15,8 @@ from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink, open_sink
-from kafka_ingest.sinks.tables import existing_columns
+from kafka_ingest.sinks.misfits import missing_columns
+from kafka_ingest.sinks.tables import Comparison, compare_tables, tables_of
 from kafka_ingest.streams.stream import Stream
 
 MIN_MYSQL = (8, 0)
@@ -57,13 +58,18 @@ def _check(sink: Sink, settings: Settings, streams: Collection[Stream]) -> Itera
     yield ok("database", f"{where} answers")
     try:
         with sink.errors("checking the database"), sink.engine.connect() as connection:
+            found = [(stream, compare_tables(sink, connection, stream)) for stream in streams]
             if dialect == "sqlite":
                 yield ok("database server", f"SQLite {version}: for trying things out, not for production")
                 yield from check_sqlite(connection)
             else:
                 yield from _server(connection, version)
-                yield from check_privileges(connection, makes_tables=_makes_tables(connection, streams))
-            yield from _tables(connection, streams)
+                yield from check_privileges(
+                    connection,
+                    makes_tables=_makes_tables(connection, streams),
+                    adds_columns=_adds_columns(connection, [comparison for _, comparison in found]),
+                )
+            yield from _tables(connection, found)
     except KafkaIngestError as error:
         yield fail("database checks", str(error), "See the message; `kafka-ingest doctor` again shows the rest.")
 
@@ -71,9 +77,15 @@ def _check(sink: Sink, settings: Settings, streams: Collection[Stream]) -> Itera
 def _makes_tables(connection: sa.Connection, streams: Collection[Stream]) -> bool:
     """Whether the next run finds a table missing."""
     inspector = sa.inspect(connection)
-    targets = (target for stream in streams for target in stream.targets)
-    wanted = [*ledger.METADATA.sorted_tables, *(table for target in targets for table in target.tables)]
+    wanted = [*ledger.METADATA.sorted_tables, *(table for stream in streams for table in tables_of(stream))]
     return any(not inspector.has_table(table.name, schema=table.schema) for table in wanted)
+
+
+def _adds_columns(connection: sa.Connection, found: Iterable[Comparison]) -> bool:
+    """Whether the next run adds a column to a table, by itself or as the stream says."""
+    existing = set(sa.inspect(connection).get_table_names())
+    own = [table for table in ledger.METADATA.sorted_tables if table.name in existing]
+    return any(each.to_add for each in found) or any(missing_columns(connection, table) for table in own)
 
 
 def _server(connection: sa.Connection, version: str) -> Iterator[Finding]:
@@ -141,7 +153,7 @@ def _clock(connection: sa.Connection) -> Iterator[Finding]:
         yield ok("database clock", f"within {max(skew, (after - before).total_seconds()):.2f} s of this machine's")
 
 
-def _tables(connection: sa.Connection, streams: Collection[Stream]) -> Iterator[Finding]:
+def _tables(connection: sa.Connection, found: Sequence[tuple[Stream, Comparison]]) -> Iterator[Finding]:
     existing = set(sa.inspect(connection).get_table_names())
     ledger_names = [t.name for t in ledger.METADATA.sorted_tables]
     absent = [name for name in ledger_names if name not in existing]
@@ -151,9 +163,9 @@ def _tables(connection: sa.Connection, streams: Collection[Stream]) -> Iterator[
         yield warn("ledger", f"{', '.join(absent)} missing", "The next run makes them; were they dropped by hand?")
     else:
         yield from _ledger_writable(connection)
-    for stream in streams:
-        yield from _targets(connection, stream)
-    yield from _engines(connection, streams)
+    for stream, comparison in found:
+        yield from _targets(connection, stream, comparison)
+    yield from _engines(connection, [stream for stream, _ in found])
 
 
 def _ledger_writable(connection: sa.Connection) -> Iterator[Finding]:
@@ -182,22 +194,20 @@ def _ledger_writable(connection: sa.Connection) -> Iterator[Finding]:
         yield ok("ledger", "its tables are there and can be written")
 
 
-def _targets(connection: sa.Connection, stream: Stream) -> Iterator[Finding]:
-    for target in stream.targets:
-        check = f"table {target.label}"
-        if not sa.inspect(connection).has_table(target.name, schema=target.schema):
+def _targets(connection: sa.Connection, stream: Stream, found: Comparison) -> Iterator[Finding]:
+    for table in tables_of(stream):
+        check = f"table {table.fullname}"
+        refused = [m for m in found.refused if m.table is table]
+        if refused:
+            statements = "; ".join(dict.fromkeys(m.statement for m in refused))
+            hint = " Or declare the stream with evolve=True." if all(m.adds is not None for m in refused) else ""
+            yield fail(check, "; ".join(m.problem for m in refused), f"Run {statements}.{hint}")
+        elif not sa.inspect(connection).has_table(table.name, schema=table.schema):
             yield ok(check, "not there yet: the first run makes it")
-            continue
-        have = existing_columns(connection, target.table)
-        lacking = [name for name in target.columns if name.lower() not in have]
-        if lacking and not stream.evolve:
-            fix = "Run the ALTER TABLE that a failing run names, or declare the stream with evolve=True."
-            yield fail(check, f"lacks column(s) {', '.join(lacking)}", fix)
+        elif any(m.table is table for m in found.to_add):
+            yield ok(check, "the next run adds columns")
         else:
-            yield ok(
-                check,
-                f"{len(have)} columns fit model {target.model_name}" if not lacking else "the next run adds columns",
-            )
+            yield ok(check, f"its {len(table.columns)} columns hold what the model declares")
 
 
 def _engines(connection: sa.Connection, streams: Collection[Stream]) -> Iterator[Finding]:

@@ -24,10 +24,10 @@ def _scratch_name() -> str:
     return f"kafka_ingest_doctor_{secrets.token_hex(6)}"
 
 
-def check_privileges(connection: sa.Connection, *, makes_tables: bool) -> Iterator[Finding]:
+def check_privileges(connection: sa.Connection, *, makes_tables: bool, adds_columns: bool) -> Iterator[Finding]:
     """What a run does, asked of MySQL or MariaDB with statements that cannot succeed, so that nothing is left behind.
 
-    makes_tables: whether the next run has to make tables.
+    makes_tables, adds_columns: whether the next run has to.
     """
     name = _scratch_name()
     statements = {
@@ -54,6 +54,10 @@ def check_privileges(connection: sa.Connection, *, makes_tables: bool) -> Iterat
         yield ok("privileges to make tables", detail)
     else:
         yield ok("privileges to make tables", ", ".join(FIRST_RUN))
+    if adds_columns and _is_denied(connection, f"ALTER TABLE {name} ADD COLUMN id INT"):
+        yield fail(
+            "privileges to add columns", "not granted: ALTER; the next run has to add columns", _grant(["ALTER"])
+        )
     if "CREATE TEMPORARY TABLES" not in denied:
         yield from _use(connection, name)
 

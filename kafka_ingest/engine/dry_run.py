@@ -22,7 +22,7 @@ from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.dead_letter_limit import is_over_limit
 from kafka_ingest.sinks.existing import count_dead_letters
-from kafka_ingest.sinks.tables import explain_missing_columns
+from kafka_ingest.sinks.tables import explain_misfits
 from kafka_ingest.streams.stream import Stream
 
 SHOWN_DEAD_LETTERS = 5
@@ -110,7 +110,7 @@ def dry_run(
     with ExitStack() as stack:
         stack.enter_context(sink.errors(doing))
         connection = stack.enter_context(sink.engine.connect())
-        forecast.failure = explain_missing_columns(connection, stream)
+        forecast.failure = explain_misfits(sink, connection, stream)
         forecast.dead_letters_now = count_dead_letters(connection, stream.name, ranges)
         tables = [stack.enter_context(closing(table_comparison(connection, target))) for target in stream.targets]
         reader = stack.enter_context(closing(_open_reader(stream, settings, len(ranges))))

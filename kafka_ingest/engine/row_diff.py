@@ -29,8 +29,7 @@ def differs(kind: sa.types.TypeEngine[Any], new: pa.Array, old: Sequence[Any], *
     if isinstance(kind, sa.JSON):
         return _each(new, old, _json)
     if isinstance(kind, sa.Numeric) and not isinstance(kind, sa.Float):
-        # SQLite keeps decimals as doubles.
-        return _each(new, old, float if dialect == "sqlite" else decimal.Decimal)
+        return _each(new, old, decimal.Decimal)
     try:
         held = pa.array(old, new.type, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):

@@ -11,6 +11,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from kafka_ingest.errors import ConfigError, KafkaIngestError
+from kafka_ingest.sinks.misfits import Misfit, lacks, missing_columns
 from kafka_ingest.streams.target import TargetTable
 
 
@@ -78,6 +79,20 @@ class Sink(ABC):
 
     def hurry(self, seconds: int) -> None:  # noqa: B027  # a database that is not far away has nothing to do
         """Wait at most so long for the answer to a statement, from the next connection on: for callers that are waited for."""
+
+    def misfits(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> list[Misfit]:
+        """What in the existing ones of these tables keeps them from holding every value of the declared columns unchanged.
+        Reads only; a table that does not exist has none.
+
+        The default knows of missing columns alone: a database has to say more about its types.
+        """
+        inspector = sa.inspect(connection)
+        return [
+            lacks(connection.dialect, column)
+            for table in tables
+            if inspector.has_table(table.name, schema=table.schema)
+            for column in missing_columns(connection, table)
+        ]
 
     @contextmanager
     def only_one(self, connection: sa.Connection) -> Iterator[None]:

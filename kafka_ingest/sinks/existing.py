@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from kafka_ingest.records import OffsetRange
 from kafka_ingest.sinks.ledger import DEAD_LETTERS
 from kafka_ingest.sinks.letters import count, has_letters_table, waiting
+from kafka_ingest.sinks.misfits import existing_columns
 from kafka_ingest.sinks.ranges import position_of, range_conditions
-from kafka_ingest.sinks.tables import existing_columns
 from kafka_ingest.streams.model import PLACE_COLUMNS
 from kafka_ingest.streams.target import TargetTable
 

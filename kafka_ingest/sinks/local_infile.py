@@ -1,4 +1,4 @@
-"""LOAD DATA LOCAL INFILE from memory, over a connection that gives the server nothing else.
+"""LOAD DATA LOCAL INFILE from memory, over a connection that gives the server nothing else; and INSERT, as strict.
 
 In this statement the *server* names the file it wants, and a client that opens whatever it is asked for lets a hostile
 server read any file (MySQL manual, "Security Considerations for LOAD DATA LOCAL"). This connection never opens a file:
@@ -15,6 +15,7 @@ from typing import Any
 
 # The stubs leave out what is PyMySQL's own; test_local_infile.py notices when it changes.
 from pymysql.connections import Connection, LoadLocalPacketWrapper, MySQLResult  # type: ignore[attr-defined]
+from pymysql.cursors import Cursor
 from pymysql.err import DataError
 from pymysql.protocol import MysqlPacket
 
@@ -47,6 +48,21 @@ class _Result(MySQLResult):
             )
         connection.write_packet(b"")  # the end of the data
         self._read_ok_packet(connection._read_packet())  # type: ignore[attr-defined, no-untyped-call]
+
+
+class _Warned(Exception):
+    """A statement had warnings or notes."""
+
+
+class _StrictCursor(Cursor):
+    """`executemany` is several statements, of which the driver remembers the last one's warnings: this stops at the first
+    statement that has any."""
+
+    def execute(self, query: Any, args: Any = None) -> int:
+        affected = super().execute(query, args)
+        if self.warning_count:
+            raise _Warned
+        return affected
 
 
 class OfferingConnection(Connection):
@@ -117,6 +133,22 @@ class OfferingConnection(Connection):
                 return affected, cursor.warning_count
         finally:
             self._offer = None
+
+    def insert_rows(self, statement: str, rows: list[tuple[Any, ...]]) -> tuple[int, int]:
+        """Run an `INSERT … VALUES (%s, …)` for these rows, in statements the server takes: (rows, warnings), where warnings end
+        it. What was inserted before stays: the caller rolls back.
+
+        Raises the driver's own errors.
+        """
+        with self.cursor(_StrictCursor) as cursor:
+            if self.max_statement_bytes is not None:
+                # A statement of one row may be longer; then it is the row that is too large.
+                most = min(cursor.max_stmt_length, self.max_statement_bytes - 1)
+                cursor.max_stmt_length = most  # type: ignore[misc]  # the stubs know it as the class's alone
+            try:
+                return cursor.executemany(statement, rows) or 0, 0
+            except _Warned:
+                return cursor.rowcount, cursor.warning_count
 
     def take_offer(self, asked: bytes | str) -> memoryview:
         """The buffer offered under this name, once; an empty one, and a note in `refused`, for any other name."""

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import pandas as pd
 import pymysql
@@ -23,7 +23,9 @@ from kafka_ingest.errors import (
 from kafka_ingest.sinks import infile
 from kafka_ingest.sinks.base import RowsRejected, Sink, register_sink
 from kafka_ingest.sinks.local_infile import FILE, OfferingConnection
+from kafka_ingest.sinks.misfits import Misfit
 from kafka_ingest.sinks.mysql_merge import DuplicateKey, Statements, bury, delete_buried, drop_buried, merge
+from kafka_ingest.sinks.mysql_misfits import mysql_misfits
 from kafka_ingest.sinks.mysql_tls import split_tls, tls_refusal
 from kafka_ingest.sinks.rows import driver_rows
 from kafka_ingest.streams.model import PLACE_COLUMNS
@@ -46,33 +48,32 @@ _SESSION = (
 )
 
 # Error numbers: MySQL Error Message Reference; MariaDB shares them below 1900 and has its own from 1900 and 4000 on.
+# What the value of one row can bring about. LOAD DATA makes a warning of each, so all but _SCHEMA are a row's there.
 _ROW_ERRORS = frozenset(
     {
         1022,  # duplicate key on write
         1048,  # column cannot be NULL
         1062,  # duplicate entry
-        1216,  # foreign key, child row
-        1217,  # foreign key, parent row: a tombstone for a row that others refer to
+        1118,  # the row is too large for a page
+        1153,  # packet larger than max_allowed_packet: one row of a statement
+        1216, 1452,  # foreign key, child row
+        1217, 1451,  # foreign key, parent row: a tombstone for a row that others refer to
         1264,  # out of range
         1265,  # data truncated
         1292,  # incorrect datetime value
         1300,  # invalid character string
-        1364,  # no default value
-        1366,  # incorrect value for column
+        1365, 1411, 1441, 1690,  # in a generated column: division by 0, wrong value, out of range
+        1366, 1367,  # incorrect value for column
         1406,  # data too long
-        1451,  # foreign key, parent row
-        1452,  # foreign key, child row
         1526,  # no partition for the value
+        1586,  # duplicate entry, with the key's name
         1644,  # SIGNAL from a trigger
-        1690,  # numeric value out of range
-        3140,  # invalid JSON text
-        3141,
-        3819,  # check constraint
-        4025,  # check constraint (MariaDB)
-        1153,  # packet larger than max_allowed_packet: one row of a statement
+        3140, 3141, 3150, 3151, 3157,  # JSON: invalid, too large, a name too long, nested too deep
+        3156, 3751, 3903, 3904, 3905, 3906, 3907, 3908,  # JSON or text that an index over an expression does not take
+        3819, 4025,  # check constraint (MySQL, MariaDB)
     }
-)
-_DUPLICATE_ENTRY = 1062
+)  # fmt: skip
+_DUPLICATE_ENTRY = frozenset({1062, 1586})
 _LOCKED = frozenset({3572, 1205})  # NOWAIT on MySQL, and on MariaDB
 # The server has ended the transaction, or would not wait longer, as another one wants the same rows. Never a fault of a row.
 _CONFLICTS = frozenset(
@@ -111,7 +112,8 @@ _RETRYABLE = frozenset(
     }
 )  # fmt: skip
 _DENIED = frozenset({1044, 1045, 1142, 1143, 1227, 1370, 1698, 1820, 1862, 2026, 2059, 2061, 3118, 3159, 4151})
-_SCHEMA = frozenset({1049, 1054, 1136, 1146, 1051, 1347, 1356})
+# No database, no column, number of columns, no table, no view, no default for a column nobody writes.
+_SCHEMA = frozenset({1049, 1054, 1136, 1146, 1051, 1347, 1356, 1364})
 # The server or its configuration forbids LOCAL INFILE.
 _NO_LOCAL_INFILE = frozenset({1148, 2068, 3948, 3950, 4166})
 
@@ -162,6 +164,9 @@ class MySQLSink(Sink):
 
     def is_locked(self, error: sa.exc.DBAPIError) -> bool:
         return _errno(error.orig) in _LOCKED
+
+    def misfits(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> list[Misfit]:
+        return mysql_misfits(connection, tables)
 
     def hurry(self, seconds: int) -> None:
         self._hurry_seconds = seconds
@@ -278,35 +283,45 @@ class MySQLSink(Sink):
         return PermanentError(text)
 
     def _bulk(self, connection: sa.Connection, table: str, names: Sequence[str], rows: pd.DataFrame) -> None:
+        """Rows into a table by LOAD DATA or by INSERT, both equally strict: LOCAL turns every error into a warning and goes on
+        (MySQL manual, "LOAD DATA Statement", Error Handling), and INSERT cuts decimals and blanks with a mere note, so a
+        warning or a missing row means that the table is not what was sent."""
         quote = connection.dialect.identifier_preparer.quote
         columns = ", ".join(map(quote, names))
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, OfferingConnection)  # noqa: S101  our creator makes no other
         if self.uses_load_data:
-            driver = connection.connection.driver_connection
-            assert isinstance(driver, OfferingConnection)  # noqa: S101  our creator makes no other
             statement = f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE {table} {infile.FORMAT} ({columns})"
             # Names are quoted for statements with parameters, where a % is doubled; this one has none.
             statement = statement.replace("%%", "%")
             try:
-                loaded, warnings = driver.load_local(statement, infile.encode(rows, names))
+                stored, warnings = driver.load_local(statement, infile.encode(rows, names))
             except pymysql.err.MySQLError as error:
                 if _errno(error) not in _NO_LOCAL_INFILE:
                     self._raise(error, statement)
                 self.uses_load_data = False
                 self._say_insert(_message(error))
             else:
-                # LOCAL turns every error into a warning and goes on (MySQL manual, "LOAD DATA Statement", Error
-                # Handling), so a warning or a missing row means that the table is not what was sent.
-                if warnings or loaded != len(rows):
-                    raise RowsRejected(self._warnings(connection, loaded, len(rows)))
+                self._expect(connection, statement, stored, warnings, len(rows))
                 return
-        marks = ", ".join(["%s"] * len(names))
-        insert = f"INSERT INTO {table} ({columns}) VALUES ({marks})"
-        self._run(connection, insert, driver_rows(rows, names))
+        statement = f"INSERT INTO {table} ({columns}) VALUES ({', '.join(['%s'] * len(names))})"
+        try:
+            stored, warnings = driver.insert_rows(statement, driver_rows(rows, names))
+        except pymysql.err.MySQLError as error:
+            self._raise(error, statement)
+        else:
+            self._expect(connection, statement, stored, warnings, len(rows))
 
-    @staticmethod
-    def _warnings(connection: sa.Connection, loaded: int, sent: int) -> str:
-        found = connection.exec_driver_sql("SHOW WARNINGS LIMIT 3").all()
-        return "; ".join(f"{row[2]} (error {row[1]})" for row in found) or f"{loaded} of {sent} rows were stored"
+    def _expect(self, connection: sa.Connection, statement: str, stored: int, warnings: int, sent: int) -> None:
+        """Refuses where not all rows were stored as sent: by RowsRejected, or as the error of the table that a warning says."""
+        if not warnings and stored == sent:
+            return
+        found = connection.exec_driver_sql("SHOW WARNINGS").all()
+        for _level, number, message in found:
+            if number in _SCHEMA:
+                self._raise(pymysql.err.OperationalError(number, message), statement)
+        shown = "; ".join(f"{message} (error {number})" for _level, number, message in found[:3])
+        raise RowsRejected(shown or f"{stored} of {sent} rows were stored")
 
     def _run(self, connection: sa.Connection, sql: str, values: Any = None) -> int:
         """Rows affected."""
@@ -320,7 +335,7 @@ class MySQLSink(Sink):
             raise
 
     @staticmethod
-    def _raise(error: pymysql.err.MySQLError, statement: str) -> None:
+    def _raise(error: pymysql.err.MySQLError, statement: str) -> NoReturn:
         """A driver error met below SQLAlchemy, in SQLAlchemy's clothes, so that it is classified in one place."""
         if _errno(error) in _ROW_ERRORS:
             raise _rejected(error) from error
@@ -350,7 +365,7 @@ def _stage(table: sa.Table) -> str:
 
 
 def _rejected(error: BaseException | None) -> RowsRejected:
-    kind = DuplicateKey if _errno(error) == _DUPLICATE_ENTRY else RowsRejected
+    kind = DuplicateKey if _errno(error) in _DUPLICATE_ENTRY else RowsRejected
     return kind(f"{_message(error)} (error {_errno(error)})")
 
 

@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from kafka_ingest.errors import DatabaseUnavailable, KafkaIngestError, PermanentError, SchemaMismatch
 from kafka_ingest.sinks.base import RowsRejected, Sink, register_sink
 from kafka_ingest.sinks.latest_per_key import is_later_sql, same_key_sql
+from kafka_ingest.sinks.misfits import Misfit
 from kafka_ingest.sinks.rows import driver_rows
+from kafka_ingest.sinks.sqlite_misfits import sqlite_misfits
 from kafka_ingest.streams.model import PLACE_COLUMNS
 from kafka_ingest.streams.target import TargetTable
 
@@ -66,6 +68,9 @@ class SQLiteSink(Sink):
             connection.exec_driver_sql(sql)
         except sa.exc.IntegrityError as error:
             raise RowsRejected(str(error.orig)) from error
+
+    def misfits(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> list[Misfit]:
+        return sqlite_misfits(connection, tables)
 
     def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
         original = getattr(error, "orig", None)

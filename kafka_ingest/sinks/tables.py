@@ -1,69 +1,77 @@
-"""Target tables: created where missing; a missing column is an error that names the ALTER, or is added."""
+"""Target tables: created where missing; one that does not fit its model is an error that names the ALTER to run."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.schema import CreateColumn
 
 from kafka_ingest.errors import ConfigError, SchemaMismatch
 from kafka_ingest.records import NO_ORDER
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.ledger import METADATA
 from kafka_ingest.sinks.ledger_version import bring_up_to_date, check_version
+from kafka_ingest.sinks.misfits import Misfit, add_column, add_nullable_column, missing_columns
 from kafka_ingest.streams.model import ORDER_COLUMN
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The existing tables of a stream beside its models.
+
+    to_add: missing columns that a run adds by itself. refused: what a person has to see to first.
+    """
+
+    to_add: tuple[Misfit, ...]
+    refused: tuple[Misfit, ...]
+
+
 def prepare_tables(sink: Sink, stream: Stream) -> None:
     """Make the ledger and the stream's tables fit. Idempotent; DDL, so outside any transaction.
 
-    The ledger's tables get what this version adds to them, whatever the stream says of its own.
+    1. the ledger's tables get what this version adds to them, whatever the stream says of its own
+    2. all existing tables of the stream, those of tombstones too, are compared with what the models declare
+    3. the missing ones are made
+    4. missing columns are added: ours always, the model's where the stream says `evolve`
 
-    Raises ConfigError where two of them are one table, as the database's own schema is also named by a model, and
-    SchemaMismatch with the statements to run where an existing table lacks columns and the stream does not `evolve`.
+    Raises ConfigError where two tables are one, as the database's own schema is also named by a model, and SchemaMismatch with
+    all that 2 found and the statements to run; 3 and 4 are then not begun.
     """
     doing = f"preparing the tables of stream {stream.name}"
     with sink.errors(doing), sink.engine.connect() as connection, sink.only_one(connection):
         check_version(connection)
         _check_distinct(connection, stream)
-        METADATA.create_all(connection, checkfirst=True)
+        METADATA.create_all(connection, checkfirst=True)  # 1
         for own in METADATA.sorted_tables:
-            for statement in _missing_columns(connection, own):
-                connection.exec_driver_sql(statement)
+            for column in missing_columns(connection, own):
+                _run(connection, add_column(connection.dialect, column))
             for index in own.indexes:
                 index.create(connection, checkfirst=True)
         bring_up_to_date(connection, now=dt.datetime.now(dt.timezone.utc))
         connection.commit()
-        for target in stream.targets:
-            table = stream.model_of(target).__table__  # the user's own, with its constraints and indexes
-            for each in (table, *target.tables[1:]):
-                each.create(connection, checkfirst=True)
-            for ordered in target.tables:
-                if ORDER_COLUMN in ordered.c:
-                    _add_order(sink, connection, ordered)
-            connection.commit()
-            statements = _missing_columns(connection, table)
-            if statements and not stream.evolve:
-                raise SchemaMismatch(_lacks(target, statements, connection.dialect))
-            for statement in statements:
-                connection.exec_driver_sql(statement)
-            connection.commit()
+        found = compare_tables(sink, connection, stream)  # 2
+        if found.refused:
+            raise SchemaMismatch(explain(stream, found.refused))
+        for table in tables_of(stream):  # 3
+            table.create(connection, checkfirst=True)
+        connection.commit()
+        for misfit in found.to_add:  # 4
+            _run(connection, misfit.statement)
+            if misfit.adds is not None and misfit.adds.name == ORDER_COLUMN:
+                _fill_order(sink, connection, misfit.table)
+        connection.commit()
 
 
-def _add_order(sink: Sink, connection: sa.Connection, table: sa.Table) -> None:
-    """The order's column in a table of an older version, and in its rows the first part of what it would have been."""
-    column = table.c[ORDER_COLUMN]
-    if column.name in existing_columns(connection, table):
-        return
-    quote = connection.dialect.identifier_preparer.format_table
-    added = CreateColumn(column).compile(dialect=connection.dialect)
-    connection.exec_driver_sql(f"ALTER TABLE {quote(table)} ADD COLUMN {added}")
+def _fill_order(sink: Sink, connection: sa.Connection, table: sa.Table) -> None:
+    """The rows of an older version get the first part of what their order would have been."""
+    quoted = connection.dialect.identifier_preparer.format_table(table)
     stamp = sink.milliseconds_sql("_kafka_timestamp")
-    connection.exec_driver_sql(f"UPDATE {quote(table)} SET {column.name} = COALESCE({stamp}, {NO_ORDER})")
+    _run(connection, f"UPDATE {quoted} SET {ORDER_COLUMN} = COALESCE({stamp}, {NO_ORDER})")
 
 
 def _check_distinct(connection: sa.Connection, stream: Stream) -> None:
@@ -79,46 +87,79 @@ def _check_distinct(connection: sa.Connection, stream: Stream) -> None:
                 )
 
 
-def explain_missing_columns(connection: sa.Connection, stream: Stream) -> str | None:
+def compare_tables(sink: Sink, connection: sa.Connection, stream: Stream) -> Comparison:
+    """What `prepare_tables` would find. Reads only."""
+    to_add: list[Misfit] = []
+    refused: list[Misfit] = []
+    for misfit in sink.misfits(connection, tables_of(stream)):
+        column = misfit.adds
+        if column is None:
+            refused.append(misfit)
+        elif is_ours(column):
+            to_add.append(misfit)
+        elif not column.nullable and column.server_default is None and _has_rows(connection, column.table):
+            refused.append(_cannot_be_filled(connection.dialect, column))
+        else:
+            (to_add if stream.evolve else refused).append(misfit)
+    return Comparison(tuple(to_add), tuple(refused))
+
+
+def explain(stream: Stream, misfits: Sequence[Misfit]) -> str:
+    """The refusal: by table what does not fit, and the statements to run, each in a line of its own."""
+    parts = [f"stream {stream.name}: existing tables do not fit its models; nothing was loaded."]
+    for table in dict.fromkeys(m.table for m in misfits):
+        own = [m for m in misfits if m.table is table]
+        parts.append(f"table {table.fullname}:")
+        parts += [f"  - {m.problem}" for m in own]
+        parts.append("Run")
+        parts += [f"  {statement};" for statement in dict.fromkeys(m.statement for m in own)]
+    if any(m.adds is not None for m in misfits):
+        parts.append("Missing columns are added by the next run where the stream is declared with evolve=True.")
+    return "\n".join(parts)
+
+
+def explain_misfits(sink: Sink, connection: sa.Connection, stream: Stream) -> str | None:
     """What `prepare_tables` would refuse, without changing anything; None where it would not."""
-    for target in stream.targets:
-        if not stream.evolve and sa.inspect(connection).has_table(target.name, schema=target.schema):
-            statements = _missing_columns(connection, stream.model_of(target).__table__)
-            if statements:
-                return _lacks(target, statements, connection.dialect)
-    return None
+    refused = compare_tables(sink, connection, stream).refused
+    return explain(stream, refused) if refused else None
 
 
-def _lacks(target: TargetTable, statements: Sequence[str], dialect: sa.Dialect) -> str:
-    # Written for the driver, where a % is doubled.
-    plain = (s.replace("%%", "%") if dialect.paramstyle in ("format", "pyformat") else s for s in statements)
-    return (
-        f"table {target.label} lacks {len(statements)} column(s) of model {target.model_name}. Run\n  "
-        + ";\n  ".join(plain)
-        + ";\nor declare the stream with evolve=True."
-    )
+def is_ours(column: sa.Column[Any]) -> bool:
+    """Whether a missing column is one this package keeps for itself, which a newer version may bring: added without asking, as
+    it may be NULL and so changes nothing for the rows that are there."""
+    return column.name.startswith("_kafka_") and column.nullable is True
 
 
-def _missing_columns(connection: sa.Connection, table: sa.Table) -> list[str]:
-    """ALTER statements, for the driver, for the columns the existing table does not have."""
-    existing = existing_columns(connection, table)
-    quote = connection.dialect.identifier_preparer.format_table
+def tables_of(stream: Stream) -> list[sa.Table]:
+    """The stream's target tables, each followed by that of its tombstones where it has one."""
     return [
-        f"ALTER TABLE {quote(table)} ADD COLUMN {CreateColumn(column).compile(dialect=connection.dialect)}"
-        for column in table.columns
-        if column.name.lower() not in existing
+        table
+        for target in stream.targets
+        # The user's own, with its constraints and indexes.
+        for table in (stream.model_of(target).__table__, *target.tables[1:])
     ]
 
 
-def existing_columns(connection: sa.Connection, table: sa.Table) -> set[str]:
-    """Names, in lower case, of the columns the database's table has."""
-    names = [str(c["name"]) for c in sa.inspect(connection).get_columns(table.name, schema=table.schema)]
-    # SQLAlchemy reads MySQL's SHOW CREATE TABLE, and leaves a backtick in a column's name doubled.
-    return {name.replace("``", "`").lower() for name in names}
+def _has_rows(connection: sa.Connection, table: sa.Table) -> bool:
+    return connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is not None
+
+
+def _cannot_be_filled(dialect: sa.Dialect, column: sa.Column[Any]) -> Misfit:
+    """A missing NOT NULL column of a table that has rows: the database would make up a value for them, 0 or ''."""
+    problem = (
+        f"column {column.name} is missing and NOT NULL, and the table has rows, for which 0 or '' would be made up: give it a "
+        "server_default, or let it be nullable; or add it as below, fill it, and make it NOT NULL"
+    )
+    return Misfit(column.table, problem, add_nullable_column(dialect, column))
+
+
+def _run(connection: sa.Connection, statement: str) -> None:
+    """A statement as a person would run it: with no parameters, so that a % in it is one."""
+    connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
 
 
 def fits(connection: sa.Connection, target: TargetTable) -> bool:
     """Whether a table is there with all its columns, and its tombstones are. Reads only."""
     inspector = sa.inspect(connection)
     are_there = all(inspector.has_table(table.name, schema=table.schema) for table in target.tables)
-    return are_there and not _missing_columns(connection, target.table)
+    return are_there and not missing_columns(connection, target.table)

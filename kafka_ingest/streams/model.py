@@ -160,6 +160,12 @@ def _path(path: str | Sequence[str] | None) -> tuple[str, ...] | None:
     return tuple(path.split(".")) if isinstance(path, str) else tuple(path)
 
 
+def _exact_on_sqlite(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
+    """The type, as TEXT on SQLite: by its own name a column would have NUMERIC affinity there, and decimals and the numbers
+    of JSON would become doubles (https://sqlite.org/datatype3.html). A variant the model gives itself stays."""
+    return kind if "sqlite" in kind._variant_mapping else kind.with_variant(sa.Text(), "sqlite")
+
+
 def field(
     type_: sa.types.TypeEngine[Any] | type[sa.types.TypeEngine[Any]],
     *,
@@ -177,6 +183,8 @@ def field(
     instance = type_() if isinstance(type_, type) else type_
     if isinstance(instance, sa.Float) and instance.precision is None:
         instance = sa.Double()  # MySQL's FLOAT has four bytes, and would silently cut the digits of a JSON number
+    if isinstance(instance, sa.JSON | sa.Numeric) and not isinstance(instance, sa.Float):
+        instance = _exact_on_sqlite(instance)
     if primary_key and isinstance(instance, sa.String) and not isinstance(instance, sa.Text | sa.Enum | mysql.SET):
         instance = ExactText(instance.length)
     if primary_key:

@@ -118,7 +118,7 @@ class Stream:
     warn_dead_letter_ratio: over this part an asset check warns; nothing is held up.
     fresh_warn, fresh_fail: a table that got nothing for this long is marked stale in the UI; `fresh_fail=None` for topics
            that may rest.
-    evolve: add missing columns to existing tables instead of failing.
+    evolve: add missing columns to existing tables instead of failing; none is added while anything else does not fit.
     window: time partition of the assets, by Kafka timestamp; `window_start` is the first one.
     """
 

@@ -37,7 +37,7 @@ def test_a_type_that_gets_its_model_later_is_replayed_into_a_new_table(target: T
 def test_a_table_that_lacks_a_column_is_said_before_anything_is_replayed(target: Target) -> None:
     with target.sink.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE t_event DROP COLUMN name")
-    with pytest.raises(SchemaMismatch, match="lacks 1 column"):
+    with pytest.raises(SchemaMismatch, match="column name is missing"):
         run_replay(target)
     assert [letter.attempts for letter in kept(target)] == [0] * 4
 

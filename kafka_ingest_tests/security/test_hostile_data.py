@@ -111,8 +111,8 @@ def test_a_missing_column_with_a_hostile_name_is_quoted_in_the_statement_and_whe
     grown = replace(STREAM, name="grown", routes={"row": LATER})
     with sink.engine.begin() as connection:
         connection.exec_driver_sql(
-            "CREATE TABLE later (_kafka_topic VARCHAR(249), _kafka_partition INT, _kafka_offset BIGINT, "
-            "_kafka_timestamp DATETIME(6))"
+            "CREATE TABLE later (_kafka_topic VARCHAR(249) CHARACTER SET ascii COLLATE ascii_bin, _kafka_partition INT, "
+            "_kafka_offset BIGINT, _kafka_timestamp DATETIME(6), PRIMARY KEY (_kafka_topic, _kafka_partition, _kafka_offset))"
         )
     with pytest.raises(SchemaMismatch) as caught:
         prepare_tables(sink, grown)

@@ -72,7 +72,7 @@ def test_every_kind_of_value_stands_in_the_table_as_it_was_sent() -> None:
     target.load(raw_slice(Part([Msg(full), Msg({"type": "e", "id": ""})], topic="everything")))
     columns = "id, note, small, number, big, ratio, price, flag, data, source, level, at, seen, _kafka_timestamp"
     assert target.rows(Everything, columns) == [
-        ("é😀", 'a"b\\N\nNULL', -1, 2, 2**62, 0.1, 12.34, 0, '{"k": ["é"]}', "NULL", 7, "2026-01-01 00:00:00.500000", None, "2026-01-01 07:00:00.000000"),
+        ("é😀", 'a"b\\N\nNULL', -1, 2, 2**62, 0.1, "12.34", 0, '{"k": ["é"]}', "NULL", 7, "2026-01-01 00:00:00.500000", None, "2026-01-01 07:00:00.000000"),
         ("", None, None, None, None, None, None, None, None, None, 7, None, None, "2026-01-01 07:00:01.000000"),
     ]  # fmt: skip
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from kafka_ingest.errors import HostileServer
 from kafka_ingest.sinks.local_infile import FILE, OfferingConnection
 from kafka_ingest.sinks.mysql import MySQLSink
-from kafka_ingest_tests.support.mysql_server import ERROR, OK, Answer, Server, ask_for
+from kafka_ingest_tests.support.mysql_server import ERROR, OK, OK_AND_WARNED, Answer, Server, ask_for
 
 LOAD = f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE t"
 PAYLOAD = memoryview(b"1,2\n" * 300_000)  # more than two packets
@@ -114,3 +114,35 @@ def test_the_sink_lets_a_hostile_server_be_called_one() -> None:
         assert "hunter2" not in str(caught.value)
         sink.close()
     assert server.received == []
+
+
+INSERT = "INSERT INTO t (a, b) VALUES (%s, %s)"
+ROWS = [(number, "x" * 90) for number in range(100)]
+
+
+def test_an_insert_is_cut_into_statements_that_the_server_takes() -> None:
+    with Server(lambda _: OK) as server:
+        connection = connect(server)
+        connection.max_statement_bytes = 1_000
+        assert connection.insert_rows(INSERT, ROWS) == (0, 0)
+        connection.close()
+    inserts = [s for s in server.statements if s.startswith("INSERT")]
+    assert max(map(len, inserts)) < 1_000
+    assert sum(s.count("(") - 1 for s in inserts) == len(ROWS)
+
+
+def test_an_insert_ends_with_the_first_statement_that_has_a_warning() -> None:
+    with Server(lambda statement: OK_AND_WARNED if "(9," in statement else OK) as server:
+        connection = connect(server)
+        connection.max_statement_bytes = 1_000
+        assert connection.insert_rows(INSERT, ROWS) == (1, 1)
+        connection.close()
+    assert "(9," in server.statements[-1]
+
+
+def test_a_single_row_with_a_warning_is_noticed() -> None:
+    with Server(lambda statement: OK_AND_WARNED if "INSERT" in statement else OK) as server:
+        connection = connect(server)
+        assert connection.insert_rows(INSERT, ROWS[:1]) == (1, 1)
+        assert connection.insert_rows(INSERT, []) == (0, 0)
+        connection.close()

@@ -10,15 +10,16 @@ import sqlalchemy as sa
 
 from kafka_ingest.errors import ConfigError, DatabaseUnavailable, PermanentError, SchemaMismatch
 from kafka_ingest.records import TopicPartition
+from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.load import LoadContext, load
 from kafka_ingest.sinks.sqlite import SQLiteSink
-from kafka_ingest.sinks.tables import prepare_tables
+from kafka_ingest.sinks.tables import Comparison, compare_tables, is_ours, prepare_tables
 from kafka_ingest.streams.model import UpsertModel
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.loads import P0, events, names
 from kafka_ingest_tests.support.made import Make
-from kafka_ingest_tests.support.models import EVERYTHING, MIXED, Everything
+from kafka_ingest_tests.support.models import EVERYTHING, MIXED, Event, Everything
 from kafka_ingest_tests.support.raws import Msg, Part, piped, raw_slice
 
 
@@ -34,21 +35,81 @@ def drop_column(target: Target) -> None:
         connection.exec_driver_sql("ALTER TABLE t_everything DROP COLUMN price")
 
 
+def statements_of(text: str) -> list[str]:
+    return [line.strip(" ;") for line in text.splitlines() if line.strip().startswith("ALTER TABLE")]
+
+
+def execute(target: Target, *statements: str) -> None:
+    with target.sink.engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+
 def test_a_missing_column_is_an_error_that_names_the_statements_to_run() -> None:
     target = Target(EVERYTHING)
     drop_column(target)
     with pytest.raises(SchemaMismatch) as caught:
         prepare_tables(target.sink, EVERYTHING)
-    assert "table t_everything lacks 2 column(s) of model Everything" in str(caught.value)
-    statements = [line.strip(" ;") for line in str(caught.value).splitlines() if "ALTER TABLE" in line]
+    text = str(caught.value)
+    assert "table t_everything:\n  - column note is missing\n  - column price is missing\nRun\n" in text
+    assert "evolve=True" in text
+    statements = statements_of(text)
     assert statements == [
         "ALTER TABLE t_everything ADD COLUMN note TEXT",
-        "ALTER TABLE t_everything ADD COLUMN price NUMERIC(12, 4)",
+        "ALTER TABLE t_everything ADD COLUMN price TEXT",
     ]
-    with target.sink.engine.begin() as connection:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
+    execute(target, *statements)
     prepare_tables(target.sink, EVERYTHING)
+
+
+def test_a_column_of_ours_is_added_without_asking(target: Target) -> None:
+    target.load(events("a"))
+    execute(target, "ALTER TABLE t_event DROP COLUMN _kafka_timestamp")
+    prepare_tables(target.sink, MIXED)
+    assert target.rows(Event, "name", "_kafka_timestamp") == [("a", None)]
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (sa.Column("_kafka_order", sa.BigInteger), True),
+        (sa.Column("_kafka_topic", sa.String(5), nullable=False), False),
+        (sa.Column("kafka_order", sa.BigInteger), False),
+    ],
+)
+def test_ours_is_what_may_be_null_and_has_our_prefix(column: sa.Column[Any], expected: bool) -> None:
+    assert is_ours(column) is expected
+
+
+def test_no_column_is_added_where_another_table_does_not_fit(target: Target) -> None:
+    execute(
+        target,
+        "ALTER TABLE t_event DROP COLUMN _kafka_timestamp",
+        "ALTER TABLE t_account RENAME TO aside",
+        "CREATE TABLE t_account (id INTEGER PRIMARY KEY)",
+    )
+    with pytest.raises(SchemaMismatch) as caught:
+        prepare_tables(target.sink, dataclasses.replace(MIXED, evolve=True))
+    assert "table t_account:" in str(caught.value)
+    assert "t_event" not in str(caught.value)
+    assert "_kafka_timestamp" not in {row[1] for row in target.all("PRAGMA table_info(t_event)")}
+
+
+def test_a_sink_that_knows_no_rules_still_says_what_is_missing() -> None:
+    class Plain(SQLiteSink):
+        misfits = Sink.misfits
+
+    target = Target(EVERYTHING)
+    drop_column(target)
+    plain = Plain(sa.make_url("sqlite://"))
+    with target.sink.engine.connect() as connection:
+        found = compare_tables(plain, connection, EVERYTHING).refused
+        assert compare_tables(plain, connection, MIXED) == Comparison((), ())  # no tables: nothing to say
+    assert [(m.table.name, m.problem, m.statement) for m in found] == [
+        ("t_everything", "column note is missing", "ALTER TABLE t_everything ADD COLUMN note TEXT"),
+        ("t_everything", "column price is missing", "ALTER TABLE t_everything ADD COLUMN price TEXT"),
+    ]
+    plain.close()
 
 
 def test_a_stream_that_evolves_adds_the_missing_columns_and_keeps_the_rows() -> None:

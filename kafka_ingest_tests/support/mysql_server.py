@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 OK = b"\x00\x00\x00\x02\x00\x00\x00"
 OK_AND_MORE = b"\x00\x00\x00\x0a\x00\x00\x00"
+OK_AND_WARNED = b"\x00\x01\x00\x02\x00\x01\x00"  # one row, one warning
 ERROR = b"\xff" + struct.pack("<H", 1064) + b"#42000you have an error"
 # Plugin, capabilities and salt of a server of the 5.7 family: protocol 41, secure connection, LOCAL FILES, plugin auth.
 _CAPABILITIES = 0x00000001 | 0x00000008 | 0x00000080 | 0x00000200 | 0x00002000 | 0x00008000 | 0x00080000

@@ -1,0 +1,69 @@
+"""What keeps an existing table from holding a model's values as they are. Each database's rules stand in a module of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.schema import CreateColumn
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """One difference between an existing table and the one a model declares.
+
+    problem: what differs, and what would become of a value.
+    statement: what a person runs to mend it.
+    adds: the missing column, where the statement does nothing but add it.
+    """
+
+    table: sa.Table
+    problem: str
+    statement: str
+    adds: sa.Column[Any] | None = None
+
+
+def missing_columns(connection: sa.Connection, table: sa.Table) -> list[sa.Column[Any]]:
+    """Columns the existing table does not have, in the model's order."""
+    existing = existing_columns(connection, table)
+    return [column for column in table.columns if column.name.lower() not in existing]
+
+
+def existing_columns(connection: sa.Connection, table: sa.Table) -> set[str]:
+    """Names, in lower case, of the columns the database's table has."""
+    names = [str(c["name"]) for c in sa.inspect(connection).get_columns(table.name, schema=table.schema)]
+    # SQLAlchemy reads MySQL's SHOW CREATE TABLE, and leaves a backtick in a column's name doubled.
+    return {name.replace("``", "`").lower() for name in names}
+
+
+def lacks(dialect: sa.Dialect, column: sa.Column[Any]) -> Misfit:
+    """A column that is missing."""
+    return Misfit(column.table, f"column {column.name} is missing", add_column(dialect, column), adds=column)
+
+
+def add_column(dialect: sa.Dialect, column: sa.Column[Any]) -> str:
+    """The statement that adds a column to its table."""
+    return f"{alter(dialect, column.table)} ADD COLUMN {plain(dialect, str(CreateColumn(column).compile(dialect=dialect)))}"
+
+
+def add_nullable_column(dialect: sa.Dialect, column: sa.Column[Any]) -> str:
+    """The statement that adds a column to its table as one that may be NULL, whatever the model says."""
+    kind = plain(dialect, str(column.type.compile(dialect=dialect)))
+    return f"{alter(dialect, column.table)} ADD COLUMN {quoted(dialect, [column.name])} {kind} NULL"
+
+
+def alter(dialect: sa.Dialect, table: sa.Table) -> str:
+    """The beginning of an ALTER TABLE statement."""
+    return f"ALTER TABLE {plain(dialect, dialect.identifier_preparer.format_table(table))}"
+
+
+def quoted(dialect: sa.Dialect, names: Iterable[str]) -> str:
+    """Column names as a list of SQL."""
+    return ", ".join(plain(dialect, dialect.identifier_preparer.quote(name)) for name in names)
+
+
+def plain(dialect: sa.Dialect, sql: str) -> str:
+    """SQL as a person runs it: SQLAlchemy doubles each % for drivers that put parameters in with that sign."""
+    return sql.replace("%%", "%") if dialect.paramstyle in ("format", "pyformat") else sql
