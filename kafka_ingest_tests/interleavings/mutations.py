@@ -24,7 +24,7 @@ _KEYS = Shape(
 
 SHAPES: Mapping[str, Shape] = {
     "everything": Shape(),
-    "little": _LITTLE,
+    "plain": Shape(**(vars(_LITTLE) | {"runs_back": False, "keys": False, "backfills_above": False, "faults": True})),
     "keys": Shape(**(vars(_KEYS) | {"writers": (2, 2), "runs_back": False, "tombstones": False})),
     "tombstones": Shape(**(vars(_KEYS) | {"writers": (2, 2), "runs_back": False})),
     "order": Shape(**(vars(_KEYS) | {"writers": (1, 1)})),
@@ -69,6 +69,6 @@ def _no_overlap_skipped() -> Iterator[None]:
 
 
 MUTATIONS: Mapping[str, Mutation] = {
-    "no ledger lock": Mutation("the ledger's rows are locked before they are compared", _no_ledger_lock, "little"),
-    "no overlap skipped": Mutation("what the ledger has already is left out", _no_overlap_skipped, "little"),
+    "no ledger lock": Mutation("the ledger's rows are locked before they are compared", _no_ledger_lock, "plain"),
+    "no overlap skipped": Mutation("what the ledger has already is left out", _no_overlap_skipped, "plain"),
 }
