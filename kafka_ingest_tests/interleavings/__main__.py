@@ -1,7 +1,7 @@
 """`python -m kafka_ingest_tests.interleavings --examples 20000 --database mysql [--seed N] [--minutes M]`
 
 Interleavings of writers on a real server, compared with the oracle. Prints a JSON line every half a minute; at the first that
-fails its seed, a smaller example that fails alike with its trace, and exit code 1. `--seed N --examples 10` repeats a log and
+fails its seed, a smaller example that fails alike with its trace, and exit code 1. `--seed N --examples 20` repeats a log and
 its interleavings. With `--mutation NAME` (or `all`) a mend is taken out first, and it is exit code 1 if nothing fails.
 """
 

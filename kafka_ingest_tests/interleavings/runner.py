@@ -24,7 +24,7 @@ from kafka_ingest_tests.interleavings.shrink import shrink
 from kafka_ingest_tests.interleavings.world import SERVER_OPTIONS, Violation, World
 
 # Parsing a slice takes as long as loading it; interleavings of one log share what is parsed.
-OF_ONE_LOG = 10
+OF_ONE_LOG = 20
 SAY_SECONDS = 30.0
 SHRINK_SECONDS = 120.0
 STOP_SECONDS = 60.0

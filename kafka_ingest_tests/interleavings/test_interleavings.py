@@ -47,7 +47,7 @@ def test_whatever_the_interleaving_the_newest_wins_and_every_offset_is_in_one_pl
 
 @pytest.mark.services
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_a_mend_that_is_taken_out_is_missed(world: World, name: str) -> None:
+def test_a_mend_that_is_taken_out_is_noticed(world: World, name: str) -> None:
     mutation = MUTATIONS[name]
 
     def run() -> None:
