@@ -9,7 +9,7 @@ DEMO_OPTIONS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint test-unit test-services test-faults faults-full fuzz fuzz-atheris soak test-ui screenshots bench bench-full format lock audit tools clean
+.PHONY: demo test lint test-unit test-services test-faults faults-full fuzz fuzz-atheris interleavings soak test-ui screenshots bench bench-full format lock audit tools clean
 
 demo: $(VENV)/.demo
 	@$(MAKE) --no-print-directory tools || echo "Going on without: the demo says below what it uses instead."
@@ -51,6 +51,16 @@ FUZZ_CORPUS ?=
 fuzz-atheris: $(VENV)/.dev
 	$(BIN)/pip install -q -e '.[fuzz]'
 	$(BIN)/python -m kafka_ingest_tests.fuzz.guided --inputs $(FUZZ_INPUTS) --minutes $(FUZZ_MINUTES) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED)) $(if $(FUZZ_CORPUS),--corpus $(FUZZ_CORPUS))
+
+# Scheduled, an hour: writers on one database, stopped at every step and gone on with in an order by seed, killed and cut off;
+# compared with what the messages alone say. INTERLEAVINGS_SEED=N repeats a find.
+INTERLEAVINGS ?= 20000
+INTERLEAVINGS_SEED ?=
+interleavings: $(VENV)/.dev tools
+	for database in mysql mariadb; do \
+		$(BIN)/python -m kafka_ingest_tests.interleavings --database $$database --examples $(INTERLEAVINGS) \
+			$(if $(INTERLEAVINGS_SEED),--seed $(INTERLEAVINGS_SEED)) || exit 1; \
+	done
 
 # Scheduled, an hour: a stream that never stops under a real Dagster, and faults at random. SOAK_SEED=N repeats a find.
 SOAK_MINUTES ?= 60

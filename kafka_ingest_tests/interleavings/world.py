@@ -1,0 +1,153 @@
+"""A database, and the processes that write to it: examples are run here, one after the other."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from kafka_ingest.sinks import ledger
+from kafka_ingest.sinks.base import open_sink
+from kafka_ingest.sinks.load import LoadContext, load
+from kafka_ingest.sinks.tables import prepare_tables
+from kafka_ingest_tests.interleavings.example import Example, ranges_from
+from kafka_ingest_tests.interleavings.harness import Process, Scheduler, Server
+from kafka_ingest_tests.interleavings.log import HELD, PARTITIONS, STREAMS
+from kafka_ingest_tests.interleavings.oracle import Found, Load, violations
+from kafka_ingest_tests.interleavings.writers import Writer
+from kafka_ingest_tests.support.database import NOW
+
+WRITERS = 4
+
+# What a test's server needs: nobody waits for a disk, and a wait that never ends is seen while the test looks.
+SERVER_OPTIONS = {
+    "innodb-flush-log-at-trx-commit": "0",
+    "sync-binlog": "0",
+    "innodb-lock-wait-timeout": "5",
+}
+
+_CHILD = (
+    "CREATE TABLE IF NOT EXISTS i_child (account VARCHAR(8) CHARACTER SET utf8mb4 COLLATE {collation} PRIMARY KEY, "
+    "FOREIGN KEY (account) REFERENCES i_account (id)) ENGINE=InnoDB"
+)
+
+
+class Violation(AssertionError):
+    """An example after which something does not hold."""
+
+    def __init__(self, example: Example, wrong: list[str], trace: list[str]) -> None:
+        self.example = example
+        self.wrong = wrong
+        self.trace = trace
+        self.kinds = {text.split(":")[0] for text in wrong}
+        super().__init__("\n".join([*wrong, "", str(example), "", *trace]))
+
+
+class World:
+    """On one database of its own, which nobody else uses and no other database of the server is used beside. Close it."""
+
+    def __init__(self, url: str) -> None:
+        plain = sa.make_url(url).update_query_dict(
+            {"ssl_disabled": "true"}
+        )  # a third of a statement's time, on loopback
+        self._server = Server(plain)
+        self._processes = [Process(f"w{n}", open_sink(plain)) for n in range(WRITERS)]
+        self._tables: list[str] = []
+        sink = self._processes[0].sink
+        self._server.run("SET foreign_key_checks = 0")
+        for (name,) in self._server.rows("SHOW TABLES"):
+            self._server.run(f"DROP TABLE `{name}`")  # of an earlier world
+        for versions in STREAMS.values():
+            for stream in versions.values():
+                prepare_tables(sink, stream)
+        with sink.engine.connect() as connection:
+            collation = {c["name"]: c for c in sa.inspect(connection).get_columns("i_account")}["id"]["type"].collation  # type: ignore[attr-defined]
+        self._server.run(_CHILD.format(collation=collation))
+        # What already holds rows is the database's own state (which version made it), not an example's.
+        for (name,) in self._server.rows("SHOW TABLES"):
+            if not self._server.rows(f"SELECT 1 FROM `{name}` LIMIT 1"):
+                self._tables.append(str(name))
+        for process in self._processes:
+            process.watch()
+        sink.engine.dispose()
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.sink.close()
+        self._server.close()
+
+    def run(self, example: Example) -> list[str]:
+        """The trace. Raises Violation."""
+        self._begin(example)
+        scheduler = Scheduler(self._server, example.schedule, example.faults)
+        actors = []
+        for number, script in enumerate(example.scripts):
+            if not script:
+                continue
+            process = self._processes[number]
+            process.begin([f.at for f in example.faults if f.writer == number and f.kind == "lost commit"])
+            writer = Writer(example.log, process, scheduler)
+            actors.append(
+                scheduler.start(
+                    process.name,
+                    process,
+                    lambda actor, writer=writer, script=script: writer.run(actor, script),  # type: ignore[misc]
+                )
+            )
+        try:
+            scheduler.run()
+        except AssertionError as error:
+            self._forget_connections()
+            raise Violation(example, [f"stuck: {error}"], scheduler.trace) from error
+        wrong = [f"error: {a.name}: {type(a.error).__name__}: {a.error}" for a in actors if a.error is not None]
+        if not wrong:
+            last = self._processes[0]
+            last.begin(())
+            Writer(example.log, last, scheduler).load_what_is_left()
+            wrong = violations(example, self._look(example))
+        if wrong:
+            raise Violation(example, wrong, scheduler.trace)
+        return scheduler.trace
+
+    def _begin(self, example: Example) -> None:
+        self._server.run(*(f"DELETE FROM `{name}`" for name in self._tables))
+        process = self._processes[0]
+        process.begin(())
+        stream = example.log.streams["v1"]
+        with process.sink.engine.begin() as connection:
+            ledger.pin_positions(connection, stream.name, dict.fromkeys(PARTITIONS, 0), {}, run_id="pin", now=NOW)
+        if example.is_held:
+            ranges = ranges_from(example.log, [0, 0], (0,), 1)
+            load(
+                process.sink, example.log.parsed(ranges, "v1"), "live", LoadContext(stream, "first v1", now=lambda: NOW)
+            )
+            self._server.run(f"INSERT INTO i_child VALUES ('{HELD}')")
+
+    def _forget_connections(self) -> None:
+        """After an example whose threads may still hold some."""
+        for process in self._processes:
+            process.is_dead = True
+            self._server.kill(process.connections)
+            process.sink.engine.dispose()
+
+    def _look(self, example: Example) -> Found:
+        at = "_kafka_partition, _kafka_offset"
+        upserted = self._server.rows(
+            f"SELECT id, {at}, balance FROM {'i_coded' if example.log.is_coded else 'i_account'}"
+        )
+        appended = {t: list(self._server.rows(f"SELECT {at}, amount FROM {t}")) for t in ("i_first", "i_second")}
+        waiting = self._server.rows(
+            "SELECT kafka_partition, kafka_offset FROM kafka_ingest_dead_letters "
+            "WHERE replay_outcome IS NULL OR replay_outcome = 'dead_letter'"
+        )
+        loads = self._server.rows(
+            "SELECT kafka_partition, start_offset, end_offset, kind, "
+            "row_count + delete_count + dead_letter_count + ignored_count + absent_count, SUBSTRING_INDEX(run_id, ' ', -1) "
+            "FROM kafka_ingest_batches ORDER BY id"
+        )
+        positions = self._server.rows("SELECT next_offset FROM kafka_ingest_offsets ORDER BY kafka_partition")
+        return Found(
+            {str(key): (p, o, n) for key, p, o, n in upserted},  # type: ignore[misc]
+            appended,  # type: ignore[arg-type]
+            set(waiting),  # type: ignore[arg-type]
+            [Load(*each) for each in loads],  # type: ignore[arg-type]
+            [p for (p,) in positions],  # type: ignore[misc]
+        )
