@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
 from kafka_ingest.kafka.metadata import KafkaMetadata, TopicState, Watermarks
 from kafka_ingest.kafka.readiness import PartitionState
-from kafka_ingest.records import TopicPartition
+from kafka_ingest.records import LeaderEpoch, OffsetRange, TopicPartition
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink
@@ -56,6 +56,8 @@ def observe(stream: Stream, metadata: KafkaMetadata, sink: Sink, settings: Setti
     positions = read_positions(sink, stream)
     topics = metadata.topics(stream)
     watermarks = metadata.watermarks(topics.partitions)
+    # A topic may be deleted between the two questions.
+    topics = replace(topics, partitions=tuple(tp for tp in topics.partitions if tp in watermarks))
     known = {tp: p for tp, p in positions.items() if tp in watermarks}
     starts = _starts(stream, metadata, watermarks, known, group_of(stream, settings))
     return StreamState(topics=topics, watermarks=watermarks, ledger=known, starts=starts)
@@ -74,6 +76,14 @@ def read_positions(sink: Sink, stream: Stream) -> dict[TopicPartition, LedgerPos
 def read_next_offsets(sink: Sink, stream: Stream) -> dict[TopicPartition, int]:
     """Per partition the ledger's next offset."""
     return {tp: position.next_offset for tp, position in read_positions(sink, stream).items()}
+
+
+def leader_epochs_at(
+    positions: Mapping[TopicPartition, LedgerPosition], ranges: Iterable[OffsetRange]
+) -> dict[TopicPartition, LeaderEpoch | None]:
+    """Of the last message loaded before each range that continues where the ledger stands."""
+    starts = {r.topic_partition: r.start for r in ranges}
+    return {tp: p.leader_epoch for tp, p in positions.items() if starts.get(tp) == p.next_offset}
 
 
 def _starts(

@@ -44,7 +44,7 @@ def plan(
     """
     prepare_tables(sink, stream)
     state = observe(stream, metadata, sink, settings)
-    moved = handle_loss(stream, state, sink, run_id=run_id, now=now)
+    moved = handle_loss(stream, state, metadata, sink, run_id=run_id, now=now)
     starts = {tp: state.watermarks[tp].high if s is None else s for tp, s in state.starts.items()}
     with sink.errors(f"pinning the start of stream {stream.name}"), sink.engine.begin() as connection:
         ledger.pin_positions(connection, stream.name, starts, state.topics.topic_ids, run_id=run_id, now=now)

@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from kafka_ingest.records import BatchKind, OffsetRange, RangeCounts, TopicPartition
+from kafka_ingest.records import BatchKind, LeaderEpoch, OffsetRange, RangeCounts, TopicPartition
 from kafka_ingest.sinks.ranges import OR_TERMS, any_of, parts
 from kafka_ingest.streams.model import MICROSECONDS, TOPIC_TYPE
 
@@ -36,6 +36,10 @@ OFFSETS = sa.Table(
     sa.Column("kafka_partition", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("next_offset", sa.BigInteger, nullable=False, comment="first offset not yet loaded"),
     sa.Column("topic_id", sa.String(64), comment="tells a recreated topic from the one that was read"),
+    sa.Column(
+        "leader_epoch", sa.Integer, comment="of the last message loaded: tells a log that was cut and grew again"
+    ),
+    sa.Column("leader_epoch_offset", sa.BigInteger, comment="of that message; markers may lie behind it"),
     sa.Column("run_id", sa.String(64), nullable=False),
     sa.Column("updated_at", MICROSECONDS, nullable=False, comment="UTC"),
     **_OPTIONS,
@@ -106,6 +110,8 @@ class LedgerPosition:
     next_offset: int
     topic_id: str | None
     updated_at: dt.datetime
+    leader_epoch: LeaderEpoch | None = None
+    """Of the last message loaded; None where the broker says none, or an older version of this package loaded it."""
 
 
 def create_ledger(connection: sa.Connection) -> None:
@@ -133,10 +139,16 @@ def positions(
         ]
     return {
         TopicPartition(row.topic, row.kafka_partition): LedgerPosition(
-            row.next_offset, row.topic_id, aware_utc(row.updated_at)
+            row.next_offset, row.topic_id, aware_utc(row.updated_at), _leader_epoch(row)
         )
         for row in found
     }
+
+
+def _leader_epoch(row: Any) -> LeaderEpoch | None:
+    if row.leader_epoch is None or row.leader_epoch_offset is None:
+        return None
+    return LeaderEpoch(row.leader_epoch, row.leader_epoch_offset)
 
 
 def _locking(stream: str, partitions: Iterable[TopicPartition], waits: bool) -> sa.CompoundSelect[Any]:
@@ -243,8 +255,12 @@ def advance(
     run_id: str,
     now: dt.datetime,
     topic_ids: Mapping[str, str] | None = None,
+    leader_epochs: Mapping[TopicPartition, LeaderEpoch] | None = None,
 ) -> None:
-    """Move positions. The caller holds the rows' locks. `topic_ids` also records recreated topics' new ids."""
+    """Move positions. The caller holds the rows' locks. `topic_ids` also records recreated topics' new ids.
+
+    leader_epochs: of the last message loaded, where one was; a partition left out keeps the one it has.
+    """
     for some in parts(sorted(next_offsets.items()), OR_TERMS):
         mine = {tp: of_partition(OFFSETS, stream, tp) for tp, _ in some}
         values: dict[str, Any] = {
@@ -254,6 +270,13 @@ def advance(
         }
         if topic_ids is not None:
             values["topic_id"] = sa.case(*((mine[tp], sa.literal(topic_ids.get(tp.topic), sa.String)) for tp in mine))
+        epochs = [(mine[tp], epoch) for tp, epoch in (leader_epochs or {}).items() if tp in mine]
+        if epochs:
+            c = OFFSETS.c
+            values["leader_epoch"] = sa.case(*((where, e.epoch) for where, e in epochs), else_=c.leader_epoch)
+            values["leader_epoch_offset"] = sa.case(
+                *((where, e.offset) for where, e in epochs), else_=c.leader_epoch_offset
+            )
         connection.execute(sa.update(OFFSETS).where(sa.or_(*mine.values())).values(**values))
 
 

@@ -63,6 +63,30 @@ def test_a_decoded_slice_survives_too_raw_json_included(tmp_path: Path) -> None:
     assert [r["data"] for r in rows_of(again, Everything)] == ["[1, 2]"]
 
 
+def test_a_slice_of_another_run_comes_as_messages_whatever_became_of_the_classes_its_frames_name(
+    tmp_path: Path,
+) -> None:
+    parsed = piped(EVERYTHING, one({"type": "e", "id": "x"}, b"bad", topic="everything"))
+
+    class Gone(dict[str, int]):
+        """Cannot be read again: no module has it."""
+
+    Gone.__qualname__ = "Gone"
+    globals()["Gone"] = Gone
+    parsed.rows["gone"] = Gone()  # type: ignore[assignment]
+    given(Handover(tmp_path), "r1", parsed)
+    del globals()["Gone"]
+    again: ParsedSlice = taken(Handover(tmp_path, taker="r2"), "r1")
+    assert (again.rows, again.dead_letters, again.parsed_by) == ({}, [], None)
+    assert (again.raw.ranges, again.raw.values, again.raw.logs) == (
+        parsed.raw.ranges,
+        parsed.raw.values,
+        parsed.raw.logs,
+    )
+    with pytest.raises(AttributeError, match="Gone"):
+        taken(Handover(tmp_path, taker="r1"), "r1")
+
+
 def test_the_folder_of_a_run_is_for_this_user_only(tmp_path: Path) -> None:
     handover = Handover(tmp_path / "handover")
     given(handover, "r1", 1)
