@@ -137,7 +137,12 @@ def _load(
                 connection, stream.name, counts, window_key=context.window_key, run_id=context.run_id, now=now
             )
             advanced = {c.range.topic_partition: c.range.end for c in counts if c.kind == "live"}
-            ledger.advance(connection, stream.name, advanced, run_id=context.run_id, now=now)
+            epochs = {
+                r.topic_partition: log.leader_epoch
+                for r, log in zip(parsed.raw.ranges, parsed.raw.logs, strict=True)
+                if log.leader_epoch is not None and r.topic_partition in advanced
+            }
+            ledger.advance(connection, stream.name, advanced, run_id=context.run_id, now=now, leader_epochs=epochs)
             context.at_step("10")
         context.at_step("11")
     p50, p95 = inside.latency_seconds(context.now())
