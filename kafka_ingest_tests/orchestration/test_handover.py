@@ -73,7 +73,7 @@ def test_a_slice_of_another_run_comes_as_messages_whatever_became_of_the_classes
 
     Gone.__qualname__ = "Gone"
     globals()["Gone"] = Gone
-    parsed.rows["gone"] = Gone()  # type: ignore[assignment]
+    parsed.rows["gone"] = Gone()
     given(Handover(tmp_path), "r1", parsed)
     del globals()["Gone"]
     again: ParsedSlice = taken(Handover(tmp_path, taker="r2"), "r1")
