@@ -103,16 +103,23 @@ def _sizes(
     messages: Sequence[Any], keys: Sequence[bytes | None], headers: Sequence[Headers | None]
 ) -> npt.NDArray[np.int64]:
     count = len(messages)
-    sizes = np.fromiter(map(len, messages), dtype=np.int64, count=count)
+    sizes = _lengths(messages, count)
     if keys.count(None) < count:
-        sizes += np.fromiter((len(key) if key else 0 for key in keys), dtype=np.int64, count=count)
+        sizes += _lengths(keys, count)
     if headers.count(None) < count:
-        sizes += np.fromiter(map(_headers_size, headers), dtype=np.int64, count=count)
+        listed = [each or () for each in headers]
+        ends = 2 * np.cumsum(np.fromiter(map(len, listed), dtype=np.int64, count=count))  # a name and a value each
+        up_to = np.append(0, np.cumsum(_lengths(list(chain.from_iterable(chain.from_iterable(listed))), int(ends[-1]))))
+        sizes += np.diff(up_to[ends], prepend=0)
     return sizes
 
 
-def _headers_size(headers: Headers | None) -> int:
-    return sum(map(len, filter(None, chain.from_iterable(headers)))) if headers else 0
+def _lengths(each: Sequence[Any], count: int) -> npt.NDArray[np.int64]:
+    """Of texts and bytes; 0 for None."""
+    try:
+        return np.fromiter(map(len, each), dtype=np.int64, count=count)
+    except TypeError:
+        return np.fromiter((len(one) if one else 0 for one in each), dtype=np.int64, count=count)
 
 
 def _all_headers(messages: Sequence[Any]) -> list[Headers | None]:
