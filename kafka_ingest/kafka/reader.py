@@ -40,6 +40,7 @@ _PREFETCH_KBYTES = 96 * 1024
 # the loader to run out of messages meanwhile.
 _FETCH_BACKOFF_MS = "10"
 # librdkafka tells of a log that was cut under the code of any other reset, and where it was cut in words only.
+_RESETS = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION)
 _CUT = KafkaError(KafkaError._LOG_TRUNCATION).str()
 _CUT_AT = re.compile(r"at offset (\d+) .*: broker end offset is (-?\d+)")
 
@@ -265,7 +266,7 @@ class RangeReader:
                 return False
             state.delivered_to = failed.offset()
             return not state.is_done
-        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+        if error.code() in _RESETS:
             tp = TopicPartition(failed.topic(), failed.partition())
             if _CUT in error.str():
                 raise _log_cut(tp, error)
