@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import replace
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -321,6 +322,6 @@ class Ingestion:
 
     def _open_reader(self, partitions: int) -> RangeReader:
         if self._reader is None or self._reader.is_lost:
-            group_id = group_of(self.stream, self.settings)
-            self._reader = RangeReader(open_consumer(self.settings, group_id, partitions=partitions))
+            opened = partial(open_consumer, self.settings, group_of(self.stream, self.settings), partitions=partitions)
+            self._reader = RangeReader(opened(), reopen=lambda messages: opened(queued_messages=messages))
         return self._reader

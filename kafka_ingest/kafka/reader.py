@@ -36,6 +36,9 @@ _HELD_MESSAGES = 2_000
 _HELD_BYTES = 4 * 1024 * 1024
 # What librdkafka may hold beyond the slice in the making, all partitions together.
 _PREFETCH_KBYTES = 96 * 1024
+# librdkafka counts values only, but holds this many messages of each partition whatever their keys and headers (its default
+# of queued.min.messages). Where those would make more than the above of them, it is told to hold fewer.
+_QUEUED_MESSAGES = 100_000
 # How long a partition whose share of that is full is not asked for more. librdkafka's default of a second is long enough for
 # the loader to run out of messages meanwhile.
 _FETCH_BACKOFF_MS = "10"
@@ -66,10 +69,13 @@ class _Partition:
         return self.position >= self.end
 
 
-def open_consumer(settings: Settings, group_id: str, *, partitions: int) -> Consumer:
+def open_consumer(
+    settings: Settings, group_id: str, *, partitions: int, queued_messages: int | None = None
+) -> Consumer:
     """A consumer that only assigns: it never subscribes, joins, rebalances or commits by itself.
 
     partitions: how many it is going to read; they share the memory for fetched messages.
+    queued_messages: so many of each partition it may hold at most, whatever their values' size allows.
     """
     unless_set = {"fetch.queue.backoff.ms": _FETCH_BACKOFF_MS}
     ours = {
@@ -83,6 +89,10 @@ def open_consumer(settings: Settings, group_id: str, *, partitions: int) -> Cons
         # Per partition; librdkafka's default is 64 MiB for each.
         "queued.max.messages.kbytes": str(max(1024, _PREFETCH_KBYTES // max(1, partitions))),
     }
+    if queued_messages is not None:
+        ours["queued.min.messages"] = str(
+            min(queued_messages, int(settings.kafka.get("queued.min.messages", _QUEUED_MESSAGES)))
+        )
     with kafka_errors("configuring the Kafka client"):
         return Consumer(unless_set | dict(settings.kafka) | ours | {"logger": LOGGER})
 
@@ -95,9 +105,20 @@ class RangeReader:
     (compaction, aborted transactions, markers). The caller closes it.
     """
 
-    def __init__(self, consumer: Consumer, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        *,
+        reopen: Callable[[int], Consumer] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """reopen: opens a consumer that holds at most so many messages of a partition, for messages whose keys and headers
+        are large; without it, none is opened."""
         self.consumer = consumer
         """Also commits offsets: librdkafka's clients may be used by several threads."""
+        self._reading = consumer
+        self._reopen = reopen
+        self._queued_messages = _QUEUED_MESSAGES
         self.is_lost = False
         """Whether the consumer waits for an answer that may never come: it cannot be used, and closes itself then."""
         self._clock = clock
@@ -119,7 +140,7 @@ class RangeReader:
                 state.end = wanted.end
                 if state.is_paused and state.position < state.end:
                     with kafka_errors(f"reading {wanted}"):
-                        self.consumer.resume([KafkaTopicPartition(wanted.topic, wanted.partition)])
+                        self._reading.resume([KafkaTopicPartition(wanted.topic, wanted.partition)])
                     state.is_paused = False
                 continue
             if state is not None:
@@ -133,7 +154,7 @@ class RangeReader:
         epoch = {} if known is None else {"leader_epoch": known.epoch}
         self._partitions[wanted.topic_partition] = _Partition(wanted.start, wanted.end, start)
         with kafka_errors(f"reading {wanted}"):
-            self.consumer.incremental_assign([KafkaTopicPartition(wanted.topic, wanted.partition, start, **epoch)])
+            self._reading.incremental_assign([KafkaTopicPartition(wanted.topic, wanted.partition, start, **epoch)])
 
     def restart(
         self, ranges: Iterable[OffsetRange], leader_epochs: Mapping[TopicPartition, LeaderEpoch | None] | None = None
@@ -149,8 +170,8 @@ class RangeReader:
         state = self._partitions.pop(tp)
         with kafka_errors(f"leaving {tp}"):
             if state.is_paused:  # it may be assigned again
-                self.consumer.resume([KafkaTopicPartition(*tp)])
-            self.consumer.incremental_unassign([KafkaTopicPartition(*tp)])
+                self._reading.resume([KafkaTopicPartition(*tp)])
+            self._reading.incremental_unassign([KafkaTopicPartition(*tp)])
 
     def positions(self) -> dict[TopicPartition, int]:
         """Next offset to deliver of each partition being read."""
@@ -228,7 +249,7 @@ class RangeReader:
         """Get messages from librdkafka's queue into the pending lists. False where nothing came that is still to be read:
         neither errors nor what lies beyond the ranges count against the silence of a partition that is due."""
         with kafka_errors("reading messages"):
-            messages = self.consumer.consume(count, _POLL_SECONDS)
+            messages = self._reading.consume(count, _POLL_SECONDS)
         errors = list(map(_error, messages))
         has_progress = False
         if not all(map(is_, errors, repeat(None))):  # not by ==, which a KafkaError does not bear
@@ -251,6 +272,7 @@ class RangeReader:
                 done.add(tp)
         if messages:
             self._at_once = max(1, min(_CONSUME_AT_ONCE, _CONSUME_BYTES * len(messages) // max(1, size)))
+            self._queue_fewer(size, messages)
         for tp in done:
             self._pause_if_ahead(tp)
         return has_progress
@@ -291,8 +313,32 @@ class RangeReader:
         count, held = sum(map(len, state.pending)), sum(int(part.sizes.sum()) for part in state.pending)
         if not state.is_paused and (count >= _HELD_MESSAGES or held >= _HELD_BYTES):
             with kafka_errors(f"pausing {tp}"):
-                self.consumer.pause([KafkaTopicPartition(*tp)])
+                self._reading.pause([KafkaTopicPartition(*tp)])
             state.is_paused = True
+
+    def _queue_fewer(self, size: int, messages: list[Any]) -> None:
+        """Where keys and headers are large, go on by a consumer that holds fewer messages."""
+        share = _PREFETCH_KBYTES * 1024 // max(1, len(self._partitions))
+        if self._reopen is None or size * self._queued_messages <= share * len(messages):
+            return
+        uncounted = (size - sum(map(len, messages))) // len(messages)
+        fitting = max(1, share // max(1, uncounted))
+        if 2 * fitting > self._queued_messages:
+            return
+        self._queued_messages = fitting
+        LOGGER.info("keys and headers of %s bytes a message: the client holds %s messages of them", uncounted, fitting)
+        before, self._reading = self._reading, self._reopen(fitting)
+        with kafka_errors("reading by another consumer"):
+            before.incremental_unassign([KafkaTopicPartition(*tp) for tp in self._partitions])
+            if before is not self.consumer:
+                before.close()
+            for tp, state in self._partitions.items():
+                last = state.pending[-1] if state.pending else None
+                state.assigned = state.position if last is None else int(last.offsets[-1]) + 1
+                epoch = {} if last is None or last.leader_epoch is None else {"leader_epoch": last.leader_epoch}
+                self._reading.incremental_assign([KafkaTopicPartition(*tp, state.assigned, **epoch)])
+                if state.is_paused:
+                    self._reading.pause([KafkaTopicPartition(*tp)])
 
     def _slice(self, starts: dict[TopicPartition, int], taken: dict[TopicPartition, list[Fetched]]) -> RawSlice:
         ranges = tuple(OffsetRange(*tp, start, self._partitions[tp].position) for tp, start in starts.items())
@@ -318,6 +364,8 @@ class RangeReader:
 
     def close(self) -> None:
         """Release the consumer. Idempotent."""
+        if self._reading is not self.consumer:
+            self._reading.close()
         if not self.is_lost:
             self.consumer.close()
 
