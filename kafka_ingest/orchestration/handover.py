@@ -80,7 +80,7 @@ class Handover(dg.IOManager):
 @dg.io_manager(description="Frames between the ops of a run.")
 def handover_io_manager(context: dg.InitResourceContext) -> Handover:
     assert context.instance is not None  # noqa: S101  Dagster gives one wherever resources are made
-    return handover_of(context.instance, context.run_id)
+    return handover_of(context.instance, None if context.run is None else context.run.run_id)
 
 
 def handover_of(instance: dg.DagsterInstance, taker: str | None = None) -> Handover:
