@@ -12,6 +12,7 @@
         ├── SchemaMismatch         the target table does not fit the model
         ├── OffsetGap              a live load would leave out offsets
         ├── DataLoss               offsets are gone from Kafka before they were loaded
+        │   └── LogCut               ... and others may stand in their place by now
         ├── DeadLetterLimit        too large a part of a batch is bad
         ├── AccountingError        a range does not add up (a bug here: nothing was committed)
         ├── StepError              a pipeline step of the user's raised
@@ -70,6 +71,20 @@ class OffsetGap(PermanentError):
 
 class DataLoss(PermanentError):
     """Kafka no longer holds offsets that were never loaded."""
+
+
+class LogCut(DataLoss):
+    """A log was cut below the position it is read from, by an unclean leader election or a power cut."""
+
+    def __init__(self, message: str, *, topic: str, partition: int, position: int, end: int | None) -> None:
+        super().__init__(message)
+        self.topic = topic
+        self.partition = partition
+        self.position = position
+        """The offset that was to be read."""
+        self.end = end
+        """Where the log was cut: from here on it holds other messages than it did, or none. None where the broker cannot
+        say."""
 
 
 class DeadLetterLimit(PermanentError):

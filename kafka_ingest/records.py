@@ -94,21 +94,32 @@ class Batch:
         return ranges_text(self.ranges)
 
 
+class LeaderEpoch(NamedTuple):
+    """Under which leadership of its partition a message was written: the epoch rises with every new leader.
+
+    A log that was cut and has grown again holds another epoch, or nothing, at `offset`.
+    """
+
+    epoch: int
+    offset: int
+    """Of the message that was written in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogIdentity:
+    """Which log a range was read from: a topic's name and offsets outlive the log they were of. None: not known."""
+
+    topic_id: str | None = None
+    """Id of the topic, asked for after the range's last message was read."""
+    leader_epoch: LeaderEpoch | None = None
+    """Of the last message of the range; None too where it holds none."""
+
+
 def ranges_text(ranges: Iterable[OffsetRange], *, limit: int = 8) -> str:
     """`news[0]@[0,10), news[1]@[4,9)`, shortened after `limit` ranges."""
     shown = list(ranges)
     text = ", ".join(str(r) for r in shown[:limit])
     return text + (f" and {len(shown) - limit} more" if len(shown) > limit else "") or "nothing"
-
-
-@dataclass(frozen=True, slots=True)
-class LogIdentity:
-    """Which log a range was read from. An offset means nothing in another one."""
-
-    topic_id: str | None = None
-    """Id of the topic, asked for after the range was read; None where that was not done."""
-    leader_epoch: int | None = None
-    """Leader epoch of the last message read at or below the range's end; None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +223,8 @@ class ParsedSlice:
     deletes: dict[TargetTable, pd.DataFrame] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     ignored: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    parsed_by: str | None = None
+    """The run whose code made the frames. Another run, which may have newer code, parses `raw` again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def compact_ledger(
     with sink.errors(f"compacting the ledger of stream {stream.name}"), sink.engine.connect() as connection:
         if not sa.inspect(connection).has_table(BATCHES.name):
             return Compacted(0, 0, True)
-        partitions = list(ledger.positions(connection, stream.name))
+        partitions = list(ledger.positions(connection, stream.name, is_up_to_date=False))
         connection.rollback()
         for tp in sorted(partitions):
             after: int | None = -1

@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import replace
+from functools import partial
 from threading import Event
 from typing import Any
 
-from kafka_ingest.engine.observe import StreamState, group_of, observe, read_next_offsets
+from kafka_ingest.engine.loss import check_same_topics, explain_cut
+from kafka_ingest.engine.observe import (
+    StreamState,
+    group_of,
+    leader_epochs_at,
+    observe,
+    read_next_offsets,
+    read_positions,
+)
 from kafka_ingest.engine.orders import MessageOrders
 from kafka_ingest.engine.plan import plan
 from kafka_ingest.engine.publish import publish_waiting
 from kafka_ingest.engine.sources import LiveSource, RangeSource, Source
-from kafka_ingest.errors import CommitUnanswered
+from kafka_ingest.errors import CommitUnanswered, KafkaUnavailable, LogCut
 from kafka_ingest.kafka.dead_letter_topic import DeadLetterPublisher
 from kafka_ingest.kafka.group_offsets import commit_group_offsets
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.kafka.reader import RangeReader, open_consumer
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.pipeline import run_pipeline
-from kafka_ingest.records import Batch, BatchKind, LoadResult, OffsetRange, ParsedSlice, TopicPartition
+from kafka_ingest.records import Batch, BatchKind, LoadResult, OffsetRange, ParsedSlice, RawSlice, TopicPartition
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.sinks.ledger import LedgerPosition
 from kafka_ingest.sinks.load import LoadContext, load
 from kafka_ingest.sinks.turn import Turn
 from kafka_ingest.streams.stream import Stream
+
+LOGGER = logging.getLogger(__name__)
 
 # The first slice of a run passes through its ops one after the other, and the database has nothing to do until the first one
 # of a drain is prepared: so slices begin small, and each is twice as large as the one before, up to the stream's `max_rows`.
@@ -70,6 +83,9 @@ class Ingestion:
         self._stopping = Event()
         self._loaded_to: dict[TopicPartition, int] = {}
         """Per partition the end of what this object has loaded: where a backfill goes on."""
+        self._topic_ids: dict[str, str] = {}
+        """Of the topics being read, the ids that the ledger had before."""
+        self._told_gone: set[str] = set()
 
     def plan(self, requested: Sequence[OffsetRange], kind: BatchKind) -> Batch:
         """See `engine.plan.plan`."""
@@ -86,27 +102,42 @@ class Ingestion:
 
     def read(self, batch: Batch) -> ParsedSlice:
         """The first slice of the batch, decoded and routed. Repeatable: it always starts at the batch's start."""
-        reader = self._open_reader(len(batch.ranges))
-        reader.restart(batch.ranges)
+        positions = read_positions(self.sink, self.stream)
+        ranges = batch.ranges
+        if batch.kind == "live":  # a topic may have been deleted since the plan
+            existing = set(self.metadata.topics(self.stream).partitions)
+            ranges = tuple(r for r in ranges if r.topic_partition in existing)
+        reader = self._open_reader(len(ranges))
+        self._restart(reader, ranges, positions)
         return self._decode_next(reader, max_rows=min(FIRST_SLICE_ROWS, self.stream.batch.max_rows))
 
     def translate(self, parsed: ParsedSlice) -> ParsedSlice:
-        """The stream's steps (dates among them), then validation."""
-        return run_pipeline(parsed, self.stream)
+        """The stream's steps (dates among them), then validation. What another run decoded is decoded again."""
+        if parsed.parsed_by != self.run_id:
+            parsed = self._decode(parsed.raw)
+        done = run_pipeline(parsed, self.stream)
+        done.parsed_by = self.run_id
+        return done
 
     def load(self, parsed: ParsedSlice, kind: BatchKind, turn: Turn | None = None) -> LoadResult:
-        """See `sinks.load.load`."""
+        """See `sinks.load.load`. What another run parsed (re-execution from failure) is parsed again: the code may have
+        changed since, and what newer code has loaded must not become what older code made of it."""
+        if parsed.parsed_by != self.run_id:
+            parsed = self.translate(parsed)
         result = load(self.sink, parsed, kind, self._context, turn)
         self._loaded_to |= {r.topic_partition: r.end for r in parsed.raw.ranges}
         return result
 
     def commit(self, next_offsets: Mapping[TopicPartition, int]) -> None:
-        """Offsets to the consumer group: what the ledger says, for all partitions of the stream that differ.
+        """Offsets to the consumer group: what the ledger says, for all partitions of the stream that exist and differ.
 
         The ledger's word counts, so a commit that an earlier run did not get to is repaired here.
         """
         group_id = group_of(self.stream, self.settings)
         positions = read_next_offsets(self.sink, self.stream)
+        existing = set(self.metadata.topics(self.stream).partitions)
+        self._tell_gone(tp.topic for tp in positions if tp not in existing and self.stream.takes_topic(tp.topic))
+        positions = {tp: offset for tp, offset in positions.items() if tp in existing}
         committed = self.metadata.group_offsets(group_id, positions)
         behind = {tp: offset for tp, offset in positions.items() if committed.get(tp) != offset}
         self._at_step("commit_offsets")
@@ -133,9 +164,10 @@ class Ingestion:
             yield result
 
     def _drain(self, batch: Batch) -> Iterator[LoadResult]:
-        wanted = self._rest(batch, read_next_offsets(self.sink, self.stream))
+        positions = read_positions(self.sink, self.stream)
+        wanted = self._rest(batch, {tp: p.next_offset for tp, p in positions.items()})
         reader = self._open_reader(len(wanted))
-        reader.restart(wanted)
+        self._restart(reader, wanted, positions)
         if batch.kind != "live" or batch.until_caught_up:
             yield from self._slices(reader, RangeSource(reader, self._stopping), batch.kind)
             return
@@ -196,7 +228,7 @@ class Ingestion:
     def _commit_offsets(self, reader: RangeReader, next_offsets: Mapping[TopicPartition, int]) -> None:
         group_id = group_of(self.stream, self.settings)
         try:
-            commit_group_offsets(reader.consumer, group_id, next_offsets, run_id=self.run_id)
+            self._tell_gone(commit_group_offsets(reader.consumer, group_id, next_offsets, run_id=self.run_id))
         except CommitUnanswered:
             reader.is_lost = True  # its consumer closes itself; the next try opens another
             raise
@@ -218,7 +250,7 @@ class Ingestion:
         # A partition added since the plan is left to the next run, which pins its start.
         known = [tp for tp in self.metadata.topics(self.stream).partitions if tp in positions]
         ends = self.metadata.ends(known)
-        return tuple(OffsetRange(*tp, positions[tp], max(positions[tp], ends[tp])) for tp in known)
+        return tuple(OffsetRange(*tp, positions[tp], max(positions[tp], end)) for tp, end in sorted(ends.items()))
 
     def _slice_sizes(self) -> Iterator[int]:
         rows = FIRST_SLICE_ROWS
@@ -232,8 +264,63 @@ class Ingestion:
         return self.translate(self._decode_next(reader, max_rows=max_rows))
 
     def _decode_next(self, reader: RangeReader, *, max_rows: int) -> ParsedSlice:
-        raw = reader.read_slice(max_rows=max_rows, max_bytes=self.stream.batch.max_bytes)
-        return self._decoder.decode(self._orders.count(raw))
+        try:
+            raw = reader.read_slice(max_rows=max_rows, max_bytes=self.stream.batch.max_bytes)
+        except LogCut as error:
+            # A topic that was made again looks like one that was cut.
+            check_same_topics(self.stream, self._topic_ids, self.metadata.topic_ids([error.topic]))
+            raise explain_cut(self.stream, error) from error
+        return self._decode(self._orders.count(self._identified(raw)))
+
+    def _decode(self, raw: RawSlice) -> ParsedSlice:
+        parsed = self._decoder.decode(raw)
+        parsed.parsed_by = self.run_id
+        return parsed
+
+    def _restart(
+        self, reader: RangeReader, ranges: Sequence[OffsetRange], positions: Mapping[TopicPartition, LedgerPosition]
+    ) -> None:
+        """Read these ranges of the logs that the ledger knows."""
+        self._topic_ids = {tp.topic: p.topic_id for tp, p in positions.items() if p.topic_id is not None}
+        reader.restart(ranges, leader_epochs_at(positions, ranges))
+
+    def _identified(self, raw: RawSlice) -> RawSlice:
+        """The slice with the ids of its topics, asked for after its messages were read.
+
+        The ledger's ids were written before. An id is given to one topic only and does not come back, so where the id
+        after reading is the ledger's, the topic of that name was the same all the while, and every message of the slice
+        is of the log that the ledger's offsets mean. The load compares the two once more, under the ledger's lock.
+
+        Raises DataLoss where the ids differ, KafkaUnavailable where a topic has no id any more: the next try goes on
+        without it.
+        """
+        topics = {r.topic for r in raw.ranges}
+        ids = self.metadata.topic_ids(sorted(topics))
+        if gone := sorted(topics - ids.keys()):
+            raise KafkaUnavailable(
+                f"stream {self.stream.name}: topic {', '.join(gone)} was deleted while it was read; what was read of it is "
+                "not loaded. It is gone on with without it."
+            )
+        check_same_topics(self.stream, self._topic_ids, ids)
+        return replace(
+            raw, logs=tuple(replace(log, topic_id=ids[r.topic]) for r, log in zip(raw.ranges, raw.logs, strict=True))
+        )
+
+    def _tell_gone(self, topics: Iterable[str]) -> None:
+        """Say once in a run which topics of the stream Kafka does not have any more."""
+        new = set(topics) - self._told_gone
+        self._told_gone |= new
+        if new:
+            kept = (
+                f"{tp}@{o}" for tp, o in sorted(read_next_offsets(self.sink, self.stream).items()) if tp.topic in new
+            )
+            LOGGER.warning(
+                "stream %s: topic %s does not exist any more, so its offsets are not committed to the consumer group; the "
+                "ledger keeps its position (%s)",
+                self.stream.name,
+                ", ".join(sorted(new)),
+                ", ".join(kept),
+            )
 
     def _open_reader(self, partitions: int) -> RangeReader:
         if self._reader is None or self._reader.is_lost:
@@ -241,4 +328,5 @@ class Ingestion:
         return self._reader
 
     def _new_reader(self, partitions: int) -> RangeReader:
-        return RangeReader(open_consumer(self.settings, group_of(self.stream, self.settings), partitions=partitions))
+        opened = partial(open_consumer, self.settings, group_of(self.stream, self.settings), partitions=partitions)
+        return RangeReader(opened(), reopen=lambda messages: opened(queued_messages=messages))

@@ -4,53 +4,85 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
 from kafka_ingest.engine.observe import StreamState
-from kafka_ingest.errors import DataLoss
+from kafka_ingest.errors import DataLoss, LogCut
+from kafka_ingest.kafka.metadata import KafkaMetadata, Watermarks
 from kafka_ingest.records import OffsetRange, TopicPartition, ranges_text
 from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.ledger import Advance
+from kafka_ingest.sinks.ledger import Advance, LedgerPosition
 from kafka_ingest.streams.stream import Stream
 
 
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What the ledger expects of the logs and they do not hold."""
+
+    recreated: Mapping[str, tuple[str, str]]
+    """Topic → its id in the ledger, and the one it has."""
+    lost: tuple[OffsetRange, ...]
+    """Deleted by retention before they were loaded."""
+    cut: tuple[OffsetRange, ...]
+    """From the end of the log to the ledger's next offset."""
+
+    def __bool__(self) -> bool:
+        return bool(self.recreated or self.lost or self.cut)
+
+
+def find_losses(
+    positions: Mapping[TopicPartition, LedgerPosition],
+    topic_ids: Mapping[str, str],
+    watermarks: Mapping[TopicPartition, Watermarks],
+) -> Losses:
+    """Compare the ledger with the logs, where both know a partition."""
+    recreated: dict[str, tuple[str, str]] = {}
+    lost, cut = [], []
+    for tp, position in sorted(positions.items()):
+        old, new, marks = position.topic_id, topic_ids.get(tp.topic), watermarks.get(tp)
+        if old and new and old != new:
+            recreated[tp.topic] = (old, new)
+        elif marks is not None and position.next_offset < marks.low:
+            lost.append(OffsetRange(*tp, position.next_offset, marks.low))
+        elif marks is not None and position.next_offset > marks.high:
+            cut.append(OffsetRange(*tp, marks.high, position.next_offset))
+    return Losses(recreated, tuple(lost), tuple(cut))
+
+
 def handle_loss(
-    stream: Stream, state: StreamState, sink: Sink, *, run_id: str, now: dt.datetime
+    stream: Stream, state: StreamState, metadata: KafkaMetadata, sink: Sink, *, run_id: str, now: dt.datetime
 ) -> dict[TopicPartition, int]:
-    """New positions of partitions that lost offsets; empty where none did.
+    """Positions of partitions that lost offsets, as they are after it; empty where none did.
 
     With `on_data_loss="skip"` a lost range becomes a `lost` entry of the ledger and the position moves past it. A
     recreated topic starts anew; what came from the old one is kept under the name `topic@old-id`, as its offsets mean
     nothing in the new one.
 
+    1. compare what `state` saw; where nothing is lost, nothing is locked
+    2. lock the ledger's rows of the partitions concerned
+    3. ask Kafka again and compare again: another run may have seen the same loss and recorded it, or the topic may have
+       been made once more; what 1 found is only the reason to look
+    4. record what is found now
+
     Raises DataLoss, with the number of offsets, where the stream does not skip.
     """
-    recreated = {
-        topic: str(old)
-        for topic, new in state.topics.topic_ids.items()
-        for tp, position in state.ledger.items()
-        if tp.topic == topic and (old := position.topic_id) and old != new
-    }
-    lost = [
-        OffsetRange(*tp, position.next_offset, state.watermarks[tp].low)
-        for tp, position in sorted(state.ledger.items())
-        if tp.topic not in recreated and position.next_offset < state.watermarks[tp].low
-    ]
-    cut = {
-        tp: position.next_offset
-        for tp, position in state.ledger.items()
-        if tp.topic not in recreated and position.next_offset > state.watermarks[tp].high
-    }
-    if not (recreated or lost or cut):
+    seen = find_losses(state.ledger, state.topics.topic_ids, state.watermarks)
+    if not seen:
         return {}
-    if stream.on_data_loss == "fail" or cut:
-        raise DataLoss(_explain(stream, state, recreated, lost, cut))
-    moved = {r.topic_partition: r.end for r in lost}
+    _refuse(stream, seen)
+    concerned = sorted(
+        {r.topic_partition for r in seen.lost} | {tp for tp in state.ledger if tp.topic in seen.recreated}
+    )
     with sink.errors(f"recording lost offsets of stream {stream.name}"), sink.engine.begin() as connection:
-        locked = ledger.lock(connection, stream.name, [*moved, *(tp for tp in state.ledger if tp.topic in recreated)])
+        locked = ledger.lock(connection, stream.name, concerned)
+        topics = metadata.topics(stream)
+        watermarks = metadata.watermarks(topics.partitions)
+        losses = find_losses(locked, topics.topic_ids, watermarks)
+        _refuse(stream, losses)
+        moved = {r.topic_partition: r.end for r in losses.lost}
         moves = {
             tp: replace(Advance.nowhere(locked[tp]), next_offset=offset, loaded_to=max(locked[tp].loaded_to, offset))
             for tp, offset in moved.items()
@@ -58,18 +90,60 @@ def handle_loss(
         ledger.append_batches(
             connection,
             stream.name,
-            ledger.lost_counts(lost),
+            ledger.lost_counts(losses.lost),
             window_key=None,
             run_id=run_id,
             now=now,
             revisions={tp: move.fence.revision + 1 for tp, move in moves.items()},
         )
         ledger.advance(connection, stream.name, moves, run_id=run_id, now=now)
-        for topic, old_id in recreated.items():
+        for topic, (old_id, _) in losses.recreated.items():
             _set_aside(connection, stream, topic, f"{topic}@{old_id}")
-        fresh = {tp: marks.low for tp, marks in state.watermarks.items() if tp.topic in recreated}
-        ledger.pin_positions(connection, stream.name, fresh, state.topics.topic_ids, run_id=run_id, now=now)
-    return moved | fresh
+        fresh = {tp: marks.low for tp, marks in watermarks.items() if tp.topic in losses.recreated}
+        ledger.pin_positions(connection, stream.name, fresh, topics.topic_ids, run_id=run_id, now=now)
+    return {tp: p.next_offset for tp, p in locked.items() if tp in watermarks} | moved | fresh
+
+
+def check_same_topics(stream: Stream, known: Mapping[str, str], found: Mapping[str, str]) -> None:
+    """Raises DataLoss where a topic has another id than the ledger's."""
+    recreated = {topic: (old, found[topic]) for topic, old in known.items() if topic in found and found[topic] != old}
+    if recreated:
+        raise DataLoss(_text(stream, Losses(recreated, (), ())))
+
+
+def explain_cut(stream: Stream, cut: LogCut) -> LogCut:
+    """The reader's error with what was lost and what a person can do. It comes again with every run until they do."""
+    partition = f"{cut.topic}[{cut.partition}]"
+    statement = (  # for a person to read; names of streams and topics have no quotes
+        "UPDATE kafka_ingest_offsets SET leader_epoch = NULL, leader_epoch_offset = NULL WHERE "  # noqa: S608
+        f"stream = '{stream.name}' AND topic = '{cut.topic}' AND kafka_partition = {cut.partition}"
+    )
+    if cut.end is None:
+        gone = f"{partition} was cut somewhere below the ledger's next offset {cut.position}"
+        again = ""
+    else:
+        gone = (
+            f"{partition} was cut at offset {cut.end} (an unclean leader election, or a power cut): the messages "
+            f"[{cut.end},{cut.position}) that were loaded are gone from the log, and what stands there now is other messages "
+            "or none"
+        )
+        again = (
+            f" To put what stands at [{cut.end},{cut.position}) now into the tables in place of what was loaded, load these "
+            "offsets again after it, as a backfill."
+        )
+    return LogCut(
+        f"stream {stream.name}: {gone}. Nothing more is loaded from it until a person decides. To go on at the ledger's next "
+        f"offset: {statement};{again}",
+        topic=cut.topic,
+        partition=cut.partition,
+        position=cut.position,
+        end=cut.end,
+    )
+
+
+def _refuse(stream: Stream, losses: Losses) -> None:
+    if losses.cut or (losses and stream.on_data_loss == "fail"):
+        raise DataLoss(_text(stream, losses))
 
 
 def _set_aside(connection: sa.Connection, stream: Stream, topic: str, label: str) -> None:
@@ -85,30 +159,27 @@ def _set_aside(connection: sa.Connection, stream: Stream, topic: str, label: str
         )
 
 
-def _explain(
-    stream: Stream,
-    state: StreamState,
-    recreated: Mapping[str, str],
-    lost: list[OffsetRange],
-    cut: Mapping[TopicPartition, int],
-) -> str:
+def _text(stream: Stream, losses: Losses) -> str:
     parts = []
-    if lost:
-        count = sum(r.size for r in lost)
-        parts.append(f"{count} offsets are gone: Kafka's retention deleted {ranges_text(lost)} before they were loaded")
+    if losses.lost:
+        count = sum(r.size for r in losses.lost)
+        parts.append(
+            f"{count} offsets are gone: Kafka's retention deleted {ranges_text(losses.lost)} before they were loaded"
+        )
     parts += [
-        f"topic {topic} was deleted and created again (its id was {old}, is {state.topics.topic_ids[topic]}); what the old "
-        "one held beyond the ledger's position is gone"
-        for topic, old in recreated.items()
+        f"topic {topic} was deleted and created again (its id was {old}, is {new}); what the old one held beyond the "
+        "ledger's position is gone"
+        for topic, (old, new) in losses.recreated.items()
     ]
     parts += [
-        f"{tp} ends at {state.watermarks[tp].high}, below the ledger's next offset {offset}: "
-        f"{offset - state.watermarks[tp].high} offsets are gone from the log (an unclean leader election, or another cluster)"
-        for tp, offset in cut.items()
+        f"{r.topic_partition} ends at {r.start}, below the ledger's next offset {r.end}: {r.size} offsets are gone from the "
+        "log (an unclean leader election, or another cluster)"
+        for r in losses.cut
     ]
     advice = (
-        "Check KAFKA_BOOTSTRAP_SERVERS, or set the position in kafka_ingest_offsets by hand."
-        if cut
+        "Check KAFKA_BOOTSTRAP_SERVERS, or set the position in kafka_ingest_offsets by hand (next_offset to the end of the "
+        "log, leader_epoch and leader_epoch_offset to NULL)."
+        if losses.cut
         else "Declare the stream with on_data_loss='skip' to record the loss in the ledger and go on."
     )
     return f"stream {stream.name}: {'; '.join(parts)}. {advice}"

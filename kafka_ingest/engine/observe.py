@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
 from kafka_ingest.kafka.metadata import KafkaMetadata, TopicState, Watermarks
 from kafka_ingest.kafka.readiness import PartitionState
-from kafka_ingest.records import TopicPartition
+from kafka_ingest.records import LeaderEpoch, OffsetRange, TopicPartition
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.ledger import LedgerPosition
+from kafka_ingest.sinks.ledger_version import VERSION, check_version
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import window_bounds, window_of
 
@@ -56,6 +57,8 @@ def observe(stream: Stream, metadata: KafkaMetadata, sink: Sink, settings: Setti
     positions = read_positions(sink, stream)
     topics = metadata.topics(stream)
     watermarks = metadata.watermarks(topics.partitions)
+    # A topic may be deleted between the two questions.
+    topics = replace(topics, partitions=tuple(tp for tp in topics.partitions if tp in watermarks))
     known = {tp: p for tp, p in positions.items() if tp in watermarks}
     starts = _starts(stream, metadata, watermarks, known, group_of(stream, settings))
     return StreamState(topics=topics, watermarks=watermarks, ledger=known, starts=starts)
@@ -65,15 +68,24 @@ def read_positions(sink: Sink, stream: Stream) -> dict[TopicPartition, LedgerPos
     """The ledger's positions; none where the ledger has not been made yet. What is kept of a recreated topic's former
     life, under `topic@old-id`, is no position of a topic there is."""
     with sink.errors(f"reading the ledger of stream {stream.name}"), sink.engine.connect() as connection:
-        if not sa.inspect(connection).has_table(ledger.OFFSETS.name):
+        version = check_version(connection)
+        if not version and not sa.inspect(connection).has_table(ledger.OFFSETS.name):
             return {}
-        found = ledger.positions(connection, stream.name)
+        found = ledger.positions(connection, stream.name, is_up_to_date=version == VERSION)
     return {tp: position for tp, position in found.items() if "@" not in tp.topic}
 
 
 def read_next_offsets(sink: Sink, stream: Stream) -> dict[TopicPartition, int]:
     """Per partition the ledger's next offset."""
     return {tp: position.next_offset for tp, position in read_positions(sink, stream).items()}
+
+
+def leader_epochs_at(
+    positions: Mapping[TopicPartition, LedgerPosition], ranges: Iterable[OffsetRange]
+) -> dict[TopicPartition, LeaderEpoch | None]:
+    """Of the last message loaded before each range that continues where the ledger stands."""
+    starts = {r.topic_partition: r.start for r in ranges}
+    return {tp: p.leader_epoch for tp, p in positions.items() if starts.get(tp) == p.next_offset}
 
 
 def _starts(

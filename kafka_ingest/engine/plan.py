@@ -44,7 +44,7 @@ def plan(
     """
     prepare_tables(sink, stream)
     state = observe(stream, metadata, sink, settings)
-    moved = handle_loss(stream, state, sink, run_id=run_id, now=now)
+    moved = handle_loss(stream, state, metadata, sink, run_id=run_id, now=now)
     starts = {tp: state.watermarks[tp].high if s is None else s for tp, s in state.starts.items()}
     new = {tp: start for tp, start in starts.items() if tp not in state.ledger and tp not in moved}
     orders = metadata.largest_timestamps_below({tp: s for tp, s in new.items() if s > state.watermarks[tp].low})

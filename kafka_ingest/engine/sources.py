@@ -67,6 +67,8 @@ class LiveSource:
             if now >= self._time_up or self._partitions_changed(now):
                 return False
             waiting = self._follow_ends()
+            if waiting is None:
+                return False  # its topic was deleted; the next run reads the others
             if waiting:
                 waiting_since = now if waiting_since is None else waiting_since
                 is_paced = now - self._last_slice >= SLICE_SECONDS or waiting >= policy.max_rows
@@ -78,9 +80,11 @@ class LiveSource:
             self._stopping.wait(POLL_SECONDS)
         return False
 
-    def _follow_ends(self) -> int:
-        """Move the ranges' ends to the log's; how many offsets wait."""
+    def _follow_ends(self) -> int | None:
+        """Move the ranges' ends to the log's; how many offsets wait. None where a partition is gone."""
         ends = self._metadata.ends(self._partitions)
+        if len(ends) < len(self._partitions):
+            return None
         positions = self._reader.positions()
         self._reader.read_to(OffsetRange(*tp, position, max(position, ends[tp])) for tp, position in positions.items())
         return sum(r.size for r in self._reader.remaining())

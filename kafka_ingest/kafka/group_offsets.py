@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from kafka_ingest.errors import CommitUnanswered
@@ -19,24 +19,42 @@ COMMIT_SECONDS = 30.0
 
 def commit_group_offsets(
     consumer: Consumer, group_id: str, next_offsets: Mapping[TopicPartition, int], *, run_id: str
-) -> None:
-    """Tell Kafka where the ledger stands. Idempotent; `run_id` goes into the commit's metadata.
+) -> tuple[str, ...]:
+    """Tell Kafka where the ledger stands; returns the topics that Kafka does not have (any more), whose offsets it does
+    not take. Idempotent; `run_id` goes into the commit's metadata.
 
     Works without joining the group. Raises PermanentError while the group has live members of another consumer, and
     CommitUnanswered after COMMIT_SECONDS: then the consumer is still in use, and closes itself when the answer comes.
     """
     if not next_offsets:
-        return
+        return ()
     doing = f"committing offsets of consumer group {group_id}"
+    if _commit(consumer, doing, next_offsets, run_id):
+        return ()
+    # librdkafka does not say which topic it is; Kafka has taken the offsets of the others, and takes them again.
+    topics = sorted({tp.topic for tp in next_offsets})
+    if len(topics) == 1:
+        return tuple(topics)
+    of_topic = {topic: {tp: offset for tp, offset in next_offsets.items() if tp.topic == topic} for topic in topics}
+    return tuple(topic for topic in topics if not _commit(consumer, doing, of_topic[topic], run_id))
+
+
+def _commit(consumer: Consumer, doing: str, next_offsets: Mapping[TopicPartition, int], run_id: str) -> bool:
+    """False where one of the topics, or one of its partitions, does not exist."""
     wanted = [
         KafkaTopicPartition(tp.topic, tp.partition, offset, f"kafka_ingest run {run_id}")
         for tp, offset in sorted(next_offsets.items())
     ]
     try:
         with kafka_errors(doing):
-            done = within(
-                COMMIT_SECONDS, lambda: consumer.commit(offsets=wanted, asynchronous=False), release=consumer.close
-            )
+            try:
+                done = within(
+                    COMMIT_SECONDS, lambda: consumer.commit(offsets=wanted, asynchronous=False), release=consumer.close
+                )
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    return False
+                raise
     except StillWaiting:
         raise CommitUnanswered(
             f"{doing}: no answer within {COMMIT_SECONDS:.0f} s. The rows and the ledger are committed; the offsets are "
@@ -44,7 +62,10 @@ def commit_group_offsets(
         ) from None
     for each in done or ():
         if each.error is not None:
+            if each.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return False
             raise kafka_error(each.error, f"{doing}, {each.topic}[{each.partition}]")
+    return True
 
 
 def read_group_offsets(

@@ -79,6 +79,10 @@ class KafkaMetadata:
         missing = tuple(n for n in stream.topic_names if n not in found) if not stream.is_pattern or not found else ()
         return TopicState(partitions, {name: str(each.topic_id) for name, each in found.items()}, missing)
 
+    def topic_ids(self, names: Collection[str]) -> dict[str, str]:
+        """Ids of those of these topics that exist. An id is given once: a topic that is made again gets another."""
+        return {name: str(each.topic_id) for name, each in self._describe(names).items()}
+
     def _listed(self, stream: Stream) -> list[str]:
         """Names of the topics a pattern takes."""
         doing = f"listing topics of {self._servers}"
@@ -104,13 +108,12 @@ class KafkaMetadata:
         return self._admin.ask(f"describing topics at {self._servers}", request_timeout(), request) if names else {}
 
     def watermarks(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Watermarks]:
-        """Log start and last stable offset of each partition."""
-        wanted = list(partitions)
-        low, high = self._list_offsets(wanted, OffsetSpec.earliest(), OffsetSpec.latest())
-        return {tp: Watermarks(low[tp], max(low[tp], high[tp])) for tp in wanted}
+        """Log start and last stable offset of each partition. Those that do not exist (any more) are left out."""
+        low, high = self._list_offsets(list(partitions), OffsetSpec.earliest(), OffsetSpec.latest())
+        return {tp: Watermarks(low[tp], max(low[tp], high[tp])) for tp in low if tp in high}
 
     def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Last stable offset of each partition."""
+        """Last stable offset of each partition. Those that do not exist (any more) are left out."""
         return self._list_offsets(list(partitions), OffsetSpec.latest())[0]
 
     def offsets_for_instants(
@@ -119,7 +122,7 @@ class KafkaMetadata:
         """For each instant, per partition the first offset whose message has a timestamp at or after it; -1 where none has."""
         # Rounded up, in integers: the first whole millisecond at or after the instant.
         milliseconds = [max(0, -((_EPOCH - instant) // dt.timedelta(milliseconds=1))) for instant in instants]
-        return self._list_offsets(list(partitions), *map(OffsetSpec.for_timestamp, milliseconds))
+        return self._list_offsets(list(partitions), *map(OffsetSpec.for_timestamp, milliseconds), may_be_gone=False)
 
     def offsets_for_time(self, partitions: Iterable[TopicPartition], instant: dt.datetime) -> dict[TopicPartition, int]:
         """`offsets_for_instants` for one."""
@@ -135,7 +138,10 @@ class KafkaMetadata:
         high = dict.fromkeys(offsets, MAX_ORDER + 1)
         while asked := [tp for tp in offsets if high[tp] - low[tp] > 1]:
             middle = {tp: (low[tp] + high[tp]) // 2 for tp in asked}
-            first = self._list_offsets_at({tp: OffsetSpec.for_timestamp(middle[tp]) for tp in asked})
+            doing = f"asking for the offsets of {len(asked)} partition(s) by time"
+            with self._admin.asking(doing):
+                answers = self._ask({tp: OffsetSpec.for_timestamp(middle[tp]) for tp in asked})
+                first = _offsets(answers, doing, may_be_gone=False)
             for tp in asked:
                 if 0 <= first[tp] < offsets[tp]:
                     low[tp] = middle[tp]
@@ -143,41 +149,40 @@ class KafkaMetadata:
                     high[tp] = middle[tp]
         return low
 
-    def _list_offsets_at(self, specs: Mapping[TopicPartition, OffsetSpec]) -> dict[TopicPartition, int]:
-        """Offsets, by a spec of its own for each partition, in one request."""
-        doing = f"asking for the offsets of {len(specs)} partition(s)"
-        with self._admin.asking(doing):
-            answers = self._admin.client.list_offsets(
-                {KafkaTopicPartition(tp.topic, tp.partition): spec for tp, spec in specs.items()},
-                isolation_level=IsolationLevel.READ_COMMITTED,
-                request_timeout=request_timeout(),
-            )
-            return _offsets(answers, doing)
-
-    def _list_offsets(self, wanted: list[TopicPartition], *specs: OffsetSpec) -> list[dict[TopicPartition, int]]:
-        """Offsets by each spec, the requests under way at once."""
+    def _list_offsets(
+        self, wanted: list[TopicPartition], *specs: OffsetSpec, may_be_gone: bool = True
+    ) -> list[dict[TopicPartition, int]]:
+        """Offsets by each spec, the requests under way at once; KafkaUnavailable for a partition that is gone and may
+        not be."""
         if not wanted:
             return [{} for _ in specs]
         doing = f"asking for the offsets of {len(wanted)} partition(s)"
         with self._admin.asking(doing):
-            answers = [
-                self._admin.client.list_offsets(
-                    {KafkaTopicPartition(tp.topic, tp.partition): spec for tp in wanted},
-                    isolation_level=IsolationLevel.READ_COMMITTED,
-                    request_timeout=request_timeout(),
-                )
-                for spec in specs
-            ]
-            return [_offsets(futures, doing) for futures in answers]
+            answers = [self._ask(dict.fromkeys(wanted, spec)) for spec in specs]
+            return [_offsets(futures, doing, may_be_gone) for futures in answers]
+
+    def _ask(self, specs: Mapping[TopicPartition, OffsetSpec]) -> Mapping[KafkaTopicPartition, Any]:
+        """One request that is under way."""
+        futures: Mapping[KafkaTopicPartition, Any] = self._admin.client.list_offsets(
+            {KafkaTopicPartition(tp.topic, tp.partition): spec for tp, spec in specs.items()},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=request_timeout(),
+        )
+        return futures
 
     def group_offsets(self, group_id: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Offsets the consumer group has committed; partitions without one are left out."""
         return read_group_offsets(self._properties, group_id, partitions)
 
 
-def _offsets(futures: Mapping[KafkaTopicPartition, Any], doing: str) -> dict[TopicPartition, int]:
+def _offsets(futures: Mapping[KafkaTopicPartition, Any], doing: str, may_be_gone: bool) -> dict[TopicPartition, int]:
     found = {}
     for asked, future in futures.items():
         with kafka_errors(f"{doing}, {asked.topic}[{asked.partition}]"):
-            found[TopicPartition(asked.topic, asked.partition)] = int(future.result().offset)
+            try:
+                found[TopicPartition(asked.topic, asked.partition)] = int(future.result().offset)
+            except KafkaException as error:
+                if not may_be_gone or error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise
+                LOGGER.debug("%s[%s]: %s", asked.topic, asked.partition, error)
     return found

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from operator import is_, methodcaller
@@ -13,11 +14,11 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from kafka_ingest.errors import DataLoss, RangeReadTimeout
+from kafka_ingest.errors import DataLoss, LogCut, RangeReadTimeout
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
 from kafka_ingest.kafka.fetched import Fetched, by_partition
 from kafka_ingest.kafka.metadata import LOGGER
-from kafka_ingest.records import OffsetRange, RawSlice, TopicPartition, ranges_text
+from kafka_ingest.records import LeaderEpoch, LogIdentity, OffsetRange, RawSlice, TopicPartition, ranges_text
 from kafka_ingest.settings import Settings
 
 _error = methodcaller("error")
@@ -35,9 +36,16 @@ _HELD_MESSAGES = 2_000
 _HELD_BYTES = 4 * 1024 * 1024
 # What librdkafka may hold beyond the slice in the making, all partitions together.
 _PREFETCH_KBYTES = 96 * 1024
+# librdkafka counts values only, but holds this many messages of each partition whatever their keys and headers (its default
+# of queued.min.messages). Where those would make more than the above of them, it is told to hold fewer.
+_QUEUED_MESSAGES = 100_000
 # How long a partition whose share of that is full is not asked for more. librdkafka's default of a second is long enough for
 # the loader to run out of messages meanwhile.
 _FETCH_BACKOFF_MS = "10"
+# librdkafka tells of a log that was cut under the code of any other reset, and where it was cut in words only.
+_RESETS = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION)
+_CUT = KafkaError(KafkaError._LOG_TRUNCATION).str()
+_CUT_AT = re.compile(r"at offset (\d+) .*: broker end offset is (-?\d+)")
 
 
 @dataclass(slots=True)
@@ -46,10 +54,14 @@ class _Partition:
 
     position: int
     end: int
+    assigned: int
+    """Where the consumer began: at `position`, or behind the last message whose leader epoch is known."""
     pending: list[Fetched] = field(default_factory=list)
     """Messages fetched and not yet delivered, in offset order."""
     delivered_to: int = 0
     """Every message below this offset has been fetched: the offset of the last end-of-partition event."""
+    leader_epoch: LeaderEpoch | None = None
+    """Of the last message delivered."""
     is_paused: bool = False
 
     @property
@@ -57,10 +69,13 @@ class _Partition:
         return self.position >= self.end
 
 
-def open_consumer(settings: Settings, group_id: str, *, partitions: int) -> Consumer:
+def open_consumer(
+    settings: Settings, group_id: str, *, partitions: int, queued_messages: int | None = None
+) -> Consumer:
     """A consumer that only assigns: it never subscribes, joins, rebalances or commits by itself.
 
     partitions: how many it is going to read; they share the memory for fetched messages.
+    queued_messages: so many of each partition it may hold at most, whatever their values' size allows.
     """
     unless_set = {"fetch.queue.backoff.ms": _FETCH_BACKOFF_MS}
     ours = {
@@ -74,6 +89,10 @@ def open_consumer(settings: Settings, group_id: str, *, partitions: int) -> Cons
         # Per partition; librdkafka's default is 64 MiB for each.
         "queued.max.messages.kbytes": str(max(1024, _PREFETCH_KBYTES // max(1, partitions))),
     }
+    if queued_messages is not None:
+        ours["queued.min.messages"] = str(
+            min(queued_messages, int(settings.kafka.get("queued.min.messages", _QUEUED_MESSAGES)))
+        )
     with kafka_errors("configuring the Kafka client"):
         return Consumer(unless_set | dict(settings.kafka) | ours | {"logger": LOGGER})
 
@@ -86,47 +105,73 @@ class RangeReader:
     (compaction, aborted transactions, markers). The caller closes it.
     """
 
-    def __init__(self, consumer: Consumer, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        *,
+        reopen: Callable[[int], Consumer] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """reopen: opens a consumer that holds at most so many messages of a partition, for messages whose keys and headers
+        are large; without it, none is opened."""
         self.consumer = consumer
         """Also commits offsets: librdkafka's clients may be used by several threads."""
+        self._reading = consumer
+        self._reopen = reopen
+        self._queued_messages = _QUEUED_MESSAGES
         self.is_lost = False
         """Whether the consumer waits for an answer that may never come: it cannot be used, and closes itself then."""
         self._clock = clock
         self._partitions: dict[TopicPartition, _Partition] = {}
         self._at_once = _FIRST_CONSUME
 
-    def read_to(self, ranges: Iterable[OffsetRange]) -> None:
+    def read_to(
+        self, ranges: Iterable[OffsetRange], leader_epochs: Mapping[TopicPartition, LeaderEpoch | None] | None = None
+    ) -> None:
         """Read these ranges from now on. A range that continues where the reader stands only moves the end, and keeps
-        what has been fetched already; any other one starts the partition anew."""
+        what has been fetched already; any other one starts the partition anew.
+
+        leader_epochs: of the last message before a range, where one is known; the broker is asked whether its log still
+        holds that message (OffsetForLeaderEpoch, KIP-320), and `read_slice` raises LogCut where it does not.
+        """
         for wanted in ranges:
             state = self._partitions.get(wanted.topic_partition)
             if state is not None and state.position == wanted.start:
                 state.end = wanted.end
                 if state.is_paused and state.position < state.end:
                     with kafka_errors(f"reading {wanted}"):
-                        self.consumer.resume([KafkaTopicPartition(wanted.topic, wanted.partition)])
+                        self._reading.resume([KafkaTopicPartition(wanted.topic, wanted.partition)])
                     state.is_paused = False
                 continue
             if state is not None:
                 self._leave(wanted.topic_partition)
-            self._partitions[wanted.topic_partition] = _Partition(wanted.start, wanted.end)
-            with kafka_errors(f"reading {wanted}"):
-                self.consumer.incremental_assign([KafkaTopicPartition(wanted.topic, wanted.partition, wanted.start)])
+            self._assign(wanted, (leader_epochs or {}).get(wanted.topic_partition))
 
-    def restart(self, ranges: Iterable[OffsetRange]) -> None:
+    def _assign(self, wanted: OffsetRange, known: LeaderEpoch | None) -> None:
+        # Between the last message and the range's start lie markers, perhaps of a later epoch: what is asked is whether
+        # the log holds the epoch up to the message.
+        start = wanted.start if known is None else min(wanted.start, known.offset + 1)
+        epoch = {} if known is None else {"leader_epoch": known.epoch}
+        self._partitions[wanted.topic_partition] = _Partition(wanted.start, wanted.end, start)
+        with kafka_errors(f"reading {wanted}"):
+            self._reading.incremental_assign([KafkaTopicPartition(wanted.topic, wanted.partition, start, **epoch)])
+
+    def restart(
+        self, ranges: Iterable[OffsetRange], leader_epochs: Mapping[TopicPartition, LeaderEpoch | None] | None = None
+    ) -> None:
         """Forget everything and read these ranges. Where the reader already stands at a range's start, it keeps what it
-        has fetched."""
+        has fetched. leader_epochs: as in `read_to`."""
         wanted = {r.topic_partition: r for r in ranges}
         for tp in [tp for tp in self._partitions if tp not in wanted]:
             self._leave(tp)
-        self.read_to(wanted.values())
+        self.read_to(wanted.values(), leader_epochs)
 
     def _leave(self, tp: TopicPartition) -> None:
         state = self._partitions.pop(tp)
         with kafka_errors(f"leaving {tp}"):
             if state.is_paused:  # it may be assigned again
-                self.consumer.resume([KafkaTopicPartition(*tp)])
-            self.consumer.incremental_unassign([KafkaTopicPartition(*tp)])
+                self._reading.resume([KafkaTopicPartition(*tp)])
+            self._reading.incremental_unassign([KafkaTopicPartition(*tp)])
 
     def positions(self) -> dict[TopicPartition, int]:
         """Next offset to deliver of each partition being read."""
@@ -144,7 +189,7 @@ class RangeReader:
         """The next messages of the ranges: all that remain, or as many as the bounds allow.
 
         A message larger than `max_bytes` comes alone. Empty only when nothing remained.
-        Raises RangeReadTimeout after SILENCE_SECONDS without progress, KafkaUnavailable, AccessDenied.
+        Raises RangeReadTimeout after SILENCE_SECONDS without progress, DataLoss, LogCut, KafkaUnavailable, AccessDenied.
         """
         starts = {tp: state.position for tp, state in sorted(self._partitions.items()) if not state.is_done}
         taken: dict[TopicPartition, list[Fetched]] = {tp: [] for tp in starts}
@@ -187,6 +232,8 @@ class RangeReader:
                 rows += fitting
                 size += int(part.sizes.sum())
                 state.position = int(part.offsets[-1]) + 1
+                epoch = part.leader_epoch
+                state.leader_epoch = None if epoch is None else LeaderEpoch(epoch, int(part.offsets[-1]))
                 state.pending[:1] = [rest] if len(rest) else []
             if fitting < len(first):
                 is_full = fitting < wanted
@@ -202,7 +249,7 @@ class RangeReader:
         """Get messages from librdkafka's queue into the pending lists. False where nothing came that is still to be read:
         neither errors nor what lies beyond the ranges count against the silence of a partition that is due."""
         with kafka_errors("reading messages"):
-            messages = self.consumer.consume(count, _POLL_SECONDS)
+            messages = self._reading.consume(count, _POLL_SECONDS)
         errors = list(map(_error, messages))
         has_progress = False
         if not all(map(is_, errors, repeat(None))):  # not by ==, which a KafkaError does not bear
@@ -215,7 +262,9 @@ class RangeReader:
         for tp, part in by_partition(messages):
             size += int(part.sizes.sum())
             state = self._partitions.get(tp)
-            if state is None:
+            if state is not None and part.offsets[0] < state.position:  # a range may begin behind its known epoch
+                part = part.split(int(np.searchsorted(part.offsets, state.position)))[1]
+            if state is None or not len(part):
                 continue
             state.pending.append(part)
             has_progress = has_progress or not state.is_done
@@ -223,6 +272,7 @@ class RangeReader:
                 done.add(tp)
         if messages:
             self._at_once = max(1, min(_CONSUME_AT_ONCE, _CONSUME_BYTES * len(messages) // max(1, size)))
+            self._queue_fewer(size, messages)
         for tp in done:
             self._pause_if_ahead(tp)
         return has_progress
@@ -238,7 +288,17 @@ class RangeReader:
                 return False
             state.delivered_to = failed.offset()
             return not state.is_done
-        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+        if error.code() in _RESETS:
+            tp = TopicPartition(failed.topic(), failed.partition())
+            if _CUT in error.str():
+                raise _log_cut(tp, error)
+            state = self._partitions.get(tp)
+            if state is not None and state.assigned < state.position:
+                # The log holds the known epoch, and retention deleted what lies behind it, up to the range or beyond.
+                wanted = OffsetRange(*tp, state.position, state.end)
+                self._leave(tp)
+                self._assign(wanted, None)
+                return False
             raise DataLoss(
                 f"{failed.topic()}[{failed.partition()}]: Kafka deleted offsets of {ranges_text(self.remaining())} while "
                 f"they were read ({error.str()}). Run again: the plan says how many are gone and what to do."
@@ -253,8 +313,32 @@ class RangeReader:
         count, held = sum(map(len, state.pending)), sum(int(part.sizes.sum()) for part in state.pending)
         if not state.is_paused and (count >= _HELD_MESSAGES or held >= _HELD_BYTES):
             with kafka_errors(f"pausing {tp}"):
-                self.consumer.pause([KafkaTopicPartition(*tp)])
+                self._reading.pause([KafkaTopicPartition(*tp)])
             state.is_paused = True
+
+    def _queue_fewer(self, size: int, messages: list[Any]) -> None:
+        """Where keys and headers are large, go on by a consumer that holds fewer messages."""
+        share = _PREFETCH_KBYTES * 1024 // max(1, len(self._partitions))
+        if self._reopen is None or size * self._queued_messages <= share * len(messages):
+            return
+        uncounted = (size - sum(map(len, messages))) // len(messages)
+        fitting = max(1, share // max(1, uncounted))
+        if 2 * fitting > self._queued_messages:
+            return
+        self._queued_messages = fitting
+        LOGGER.info("keys and headers of %s bytes a message: the client holds %s messages of them", uncounted, fitting)
+        before, self._reading = self._reading, self._reopen(fitting)
+        with kafka_errors("reading by another consumer"):
+            before.incremental_unassign([KafkaTopicPartition(*tp) for tp in self._partitions])
+            if before is not self.consumer:
+                before.close()
+            for tp, state in self._partitions.items():
+                last = state.pending[-1] if state.pending else None
+                state.assigned = state.position if last is None else int(last.offsets[-1]) + 1
+                epoch = {} if last is None or last.leader_epoch is None else {"leader_epoch": last.leader_epoch}
+                self._reading.incremental_assign([KafkaTopicPartition(*tp, state.assigned, **epoch)])
+                if state.is_paused:
+                    self._reading.pause([KafkaTopicPartition(*tp)])
 
     def _slice(self, starts: dict[TopicPartition, int], taken: dict[TopicPartition, list[Fetched]]) -> RawSlice:
         ranges = tuple(OffsetRange(*tp, start, self._partitions[tp].position) for tp, start in starts.items())
@@ -272,9 +356,27 @@ class RangeReader:
             values=list(chain.from_iterable(part.values for part in parts)),
             headers=list(chain.from_iterable(part.headers for part in parts)),
             absent=tuple(ranges[i].size - counts[i] for i in kept),
+            logs=tuple(LogIdentity(leader_epoch=self._last_epoch(taken, ranges[i])) for i in kept),
         )
+
+    def _last_epoch(self, taken: Mapping[TopicPartition, list[Fetched]], covered: OffsetRange) -> LeaderEpoch | None:
+        return self._partitions[covered.topic_partition].leader_epoch if taken[covered.topic_partition] else None
 
     def close(self) -> None:
         """Release the consumer. Idempotent."""
+        if self._reading is not self.consumer:
+            self._reading.close()
         if not self.is_lost:
             self.consumer.close()
+
+
+def _log_cut(tp: TopicPartition, error: KafkaError) -> LogCut:
+    found = _CUT_AT.search(error.str())
+    position, end = (0, -1) if found is None else (int(found[1]), int(found[2]))
+    return LogCut(
+        f"{tp}: the log was cut below offset {position}, from which it is to be read ({error.str()})",
+        topic=tp.topic,
+        partition=tp.partition,
+        position=position,
+        end=None if end < 0 else end,
+    )

@@ -1,7 +1,8 @@
 """How frames get from op to op: as files of their run, gone when the run has succeeded.
 
 Dagster's own managers do not fit: the in-memory one forbids re-execution from failure, and the file one never cleans up.
-A failed run's files stay for a day, for re-execution from failure.
+A failed run's files stay for a day, for re-execution from failure. Of a slice the re-executed run gets the messages only, and
+parses them again: the frames were made by the failed run's code, which may be an older version of the stream's.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any
 
 import dagster as dg
 
+from kafka_ingest.records import ParsedSlice, RawSlice
+
 KEPT_SECONDS = 24 * 3600.0
 _FOLDER = "kafka_ingest_handover"
 
@@ -23,15 +26,20 @@ _FOLDER = "kafka_ingest_handover"
 class Handover(dg.IOManager):
     """Pickles under the instance's storage folder, readable by this user only (they hold messages)."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, taker: str | None = None) -> None:
+        """taker: the run whose ops take; a slice of another run comes without frames."""
         self._root = root
+        self._taker = taker
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         path = self._path(context)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = path.with_suffix(".partial")
         with temporary.open("wb") as file:
-            pickle.dump(obj, file, protocol=pickle.HIGHEST_PROTOCOL)
+            pickler = pickle.Pickler(file, protocol=pickle.HIGHEST_PROTOCOL)
+            if isinstance(obj, ParsedSlice):
+                pickler.dump(obj.raw)  # not written a second time with the slice, but remembered
+            pickler.dump(obj)
         temporary.replace(path)
 
     def load_input(self, context: dg.InputContext) -> Any:
@@ -44,11 +52,19 @@ class Handover(dg.IOManager):
                 allow_retries=False,
             )
         with path.open("rb") as file:
-            return pickle.load(file)  # noqa: S301  written by this class, in a folder only this user can write
+            unpickler = pickle.Unpickler(file)  # noqa: S301  written by this class, in a folder only this user can write
+            found = unpickler.load()
+            if not isinstance(found, RawSlice):
+                return found
+            if self._taker is not None and context.upstream_output.run_id != self._taker:
+                # The frames are not even looked at: the classes they name may be gone.
+                return ParsedSlice(raw=found)
+            return unpickler.load()
 
     def _path(self, context: dg.OutputContext) -> Path:
         run_id, step, name = context.run_id, context.step_key, context.name
-        return self._root / str(run_id) / f"{step}.{name}.pickle"
+        # The number is that of the layout; files of another one are as good as gone.
+        return self._root / str(run_id) / f"{step}.{name}.2.pickle"
 
     def forget(self, run_ids: Sequence[str]) -> None:
         """Delete the files of these runs, and those left behind by runs that failed long ago."""
@@ -64,9 +80,9 @@ class Handover(dg.IOManager):
 @dg.io_manager(description="Frames between the ops of a run.")
 def handover_io_manager(context: dg.InitResourceContext) -> Handover:
     assert context.instance is not None  # noqa: S101  Dagster gives one wherever resources are made
-    return handover_of(context.instance)
+    return handover_of(context.instance, None if context.run is None else context.run.run_id)
 
 
-def handover_of(instance: dg.DagsterInstance) -> Handover:
+def handover_of(instance: dg.DagsterInstance, taker: str | None = None) -> Handover:
     """The handover folder of an instance."""
-    return Handover(Path(instance.storage_directory()) / _FOLDER)
+    return Handover(Path(instance.storage_directory()) / _FOLDER, taker)

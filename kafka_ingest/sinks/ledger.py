@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from kafka_ingest.errors import AccountingError, SchemaMismatch
-from kafka_ingest.records import NO_ORDER, BatchKind, OffsetRange, RangeCounts, TopicPartition
+from kafka_ingest.records import NO_ORDER, BatchKind, LeaderEpoch, OffsetRange, RangeCounts, TopicPartition
 from kafka_ingest.sinks.ranges import OR_TERMS, any_of, parts
 from kafka_ingest.streams.model import MICROSECONDS, TOPIC_TYPE
 
@@ -39,7 +39,10 @@ OFFSETS = sa.Table(
     sa.Column("kafka_partition", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("next_offset", sa.BigInteger, nullable=False, comment="first offset not yet loaded"),
     sa.Column("topic_id", sa.String(64), comment="tells a recreated topic from the one that was read"),
-    sa.Column("leader_epoch", sa.Integer, comment="leader epoch of the last message loaded; NULL: not known"),
+    sa.Column(
+        "leader_epoch", sa.Integer, comment="of the last message loaded: tells a log that was cut and grew again"
+    ),
+    sa.Column("leader_epoch_offset", sa.BigInteger, comment="of that message; markers may lie behind it"),
     sa.Column("kafka_order", sa.BigInteger, comment="largest message timestamp below next_offset, ms; -1: none"),
     sa.Column(
         "loaded_to", sa.BigInteger, comment="highest end of a loaded range; a backfill may be ahead of next_offset"
@@ -134,14 +137,14 @@ class LedgerPosition:
     next_offset: int
     topic_id: str | None
     updated_at: dt.datetime
+    leader_epoch: LeaderEpoch | None = None
+    """Of the last message loaded; None where the broker says none, or an older version of this package loaded it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fence(LedgerPosition):
     """All that a load compares before it writes."""
 
-    leader_epoch: int | None
-    """Leader epoch of the last message loaded live."""
     order: int
     """Order (`RawSlice.orders`) of the last message below `next_offset`."""
     loaded_to: int
@@ -150,11 +153,17 @@ class Fence(LedgerPosition):
     """Grows with each transaction that loads from the partition."""
 
 
-def positions(connection: sa.Connection, stream: str) -> dict[TopicPartition, LedgerPosition]:
-    """Where the stream's partitions stand. Nothing is locked."""
-    rows = connection.execute(sa.select(*_FIRST_COLUMNS).where(OFFSETS.c.stream == stream))
+def positions(
+    connection: sa.Connection, stream: str, *, is_up_to_date: bool = True
+) -> dict[TopicPartition, LedgerPosition]:
+    """Where the stream's partitions stand. Nothing is locked. is_up_to_date: whether the ledger has all columns of this version;
+    else the leader epochs are not known."""
+    columns = OFFSETS.columns if is_up_to_date else _FIRST_COLUMNS
+    rows = connection.execute(sa.select(*columns).where(OFFSETS.c.stream == stream))
     return {
-        TopicPartition(r.topic, r.kafka_partition): LedgerPosition(r.next_offset, r.topic_id, aware_utc(r.updated_at))
+        TopicPartition(r.topic, r.kafka_partition): LedgerPosition(
+            r.next_offset, r.topic_id, aware_utc(r.updated_at), _leader_epoch(r) if is_up_to_date else None
+        )
         for r in rows
     }
 
@@ -194,12 +203,18 @@ def _fences(rows: Iterable[Any]) -> dict[TopicPartition, Fence]:
             next_offset=row.next_offset,
             topic_id=row.topic_id,
             updated_at=aware_utc(row.updated_at),
-            leader_epoch=row.leader_epoch,
+            leader_epoch=_leader_epoch(row),
             order=row.kafka_order,
             loaded_to=row.loaded_to,
             revision=row.revision,
         )
     return found
+
+
+def _leader_epoch(row: Any) -> LeaderEpoch | None:
+    if row.leader_epoch is None or row.leader_epoch_offset is None:
+        return None
+    return LeaderEpoch(row.leader_epoch, row.leader_epoch_offset)
 
 
 def _locking(stream: str, partitions: Iterable[TopicPartition], waits: bool) -> sa.CompoundSelect[Any]:
@@ -323,7 +338,7 @@ class Advance:
     next_offset: int
     loaded_to: int
     order: int
-    leader_epoch: int | None
+    leader_epoch: LeaderEpoch | None
 
     @classmethod
     def nowhere(cls, fence: Fence) -> Advance:
@@ -348,14 +363,15 @@ def advance(
         mine = {tp: of_partition(OFFSETS, stream, tp) for tp, _ in some}
         held = [sa.and_(mine[tp], OFFSETS.c.next_offset == move.fence.next_offset) for tp, move in some]
 
-        def each(name: str, kind: Any, some: Any = some, mine: Any = mine) -> sa.Case[Any]:
-            return sa.case(*((mine[tp], sa.literal(getattr(move, name), kind)) for tp, move in some))
+        def each(value: Callable[[Advance], int | None], some: Any = some, mine: Any = mine) -> sa.Case[Any]:
+            return sa.case(*((mine[tp], sa.literal(value(move), sa.BigInteger)) for tp, move in some))
 
         values: dict[str, Any] = {
-            "next_offset": each("next_offset", sa.BigInteger),
-            "loaded_to": each("loaded_to", sa.BigInteger),
-            "kafka_order": each("order", sa.BigInteger),
-            "leader_epoch": each("leader_epoch", sa.Integer),
+            "next_offset": each(lambda move: move.next_offset),
+            "loaded_to": each(lambda move: move.loaded_to),
+            "kafka_order": each(lambda move: move.order),
+            "leader_epoch": each(lambda move: None if move.leader_epoch is None else move.leader_epoch.epoch),
+            "leader_epoch_offset": each(lambda move: None if move.leader_epoch is None else move.leader_epoch.offset),
             "revision": OFFSETS.c.revision + 1,
             "run_id": run_id,
             "updated_at": naive_utc(now),

@@ -62,8 +62,8 @@ class BatchPolicy:
     """When a batch is due and how large a slice may get.
 
     A batch is due at `min_messages` waiting messages or when the oldest has waited `max_wait_seconds`, whichever is
-    first. A slice (one transaction) holds at most `max_rows` messages and `max_bytes` of message values; a single
-    larger message is a slice of its own.
+    first. A slice (one transaction) holds at most `max_rows` messages and `max_bytes` of values, keys and headers; a
+    single larger message is a slice of its own.
     """
 
     min_messages: int = 10

@@ -12,7 +12,7 @@ from kafka_ingest.engine.group_check import check_consumer_group
 from kafka_ingest.engine.ratio_check import check_dead_letter_ratio
 from kafka_ingest.records import TopicPartition
 from kafka_ingest.settings import from_environment
-from kafka_ingest_tests.support.cluster import FakeMetadata
+from kafka_ingest_tests.support.cluster import FakeMetadata, log
 from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.models import MIXED
 from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
@@ -72,7 +72,7 @@ def test_gaps_overlaps_and_wrong_ends_are_named(target: Target, sql: str, said: 
 
 def group(target: Target, *answers: dict[TopicPartition, int]) -> Any:
     """The check of a group that answers so, look by look; how often it waited."""
-    metadata, left = FakeMetadata({}), list(answers)
+    metadata, left = FakeMetadata({P0: log(P0, [], 15), P1: log(P1, [], 15)}), list(answers)
     waits: list[float] = []
     answer: Any = lambda *_arguments: left.pop(0) if len(left) > 1 else left[0]  # noqa: E731
     metadata.group_offsets = answer  # type: ignore[method-assign]
@@ -101,6 +101,13 @@ def test_a_group_that_stays_behind_or_is_ahead_fails_by_partition(target: Target
     )
     finding, _ = group(target, {P0: 15, P1: 11})
     assert finding.faults == ("mixed[1]: consumer group kafka_ingest is 4 offsets behind the ledger (11 of 15)",)
+
+
+def test_a_group_is_not_expected_to_know_a_topic_that_was_deleted(target: Target) -> None:
+    metadata = FakeMetadata({P1: log(P1, [], 15)})
+    metadata.committed = {P1: 15}
+    finding = check_consumer_group(target.sink, MIXED, SETTINGS, metadata, sleep=lambda _seconds: None)
+    assert (finding.passed, finding.checked) == (True, 1)
 
 
 def test_a_run_with_too_many_dead_letters_warns_and_a_small_one_is_judged_with_those_before() -> None:

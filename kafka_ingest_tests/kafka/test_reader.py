@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from kafka_ingest.errors import AccessDenied, ConfigError, DataLoss, KafkaUnavailable, RangeReadTimeout
 from kafka_ingest.kafka import reader as reader_module
@@ -292,8 +292,10 @@ def test_a_real_consumer_can_be_opened_without_a_broker(caplog: pytest.LogCaptur
 class Commits:
     """The one call of a consumer that commits."""
 
-    def __init__(self, code: int | None = None) -> None:
+    def __init__(self, code: int | None = None, *, gone: str | None = None, raises: bool = False) -> None:
         self.code = code
+        self.gone = gone
+        self.raises = raises
         self.done: list[tuple[str, int, int, str]] = []
 
     def close(self) -> None:
@@ -302,6 +304,11 @@ class Commits:
     def commit(self, *, offsets: list[Any], asynchronous: bool) -> list[Any]:
         assert not asynchronous
         self.done += [(o.topic, o.partition, o.offset, o.metadata) for o in offsets]
+        if self.gone in {o.topic for o in offsets}:
+            unknown = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+            if self.raises:
+                raise KafkaException(unknown)
+            return [type("Answer", (), {"topic": o.topic, "partition": 0, "error": unknown}) for o in offsets]
         if self.code is not None:
             return [type("Answer", (), {"topic": "t", "partition": 0, "error": KafkaError(self.code)})]
         return offsets
@@ -318,3 +325,14 @@ def test_offsets_are_committed_in_order_with_the_run_in_their_metadata() -> None
 def test_a_commit_refused_for_one_partition_is_an_error_that_names_it() -> None:
     with pytest.raises(AccessDenied, match=r"committing offsets of consumer group g, t\[0\]"):
         commit_group_offsets(Commits(KafkaError.GROUP_AUTHORIZATION_FAILED), "g", {P0: 3}, run_id="r1")
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_topic_that_is_gone_is_named_and_the_offsets_of_the_others_are_committed(raises: bool) -> None:
+    consumer = Commits(gone="u", raises=raises)
+    gone = commit_group_offsets(
+        consumer, "g", {P0: 3, TopicPartition("u", 0): 5, TopicPartition("v", 0): 8}, run_id="r"
+    )
+    assert gone == ("u",)
+    assert {("t", 0, 3, "kafka_ingest run r"), ("v", 0, 8, "kafka_ingest run r")} <= set(consumer.done[3:])
+    assert commit_group_offsets(Commits(gone="t", raises=raises), "g", {P0: 3, P1: 4}, run_id="r") == ("t",)

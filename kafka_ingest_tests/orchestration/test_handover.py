@@ -13,7 +13,8 @@ import pytest
 
 from kafka_ingest.orchestration.handover import KEPT_SECONDS, Handover, handover_of
 from kafka_ingest.records import ParsedSlice
-from kafka_ingest_tests.support.models import EVERYTHING, Everything
+from kafka_ingest.streams.target import TargetTable
+from kafka_ingest_tests.support.models import EVERYTHING, Event, Everything
 from kafka_ingest_tests.support.raws import one, outcomes, piped, rows_of
 
 
@@ -61,6 +62,30 @@ def test_a_decoded_slice_survives_too_raw_json_included(tmp_path: Path) -> None:
     )
     again = run_pipeline(taken(handover, "r1"), EVERYTHING)
     assert [r["data"] for r in rows_of(again, Everything)] == ["[1, 2]"]
+
+
+def test_a_slice_of_another_run_comes_as_messages_whatever_became_of_the_classes_its_frames_name(
+    tmp_path: Path,
+) -> None:
+    parsed = piped(EVERYTHING, one({"type": "e", "id": "x"}, b"bad", topic="everything"))
+
+    class Gone(dict[str, int]):
+        """Cannot be read again: no module has it."""
+
+    Gone.__qualname__ = "Gone"
+    globals()["Gone"] = Gone
+    parsed.rows[TargetTable.of(Event)] = Gone()
+    given(Handover(tmp_path), "r1", parsed)
+    del globals()["Gone"]
+    again: ParsedSlice = taken(Handover(tmp_path, taker="r2"), "r1")
+    assert (again.rows, again.dead_letters, again.parsed_by) == ({}, [], None)
+    assert (again.raw.ranges, again.raw.values, again.raw.logs) == (
+        parsed.raw.ranges,
+        parsed.raw.values,
+        parsed.raw.logs,
+    )
+    with pytest.raises(AttributeError, match="Gone"):
+        taken(Handover(tmp_path, taker="r1"), "r1")
 
 
 def test_the_folder_of_a_run_is_for_this_user_only(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from kafka_ingest_tests.support.catch_up import (
     opened,
     positions,
     query,
+    retried,
     send,
     settings_for,
     stream_of,
@@ -121,24 +122,13 @@ def test_a_recreated_topic_fails_the_run_and_skip_keeps_the_old_rows(kafka: Loca
     catch_up(stream, settings)
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
     admin.delete_topics([topic])[topic].result(30)
-    _retry(lambda: admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30))
-    _retry(lambda: send(kafka, topic, ["new0", "new1", "new2"]))
+    retried(lambda: admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30), KafkaException, AssertionError)
+    retried(lambda: send(kafka, topic, ["new0", "new1", "new2"]), KafkaException, AssertionError)
     with opened(stream, settings) as ingestion, pytest.raises(DataLoss, match="deleted and created again"):
         ingestion.plan((), "live")
     catch_up(dataclasses.replace(stream, on_data_loss="skip"), settings)
     assert sorted(ids(settings)) == ["new0", "new1", "new2", "old0", "old1"]
     assert positions(settings) == {0: 3}
-
-
-def _retry(act: Any) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            act()
-            return
-        except (KafkaException, AssertionError):
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
 
 
 def test_partitions_added_to_a_topic_are_read_from_their_first_message(kafka: LocalKafka, tmp_path: Path) -> None:
@@ -149,7 +139,7 @@ def test_partitions_added_to_a_topic_are_read_from_their_first_message(kafka: Lo
     assert ids(settings) == []
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
     admin.create_partitions([NewPartitions(topic, 2)])[topic].result(30)
-    _retry(lambda: send(kafka, topic, ["p1"], partition=1))
+    retried(lambda: send(kafka, topic, ["p1"], partition=1), KafkaException, AssertionError)
     send(kafka, topic, ["p0"])
     catch_up(stream, settings)
     assert sorted(ids(settings)) == ["p0", "p1"]
@@ -223,6 +213,18 @@ def test_slices_are_bounded_in_rows_and_bytes(kafka: LocalKafka, tmp_path: Path)
     assert len(ids(settings)) == 300
     largest = query(settings, "SELECT MAX(row_count) FROM kafka_ingest_batches")[0][0]
     assert largest * len(item("p0-000")) <= 4096
+
+
+def test_headers_count_in_the_bound_of_a_slice(kafka: LocalKafka, tmp_path: Path) -> None:
+    topic = make_topic(kafka, partitions=1)
+    settings = settings_for(kafka, tmp_path)
+    stream = stream_of(topic, batch=BatchPolicy(max_bytes=1024 * 1024, linger_seconds=0))
+    large = bytes(400_000)
+    for number in range(9):
+        options: dict[str, Any] = {"headers": [("trace", large[:200_000]), ("trace", large[200_000:]), ("none", None)]}
+        send(kafka, topic, [f"m{number}"], **options)
+    catch_up(stream, settings)
+    assert query(settings, "SELECT row_count FROM kafka_ingest_batches ORDER BY id") == [(2,)] * 4 + [(1,)]
 
 
 def test_a_backfill_of_offsets_the_log_no_longer_holds_is_refused(kafka: LocalKafka, tmp_path: Path) -> None:

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from confluent_kafka import Consumer
 
 from kafka_ingest.local.kafka import LocalKafka
+from kafka_ingest_tests.e2e import two_versions
 from kafka_ingest_tests.e2e.check import assert_exactly_once, ledger_total
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
 from kafka_ingest_tests.e2e.news import Truth, news, produce
 from kafka_ingest_tests.e2e.streams import environment
+from kafka_ingest_tests.support.catch_up import send
 
 pytestmark = pytest.mark.services
 
@@ -75,6 +78,33 @@ def test_a_run_that_failed_after_its_load_goes_on_from_there_and_a_finished_one_
         assert steps["information.load"] == "SUCCESS"
     assert_exactly_once(mariadb_url, kafka.bootstrap_servers, topic, truth, group=group)
     assert not list((tmp_path / "dagster").glob("storage/kafka_ingest_handover/*")), "frames were left behind"
+
+
+def test_what_the_failed_runs_code_made_of_the_messages_is_not_loaded_by_newer_code(
+    kafka: LocalKafka, mariadb_url: str, topic: str, tmp_path: Path
+) -> None:
+    names = [f"m{number}" for number in range(200)]
+    send(kafka, topic, names)
+    environ = environment(kafka.bootstrap_servers, mariadb_url, topic) | {
+        "KAFKA_GROUP_ID": f"group-of-{topic}",
+        "KAFKA_INGEST_STREAMS": two_versions.__name__,
+    }
+    with DagsterDev(tmp_path / "dagster", environ | {two_versions.VERSION_VARIABLE: "1"}) as dagster:
+        dagster.wait_for(lambda: [r for r in dagster.runs() if r["status"] == "FAILURE"], 90, "the run to fail")
+        _stop_sensors(dagster)
+        failed = next(r for r in dagster.runs() if r["status"] == "FAILURE")
+        steps = {s["stepKey"]: s["status"] for s in run_of(dagster, failed["runId"])["stepStats"]}
+        assert (steps["information.translate_dates"], steps["information.load"]) == ("SUCCESS", "FAILURE")
+    with DagsterDev(tmp_path / "dagster", environ | {two_versions.VERSION_VARIABLE: "2"}) as dagster:
+        steps = reexecute(dagster, failed["runId"], "FROM_FAILURE")
+        assert "information.translate_dates" not in steps
+    engine = sa.create_engine(mariadb_url)
+    with engine.connect() as connection:
+        rows = connection.execute(sa.text("SELECT id, title FROM information")).all()
+        letters = connection.execute(sa.text("SELECT COUNT(*) FROM kafka_ingest_dead_letters")).scalar_one()
+    engine.dispose()
+    assert sorted(map(tuple, rows)) == sorted((name, "T") for name in names)
+    assert letters == 0
 
 
 def _stop_sensors(dagster: DagsterDev) -> None:

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from kafka_ingest.errors import AccountingError, DataLoss, DeadLetterLimit, SchemaMismatch
-from kafka_ingest.records import LogIdentity
+from kafka_ingest.records import LeaderEpoch, LogIdentity
 from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.ledger import Advance
 from kafka_ingest.sinks.load_step import LoadStep
@@ -78,8 +78,8 @@ def test_a_slice_of_another_log_is_refused_under_the_lock(target: Target) -> Non
         with pytest.raises(DataLoss, match="topic mixed was deleted and created again"):
             load(raw)
     assert target.state() == before
-    target.load(replace(raw, logs=(LogIdentity(topic_id="old", leader_epoch=4),)))
-    assert (names(target), fence(target).leader_epoch) == (["a"], 4)
+    target.load(replace(raw, logs=(LogIdentity("old", LeaderEpoch(4, 0)),)))
+    assert (names(target), fence(target).leader_epoch) == (["a"], LeaderEpoch(4, 0))
 
 
 def test_a_position_never_goes_back(target: Target) -> None:
@@ -144,6 +144,7 @@ def test_an_older_ledger_is_brought_up_to_date_and_goes_on_where_it_stood(target
     target.load(events("x", start=7), "backfill")
     for table, column in [
         ("kafka_ingest_offsets", "leader_epoch"),
+        ("kafka_ingest_offsets", "leader_epoch_offset"),
         ("kafka_ingest_offsets", "kafka_order"),
         ("kafka_ingest_offsets", "loaded_to"),
         ("kafka_ingest_offsets", "revision"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,18 @@ def send(kafka: LocalKafka, topic: str, names: list[str], partition: int = 0, **
 
 def ids(settings: Settings) -> list[str]:
     return [row[0] for row in query(settings, "SELECT id FROM information ORDER BY _kafka_partition, _kafka_offset")]
+
+
+def retried(act: Callable[[], object], *errors: type[Exception]) -> None:
+    """Act until it works, for half a minute: a topic's name is free, or its partitions are there, only after a moment."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            act()
+            return
+        except errors:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
 
 
 def delete_before(kafka: LocalKafka, topic: str, offset: int) -> None:

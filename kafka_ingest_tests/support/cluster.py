@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ class FakeMessage:
     stamp: int = 0
     failure: Any = None
     name: bytes | None = None
+    epoch: int | None = None
 
     def topic(self) -> str:
         return self.at.topic
@@ -49,6 +50,9 @@ class FakeMessage:
 
     def timestamp(self) -> tuple[int, int]:
         return (1, self.stamp)
+
+    def leader_epoch(self) -> int | None:
+        return self.epoch
 
     def error(self) -> Any:
         return self.failure
@@ -167,11 +171,15 @@ class FakeMetadata(KafkaMetadata):
         missing = tuple(n for n in stream.topic_names if n not in names)
         return TopicState(partitions, {n: self.ids.get(n, f"id-of-{n}") for n in names}, missing)
 
+    def topic_ids(self, names: Collection[str]) -> dict[str, str]:
+        existing = {tp.topic for tp in self.logs}
+        return {n: self.ids.get(n, f"id-of-{n}") for n in names if n in existing}
+
     def watermarks(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Watermarks]:
-        return {tp: Watermarks(self.logs[tp].start, self.logs[tp].end) for tp in partitions}
+        return {tp: Watermarks(self.logs[tp].start, self.logs[tp].end) for tp in partitions if tp in self.logs}
 
     def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        return {tp: self.logs[tp].end for tp in partitions}
+        return {tp: self.logs[tp].end for tp in partitions if tp in self.logs}
 
     def offsets_for_instants(
         self, partitions: Iterable[TopicPartition], *instants: dt.datetime
