@@ -14,6 +14,7 @@ import pytest
 from kafka_ingest.orchestration.assets import partitions_of
 from kafka_ingest.orchestration.build import build_definitions
 from kafka_ingest.orchestration.names import topic_key
+from kafka_ingest.streams.model import PLACE_COLUMNS
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import window_of
 from kafka_ingest_tests.support.models import MIXED, Event
@@ -90,7 +91,7 @@ def test_a_tables_asset_says_its_columns_where_each_comes_from_and_how_it_is_loa
     assert metadata["loads"] == "one row per id"
     assert "| `balance` | `balance` |" in str(metadata["fields"].value)
     columns = [column.name for column in metadata["dagster/column_schema"].columns]
-    assert columns == ["id", "balance", "_kafka_topic", "_kafka_partition", "_kafka_offset", "_kafka_timestamp"]
+    assert columns == ["id", "balance", *PLACE_COLUMNS]
     assert specs(defs)["mixed/t_event"].metadata["loads"] == "one row per message"
 
 

@@ -92,7 +92,9 @@ def test_a_slice_is_the_same_after_pickling_though_its_model_was_made_in_a_funct
         },
     )
     stream = Stream(name="made", topics="made", routes={"c": model})
-    parsed = piped(stream, one({"type": "c", "id": "x", "parent": "p", "level": 1}, Msg(None, key=b"y"), topic="made"))
+    parsed = piped(
+        stream, one({"type": "c", "id": "x", "parent": "p", "level": 1}, Msg(None, key=b'"y"'), topic="made")
+    )
     again = pickle.loads(pickle.dumps(parsed))  # noqa: S301  our own bytes
     (target,) = stream.targets
     assert list(again.rows) == list(again.deletes) == [target]

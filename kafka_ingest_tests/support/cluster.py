@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError
 
 from kafka_ingest.kafka.metadata import KafkaMetadata, TopicState, Watermarks
-from kafka_ingest.records import TopicPartition
+from kafka_ingest.records import NO_ORDER, TopicPartition
 from kafka_ingest.settings import Settings, from_environment
 from kafka_ingest.streams.stream import Stream
 
@@ -191,6 +191,12 @@ class FakeMetadata(KafkaMetadata):
     def _first_at(self, tp: TopicPartition, stamp: float) -> int:
         messages = self.logs[tp].messages
         return next((offset for offset in sorted(messages) if messages[offset].stamp >= stamp), -1)
+
+    def largest_timestamps_below(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        return {
+            tp: max((m.stamp for offset, m in self.logs[tp].messages.items() if offset < end), default=NO_ORDER)
+            for tp, end in offsets.items()
+        }
 
     def group_offsets(self, group_id: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         return {tp: self.committed[tp] for tp in partitions if tp in self.committed}
