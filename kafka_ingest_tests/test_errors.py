@@ -20,6 +20,7 @@ from kafka_ingest.errors import (
     PermanentError,
     RetryableError,
     SchemaMismatch,
+    TransactionConflict,
 )
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
 from kafka_ingest.sinks.base import Sink
@@ -103,7 +104,8 @@ def mysql_error(number: int, text: str = "the server's words") -> sa.exc.DBAPIEr
 
 
 MYSQL = [
-    *[(n, DatabaseUnavailable) for n in (1040, 1047, 1053, 1205, 1213, 1290, 1836, 1927, 2003, 2006, 2013, 4031)],
+    *[(n, DatabaseUnavailable) for n in (1040, 1047, 1053, 1290, 1836, 1927, 2003, 2006, 2013, 4031)],
+    *[(n, TransactionConflict) for n in (1020, 1205, 1213, 1305)],
     *[(n, AccessDenied) for n in (1044, 1045, 1142, 1227, 1698, 2026)],
     *[(n, SchemaMismatch) for n in (1049, 1054, 1146)],
     *[(n, PermanentError) for n in (1064, 1406, 3999)],

@@ -304,6 +304,10 @@ def _decimal_texts(values: list[Any], precision: int, scale: int) -> pa.Array | 
         )
     except (pa.ArrowInvalid, OverflowError):
         return None
+    # Of a number as small as 1E-75 Arrow makes 0 without a word.
+    zeros = np.flatnonzero(pc.fill_null(pc.equal(decimals, decimal.Decimal(0)), False).to_numpy(zero_copy_only=False))
+    if any(values[place] for place in zeros.tolist()):
+        return None
     texts = decimals.cast(pa.string()).cast(pa.large_string())
     if scale == 0:
         return texts

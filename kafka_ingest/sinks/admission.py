@@ -162,9 +162,8 @@ class Proposal(ABC):
     def targets_to_empty(self, fences: Mapping[TopicPartition, Fence]) -> list[TargetTable]:
         """The append tables that may hold rows of the slice's ranges: those that get some now, where nobody has loaded the
         ranges before, else all."""
-        return [
-            t for t in self.stream.targets if not t.is_upsert and (t in self.parsed.rows or self.was_loaded(fences))
-        ]
+        was_loaded = self.was_loaded(fences)
+        return [t for t in self.stream.targets if not t.is_upsert and (t in self.parsed.rows or was_loaded)]
 
     @abstractmethod
     def was_loaded(self, fences: Mapping[TopicPartition, Fence]) -> bool:

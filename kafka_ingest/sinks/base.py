@@ -65,9 +65,10 @@ class Sink(ABC):
     def delete(self, connection: sa.Connection, target: TargetTable, keys: pd.DataFrame) -> None:
         """Delete by business key, except where the table holds a higher position, and remember the tombstones."""
 
-    @abstractmethod
     def milliseconds_sql(self, column: str) -> str:
-        """SQL for a date column's value in milliseconds since the epoch; NULL for NULL."""
+        """SQL for a date column's value in milliseconds since the epoch; NULL for NULL. For tables made before there was an
+        order of messages (`_kafka_order`); the default is for databases that have none."""
+        return "NULL"
 
     @abstractmethod
     def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:

@@ -198,7 +198,7 @@ def _transaction(
     rows_by_table = {t.label: 0 for t in targets}
     for each in counts:
         for label, rows in each.rows_by_table.items():
-            rows_by_table[label] += rows
+            rows_by_table[label] = rows_by_table.get(label, 0) + rows
     return Applied(
         admitted,
         tuple(letters),

@@ -104,6 +104,10 @@ class LetterProposal(Proposal):
         """In a dry run those that are there: rows of tables that are yet to be made or altered are only validated."""
         return [t for t in super().targets() if self._only is None or t in self._only]
 
+    def targets_to_empty(self, fences: Mapping[TopicPartition, Fence]) -> list[TargetTable]:
+        targets = self.targets()
+        return [t for t in super().targets_to_empty(fences) if t in targets]
+
     def was_loaded(self, fences: Mapping[TopicPartition, Fence]) -> bool:
         """No table has a row of a message that is a dead letter, so only the tables that get one are looked at."""
         return False

@@ -92,7 +92,7 @@ def test_two_replays_at_once_take_each_letter_once(tmp_path: Path) -> None:
     others: list[dict[str, str]] = []
 
     def meanwhile(at: str) -> None:
-        if at == "1" and not others:
+        if at == LoadStep.STAGE and not others:
             others.append({})
             others[0] = became(run_replay(target, wanted=LetterFilter(end_offset=3), run_id="other"))
 
@@ -115,7 +115,7 @@ def test_a_slice_that_is_gone_before_it_is_locked_changes_nothing(tmp_path: Path
     raw = raw_slice(Part([Msg(event("a")), Msg(event("b")), Msg(event("c")), Msg(account("x", 5))]))
 
     def meanwhile(at: str) -> None:
-        if at == "1":
+        if at == LoadStep.STAGE:
             target.load(raw, "backfill", stream=FIXED)
 
     results = run_replay(target, at_step=meanwhile)

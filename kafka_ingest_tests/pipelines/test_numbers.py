@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from kafka_ingest.pipelines.step import StepContext
+from kafka_ingest.pipelines.validate import _decimal_texts
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.support.models import Everything
 from kafka_ingest_tests.support.raws import letters_of, one, outcomes, piped, rows_of
@@ -108,3 +109,9 @@ def test_a_step_that_makes_text_of_the_column_is_held_to_the_same_rule() -> None
 
     stream = Stream(name="s", topics="everything", routes={"e": Everything}, steps=(put,))
     assert prices(stream, "1", "1", "1") == ["1.1", f"price: '1_0' {RULE}", None]
+
+
+@pytest.mark.parametrize("text", ["1E-75", "0.00001E-70", "1e-39"])
+def test_a_number_too_small_for_its_column_is_refused_and_not_zero(text: str) -> None:
+    assert _decimal_texts([Decimal(text)], 20, 0) is None
+    assert _decimal_texts([Decimal("0"), Decimal("0E-75"), None], 20, 0) is not None

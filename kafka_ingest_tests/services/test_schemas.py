@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,7 +66,7 @@ def row(id_: str) -> Msg:
 
 
 def tombstone(id_: str) -> Msg:
-    return Msg(None, key=id_.encode())
+    return Msg(None, key=json.dumps(id_).encode())
 
 
 def ids(target: Target, table: TargetTable) -> list[Any]:
