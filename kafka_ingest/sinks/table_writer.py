@@ -66,7 +66,7 @@ class TableWriter:
         sink: Sink,
         targets: Sequence[TargetTable],
         at_step: Callable[[str], None],
-        ahead: Mapping[TargetTable, pd.DataFrame] = NOTHING_AHEAD,
+        ahead: Mapping[TargetTable, pd.DataFrame],
     ) -> None:
         self._connection = connection
         self._sink = sink
