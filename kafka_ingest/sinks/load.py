@@ -58,9 +58,10 @@ from kafka_ingest.streams.windows import count_by_window
 
 LOGGER = logging.getLogger(__name__)
 
-# How often a transaction that the server has ended, because it and another waited for each other, is begun again here before
-# the op is retried as after any trouble.
+# How often, and for how long, a transaction that the server has ended, because it and another waited for each other, is begun
+# again here before the op is retried as after any trouble. A lock that was waited for in vain (50 s by default) is over the time.
 CONFLICT_TRIES = 10
+CONFLICT_SECONDS = 30.0
 _CONFLICT_WAIT_SECONDS = 0.02
 
 
@@ -119,15 +120,16 @@ def apply(
     is_dry_run: bool = False,
 ) -> Applied:
     """The whole sequence; from its beginning where the server ends it for another transaction's sake."""
-    for left in reversed(range(CONFLICT_TRIES)):
+    started, tries = time.monotonic(), 0
+    while True:
+        tries += 1
         try:
             return _transaction(sink, propose(), context, turn or Turn(), is_dry_run=is_dry_run)
         except TransactionConflict as conflict:
-            if not left:
+            if tries == CONFLICT_TRIES or time.monotonic() - started > CONFLICT_SECONDS:
                 raise
             LOGGER.info("%s Begun again at once.", conflict)
-            time.sleep(_CONFLICT_WAIT_SECONDS * (CONFLICT_TRIES - left))
-    raise AssertionError  # the last try returns or raises
+            time.sleep(_CONFLICT_WAIT_SECONDS * tries)
 
 
 def _transaction(
