@@ -277,7 +277,7 @@ def test_a_column_that_may_not_be_null_is_not_added_to_rows_that_have_no_value_f
 
 
 def test_a_column_of_ours_is_added_without_asking_and_keeps_the_rows(target: Target) -> None:
-    target.load(raw_slice(Part([Msg({"id": "a", "amount": 1}), Msg(None, key=b"b")], topic="keys")))
+    target.load(raw_slice(Part([Msg({"id": "a", "amount": 1}), Msg(None, key=b'"b"')], topic="keys")))
     for table in ("fitted_keys", "fitted_keys_tombstones"):
         execute(target, f"ALTER TABLE {table} DROP COLUMN _kafka_timestamp")
     prepare_tables(target.sink, STREAM)
