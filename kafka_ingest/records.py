@@ -165,6 +165,15 @@ class RawSlice:
         found = tuple(starts.get(r.topic_partition, own) for r, own in zip(self.ranges, self.order_starts, strict=True))
         return replace(self, order_starts=found, orders=np.empty(0, dtype=np.int64))
 
+    def with_orders_from(self, number: int, offset: int, order: int) -> RawSlice:
+        """The same messages; in range `number`, those from `offset` on have their orders counted from `order`."""
+        start, end = np.searchsorted(self.range_index, [number, number + 1]).tolist()
+        first = start + int(np.searchsorted(self.offsets[start:end], offset))
+        orders = self.orders.copy()
+        stamps = np.minimum(self.timestamps_ms[first:end], MAX_ORDER)
+        orders[first:end] = np.maximum.accumulate(np.maximum(stamps, order))
+        return replace(self, orders=orders)
+
     def order_before(self, number: int, offset: int) -> int:
         """The order of the last message below `offset` of range `number`, and of its start where there is none."""
         own = slice(*np.searchsorted(self.range_index, [number, number + 1]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from kafka_ingest.engine.observe import StreamState
 from kafka_ingest.errors import DataLoss, LogCut
 from kafka_ingest.kafka.metadata import KafkaMetadata, Watermarks
-from kafka_ingest.records import OffsetRange, TopicPartition, ranges_text
+from kafka_ingest.records import OffsetRange, RangeCounts, TopicPartition, ranges_text
 from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.ledger import Advance, LedgerPosition
@@ -90,7 +90,7 @@ def handle_loss(
         ledger.append_batches(
             connection,
             stream.name,
-            ledger.lost_counts(losses.lost),
+            _lost_counts(losses.lost),
             window_key=None,
             run_id=run_id,
             now=now,
@@ -102,6 +102,11 @@ def handle_loss(
         fresh = {tp: marks.low for tp, marks in watermarks.items() if tp.topic in losses.recreated}
         ledger.pin_positions(connection, stream.name, fresh, topics.topic_ids, run_id=run_id, now=now)
     return {tp: p.next_offset for tp, p in locked.items() if tp in watermarks} | moved | fresh
+
+
+def _lost_counts(lost: Iterable[OffsetRange]) -> list[RangeCounts]:
+    """Ledger entries for ranges Kafka deleted before they were loaded: every offset is absent."""
+    return [RangeCounts(r, "lost", 0, 0, 0, 0, r.size, None, None) for r in lost]
 
 
 def check_same_topics(stream: Stream, known: Mapping[str, str], found: Mapping[str, str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,18 +35,28 @@ _OUTCOMES: tuple[Outcome | None, ...] = (None, "row", "delete", "dead_letter", "
 _ROW, _DELETE, _DEAD, _IGNORED = 1, 2, 3, 4
 
 
+@dataclass(frozen=True, slots=True)
+class AdmittedPart:
+    """A range that is loaded now."""
+
+    range: OffsetRange
+    kind: BatchKind
+    order_start: int | None = None
+    """The order (`RawSlice.orders`) of the last message below it; None where it does not matter, as in a replay."""
+
+
 class AdmittedSlice:
     """The messages of a slice that are inside the admitted ranges, and what becomes of each."""
 
-    def __init__(self, parsed: ParsedSlice, parts: Sequence[tuple[OffsetRange, BatchKind]]) -> None:
+    def __init__(self, parsed: ParsedSlice, parts: Sequence[AdmittedPart]) -> None:
         self.parsed = parsed
         self.parts = parts
-        self.ranges = [each for each, _ in parts]
+        self.ranges = [part.range for part in parts]
         raw = parsed.raw
         self._part = np.full(len(raw), -1, dtype=np.int64)
-        self._own = {r.topic_partition: i for i, r in enumerate(raw.ranges)}
-        for number, (each, _) in enumerate(parts):
-            own = raw.range_index == self._own[each.topic_partition]
+        by_partition = {r.topic_partition: i for i, r in enumerate(raw.ranges)}
+        for number, each in enumerate(self.ranges):
+            own = raw.range_index == by_partition[each.topic_partition]
             self._part[own & (raw.offsets >= each.start) & (raw.offsets < each.end)] = number
         self.is_whole = bool((self._part >= 0).all())
         """Whether every message of the slice is inside."""
@@ -67,17 +77,13 @@ class AdmittedSlice:
         """Those that were bad before the database saw them."""
         return [letter for letter in self.parsed.dead_letters if self._part[letter.number] >= 0]
 
-    def order_before(self, each: OffsetRange) -> int:
-        """The order of the last message below an admitted range."""
-        return self.parsed.raw.order_before(self._own[each.topic_partition], each.start)
-
     def counts(self, letters: Sequence[DeadLetter]) -> list[RangeCounts]:
         """Per admitted range what became of its messages; the absent offsets are counted from what Kafka delivered."""
         raw = self.parsed.raw
         outcome = self._outcomes(letters)
         tables, table = self._tables()
         counts = []
-        for number, (each, kind) in enumerate(self.parts):
+        for number, part in enumerate(self.parts):
             members = np.flatnonzero(self._part == number)
             by_outcome = np.bincount(outcome[members], minlength=5)
             stamps = raw.timestamps_ms[members]
@@ -85,17 +91,17 @@ class AdmittedSlice:
             by_table = np.bincount(table[members[outcome[members] == _ROW]], minlength=len(tables))
             counts.append(
                 RangeCounts(
-                    range=each,
-                    kind=kind,
+                    range=part.range,
+                    kind=part.kind,
                     rows=int(by_outcome[_ROW]),
                     deletes=int(by_outcome[_DELETE]),
                     dead_letters=int(by_outcome[_DEAD]),
                     ignored=int(by_outcome[_IGNORED]),
-                    absent=self._absent(each, len(members)),
+                    absent=self._absent(part.range, len(members)),
                     min_timestamp_ms=_bounded(stamps.min()) if len(stamps) else None,
                     max_timestamp_ms=_bounded(stamps.max()) if len(stamps) else None,
                     rows_by_table={name: int(n) for name, n in zip(tables, by_table, strict=True) if n},
-                    order_start=self.order_before(each),
+                    order_start=part.order_start,
                 )
             )
         return counts
@@ -135,7 +141,7 @@ class AdmittedSlice:
 
     def latency_seconds(self, now: dt.datetime) -> tuple[float | None, float | None]:
         """p50 and p95 from Kafka timestamp to now, of the live messages that have one."""
-        live = [number for number, (_, kind) in enumerate(self.parts) if kind == "live"]
+        live = [number for number, part in enumerate(self.parts) if part.kind == "live"]
         stamps = self.parsed.raw.timestamps_ms[np.isin(self._part, live)]
         stamps = stamps[stamps >= 0]
         if not len(stamps):
@@ -216,25 +222,23 @@ class RangeProposal(Proposal):
         Raises OffsetGap; DataLoss where the ledger's position is one of another log.
         """
         self._check_log(fences)
-        parts: list[tuple[OffsetRange, BatchKind]] = []
-        for each in self.parsed.raw.ranges:
+        parts: list[AdmittedPart] = []
+        for number, each in enumerate(self.parsed.raw.ranges):
             fence = fences.get(each.topic_partition)
             if fence is None:
                 raise OffsetGap(
                     f"stream {self.stream.name}: the ledger has no position for {each.topic_partition}; plan pins it first"
                 )
             position = fence.next_offset
-            if self.kind == "live":
-                if position < each.start:
-                    raise offset_gap(self.stream, each, position)
-                parts.append((replace(each, start=min(position, each.end)), "live"))
-            elif each.start <= position < each.end:
-                parts.append((replace(each, end=position), self.kind))
-                parts.append((replace(each, start=position), "live"))
-            else:
-                parts.append((each, self.kind))
-        parts = [(each, kind) for each, kind in parts if each.size]
-        self._count_orders_from_the_ledger(parts, fences)
+            if self.kind == "live" and position < each.start:
+                raise offset_gap(self.stream, each, position)
+            is_live_from = min(position, each.end) if self.kind == "live" or each.start <= position else each.end
+            below, live = replace(each, end=is_live_from), replace(each, start=is_live_from)
+            if self.kind != "live" and below.size:
+                parts.append(AdmittedPart(below, self.kind, self.parsed.raw.order_before(number, each.start)))
+            if live.size:
+                self._go_on_in_order(number, live, fence)
+                parts.append(AdmittedPart(live, "live", fence.order))
         return AdmittedSlice(self.parsed, parts)
 
     def _check_log(self, fences: Mapping[TopicPartition, Fence]) -> None:
@@ -249,21 +253,18 @@ class RangeProposal(Proposal):
                     "Nothing was loaded. Run again: the plan says what is gone and what to do."
                 )
 
-    def _count_orders_from_the_ledger(
-        self, parts: Sequence[tuple[OffsetRange, BatchKind]], fences: Mapping[TopicPartition, Fence]
-    ) -> None:
+    def _go_on_in_order(self, number: int, live: OffsetRange, fence: Fence) -> None:
         """The orders of a live range go on from the ledger's. They were counted so when the slice was read; where another run
         has seen messages since that compaction has taken away before this one read them, they are counted again."""
         raw = self.parsed.raw
-        number = {r.topic_partition: i for i, r in enumerate(raw.ranges)}
-        wrong = {
-            each.topic_partition: fences[each.topic_partition].order
-            for each, kind in parts
-            if kind == "live"
-            and raw.order_before(number[each.topic_partition], each.start) != fences[each.topic_partition].order
-        }
-        if wrong:
-            self.parsed = with_order_starts(self.parsed, wrong)
+        if raw.order_before(number, live.start) == fence.order:
+            return
+        raw = raw.with_orders_from(number, live.start, fence.order)
+        rows, deletes = (
+            {t: f.assign(**{ORDER_COLUMN: raw.orders[f.index.to_numpy(dtype=np.int64)]}) for t, f in frames.items()}
+            for frames in (self.parsed.rows, self.parsed.deletes)
+        )
+        self.parsed = replace(self.parsed, raw=raw, rows=rows, deletes=deletes)
 
     def write_dead_letters(
         self,
@@ -285,35 +286,26 @@ class RangeProposal(Proposal):
         self, admitted: AdmittedSlice, fences: Mapping[TopicPartition, Fence]
     ) -> dict[TopicPartition, Advance]:
         raw = self.parsed.raw
+        kinds: dict[TopicPartition, set[BatchKind]] = {}
+        for part in admitted.parts:
+            kinds.setdefault(part.range.topic_partition, set()).add(part.kind)
         moves = {}
         for number, each in enumerate(raw.ranges):
-            tp = each.topic_partition
-            own = [(part, kind) for part, kind in admitted.parts if part.topic_partition == tp]
-            if not own:
+            own = kinds.get(each.topic_partition)
+            if own is None:
                 continue
-            fence = fences[tp]
+            fence = fences[each.topic_partition]
             move = replace(Advance.nowhere(fence), loaded_to=max(fence.loaded_to, each.end))
-            if any(kind == "live" for _, kind in own):
+            if "live" in own:
                 epoch = raw.logs[number].leader_epoch
                 move = replace(
                     move,
                     next_offset=each.end,
-                    order=raw.order_before(number, each.end),
+                    order=max(fence.order, raw.order_before(number, each.end)),
                     leader_epoch=fence.leader_epoch if epoch is None else epoch,
                 )
-            moves[tp] = move
+            moves[each.topic_partition] = move
         return moves
-
-
-def with_order_starts(parsed: ParsedSlice, starts: Mapping[TopicPartition, int]) -> ParsedSlice:
-    """The slice, its messages' orders counted from these."""
-    raw = parsed.raw.with_order_starts(starts)
-    renumbered = [
-        {t: f.assign(**{ORDER_COLUMN: raw.orders[f.index.to_numpy(dtype=np.int64)]}) for t, f in frames.items()}
-        for frames in (parsed.rows, parsed.deletes)
-    ]
-    rows, deletes = renumbered
-    return replace(parsed, raw=raw, rows=rows, deletes=deletes)
 
 
 def offset_gap(stream: Stream, wanted: OffsetRange, position: int) -> OffsetGap:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from kafka_ingest.errors import DeadLetterLimit
 from kafka_ingest.records import BatchKind, DeadLetter, RangeCounts, RawSlice, ranges_text
-from kafka_ingest.sinks import ledger
+from kafka_ingest.sinks.ledger import BATCHES
 from kafka_ingest.streams.stream import Stream
 
 # So many messages are judged together: one bad message of one is not a bad deploy. A smaller slice is judged with those that
@@ -55,9 +55,12 @@ def judge(
 
 def _before(connection: sa.Connection, stream: Stream, kind: BatchKind, messages: int) -> tuple[int, int]:
     """Messages and dead letters of the newest entries that make the number up to JUDGED_MESSAGES."""
+    c = BATCHES.c
+    known = c.row_count + c.delete_count + c.dead_letter_count + c.ignored_count
+    query = sa.select(known, c.dead_letter_count).where(c.stream == stream.name, c.kind == kind).order_by(c.id.desc())
     before = dead = 0
-    for known, known_dead in ledger.recent_outcomes(connection, stream.name, kind, JUDGED_MESSAGES):
+    for more, more_dead in connection.execute(query.limit(JUDGED_MESSAGES)):
         if messages + before >= JUDGED_MESSAGES:
             break
-        before, dead = before + known, dead + known_dead
+        before, dead = before + int(more), dead + int(more_dead)
     return before, dead

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from kafka_ingest.errors import AccountingError, SchemaMismatch
-from kafka_ingest.records import NO_ORDER, BatchKind, LeaderEpoch, OffsetRange, RangeCounts, TopicPartition
+from kafka_ingest.records import NO_ORDER, LeaderEpoch, OffsetRange, RangeCounts, TopicPartition
 from kafka_ingest.sinks.ranges import OR_TERMS, any_of, parts
 from kafka_ingest.streams.model import MICROSECONDS, TOPIC_TYPE
 
@@ -384,14 +384,6 @@ def advance(
             )
 
 
-def recent_outcomes(connection: sa.Connection, stream: str, kind: BatchKind, entries: int) -> list[tuple[int, int]]:
-    """Messages and dead letters of the stream's newest entries of a kind, the newest first."""
-    c = BATCHES.c
-    messages = c.row_count + c.delete_count + c.dead_letter_count + c.ignored_count
-    query = sa.select(messages, c.dead_letter_count).where(c.stream == stream, c.kind == kind)
-    return [(int(m), int(d)) for m, d in connection.execute(query.order_by(c.id.desc()).limit(entries))]
-
-
 def naive_utc(instant: dt.datetime) -> dt.datetime:
     """An aware instant as the naive UTC value our DATETIME columns hold."""
     return instant.astimezone(dt.timezone.utc).replace(tzinfo=None)
@@ -404,9 +396,3 @@ def aware_utc(stored: dt.datetime) -> dt.datetime:
 
 def _timestamp(milliseconds: int | None) -> dt.datetime | None:
     return None if milliseconds is None else dt.datetime(1970, 1, 1) + dt.timedelta(milliseconds=milliseconds)  # noqa: DTZ001
-
-
-def lost_counts(lost: Iterable[Any]) -> list[RangeCounts]:
-    """Ledger entries for ranges Kafka deleted before they were loaded: every offset is absent."""
-    kind: BatchKind = "lost"
-    return [RangeCounts(r, kind, 0, 0, 0, 0, r.size, None, None) for r in lost]

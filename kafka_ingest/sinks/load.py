@@ -21,9 +21,9 @@ What is loaded is a `Proposal`: a live slice, a backfill, or dead letters that a
 A crash before 12 leaves nothing, a crash after it leaves everything; the next run sees in 4 which it was.
 
 Two transactions that write one business key from different partitions hold different ledger rows, so 3 does not keep them apart.
-Steps 6 and 7 do (`sinks/mysql/…`, `MySQLSink.upsert`): each looks at the other's row under its lock, and the total order of
-`latest_per_key` says which stays, so the outcome is the same whoever was first. Where two wait for each other in a circle, the
-server ends one, which begins again at 1: that is no fault of any row.
+Steps 6 and 7 do (`sinks/mysql_merge.py`): each looks at the other's row under its lock, and the total order of
+`sinks/latest_per_key.py` says which stays, so the outcome is the same whoever was first. Where two wait for each other in a
+circle, the server ends one, which begins again at 1: that is no fault of any row.
 """
 
 from __future__ import annotations
@@ -58,9 +58,10 @@ from kafka_ingest.streams.windows import count_by_window
 
 LOGGER = logging.getLogger(__name__)
 
-# How often a transaction that the server has ended, because it and another waited for each other, is begun again here before
-# the op is retried as after any trouble.
+# How often, and for how long, a transaction that the server has ended, because it and another waited for each other, is begun
+# again here before the op is retried as after any trouble. A lock that was waited for in vain (50 s by default) is over the time.
 CONFLICT_TRIES = 10
+CONFLICT_SECONDS = 30.0
 _CONFLICT_WAIT_SECONDS = 0.02
 
 
@@ -119,15 +120,16 @@ def apply(
     is_dry_run: bool = False,
 ) -> Applied:
     """The whole sequence; from its beginning where the server ends it for another transaction's sake."""
-    for left in reversed(range(CONFLICT_TRIES)):
+    started, tries = time.monotonic(), 0
+    while True:
+        tries += 1
         try:
             return _transaction(sink, propose(), context, turn or Turn(), is_dry_run=is_dry_run)
         except TransactionConflict as conflict:
-            if not left:
+            if tries == CONFLICT_TRIES or time.monotonic() - started > CONFLICT_SECONDS:
                 raise
             LOGGER.info("%s Begun again at once.", conflict)
-            time.sleep(_CONFLICT_WAIT_SECONDS * (CONFLICT_TRIES - left))
-    raise AssertionError  # the last try returns or raises
+            time.sleep(_CONFLICT_WAIT_SECONDS * tries)
 
 
 def _transaction(
@@ -148,16 +150,14 @@ def _transaction(
         sink.begin_load(connection, targets)
         context.at_step(LoadStep.BEGIN)
         with connection.begin() as transaction:
-            writer = TableWriter(connection, sink, targets, context.at_step, NOTHING_AHEAD)
             seen: dict[TopicPartition, Fence] = {}
+            ahead = NOTHING_AHEAD
             if is_ahead:
                 context.at_step(LoadStep.AHEAD)
                 seen = ledger.fences(connection, stream.name, proposal.partitions)
                 empty_ranges(connection, proposal.targets_to_empty(seen), proposal.parsed.raw.ranges)
                 turn.let_follow()
-                writer = TableWriter(
-                    connection, sink, targets, context.at_step, write_ahead(connection, sink, targets, proposal.parsed)
-                )
+                ahead = write_ahead(connection, sink, targets, proposal.parsed)
                 turn.wait(GIVE_WAY_SECONDS)
             context.at_step(LoadStep.LOCK)
             locked = _lock(connection, sink, proposal, is_ahead=is_ahead)
@@ -170,7 +170,7 @@ def _transaction(
                 context.at_step(LoadStep.EMPTY)
                 empty_ranges(connection, proposal.targets_to_empty(locked), admitted.ranges)
                 turn.let_follow()
-            letters = writer.write(stream, admitted)
+            letters = TableWriter(connection, sink, targets, context.at_step, ahead).write(stream, admitted)
             context.at_step(LoadStep.DEAD_LETTERS)
             now = context.now()
             proposal.write_dead_letters(connection, admitted, letters, run_id=context.run_id, now=now)

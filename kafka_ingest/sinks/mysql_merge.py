@@ -96,7 +96,9 @@ def drop_buried(statements: Statements, target: TargetTable, stage: str, graves:
     """Take rows out of `stage` that a later tombstone has deleted already; how many. Saves writing them."""
     same = same_key_sql(statements.quote, target.key, "s", "g")
     later = is_later_sql(target, statements.quote, "g", "s")
-    return statements.run(f"DELETE s FROM {stage} AS s JOIN {graves} AS g ON {same} WHERE {later}")
+    return statements.run(
+        f"DELETE s FROM {stage} AS s STRAIGHT_JOIN {graves} AS g FORCE INDEX (PRIMARY) ON {same} WHERE {later}"
+    )
 
 
 def bury(statements: Statements, target: TargetTable, table: str, stage: str, graves: str) -> None:

@@ -21,7 +21,7 @@ from kafka_ingest.records import (
     RawSlice,
     TopicPartition,
 )
-from kafka_ingest.sinks.admission import AdmittedSlice, Proposal
+from kafka_ingest.sinks.admission import AdmittedPart, AdmittedSlice, Proposal
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.ledger import Advance, Fence
 from kafka_ingest.sinks.letters import Condition, Letter, lock, mark_replayed
@@ -129,7 +129,7 @@ class LetterProposal(Proposal):
                 parts[-1] = OffsetRange(*letter.topic_partition, last.start, last.end + 1)
             else:
                 parts.append(OffsetRange(*letter.topic_partition, letter.kafka_offset, letter.kafka_offset + 1))
-        return AdmittedSlice(self.parsed, [(each, _KIND) for each in parts])
+        return AdmittedSlice(self.parsed, [AdmittedPart(each, _KIND) for each in parts])
 
     def write_dead_letters(
         self,

@@ -66,7 +66,7 @@ class TableWriter:
         sink: Sink,
         targets: Sequence[TargetTable],
         at_step: Callable[[str], None],
-        ahead: Mapping[TargetTable, pd.DataFrame] = NOTHING_AHEAD,
+        ahead: Mapping[TargetTable, pd.DataFrame],
     ) -> None:
         self._connection = connection
         self._sink = sink
@@ -78,11 +78,11 @@ class TableWriter:
         """The dead letters: those of the slice, and those the database makes."""
         refused: dict[TargetTable, set[int]] = {}
         for target in self._targets:
-            rows, deletes = admitted.rows(target), admitted.deletes(target)
-            if target.is_upsert:
+            rows, deletes, ahead = admitted.rows(target), admitted.deletes(target), self._ahead.get(target)
+            if target.is_upsert and (ahead is None or deletes is not None):
                 rows, deletes = latest_per_key(target, admitted.parsed.raw, rows, deletes)
             self._at_step(LoadStep.ROWS)
-            found = self._write_rows(target, rows, self._ahead.get(target))
+            found = self._write_rows(target, rows, ahead)
             self._at_step(LoadStep.DELETES)
             if target.is_upsert and deletes is not None:
                 found |= self._write_deletes(target, deletes)

@@ -113,8 +113,8 @@ class Stream:
            (the consumer group's committed offset, else earliest: takes over from another consumer) or an aware datetime.
     unrouted: what becomes of a message no route takes.
     timezone: IANA zone of dates without one.
-    max_dead_letter_ratio: over this part of a slice's messages (0 to 1; slices under 100 messages are not judged) the
-           slice fails instead, so that a bad deploy does not drain a topic into dead letters.
+    max_dead_letter_ratio: over this part of a slice's messages (0 to 1) the slice fails instead, so that a bad deploy does
+           not drain a topic into dead letters. A slice under 100 messages is judged together with those loaded before it.
     warn_dead_letter_ratio: over this part an asset check warns; nothing is held up.
     fresh_warn, fresh_fail: a table that got nothing for this long is marked stale in the UI; `fresh_fail=None` for topics
            that may rest.

@@ -8,6 +8,7 @@ import pickle
 import pytest
 import sqlalchemy as sa
 
+from kafka_ingest.errors import ConfigError
 from kafka_ingest.streams.model import Model, UpsertModel, field
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
@@ -125,3 +126,18 @@ def test_the_users_own_table_is_left_as_it_is() -> None:
     assert "t_account_tombstones" not in Model.metadata.tables
     assert TargetTable.of(Account).table is not Account.__table__
     assert TargetTable.of(Event) == TargetTable.of(Event)
+
+
+@pytest.mark.parametrize("name", ["missing", "id", "_kafka_order"])
+def test_an_order_field_is_an_integer_or_date_of_the_models_own(made: Make, name: str) -> None:
+    model = made("ordered", UpsertModel)
+    model.order_by = name
+    with pytest.raises(ConfigError, match=f"order_by='{name}' is no integer or date column of its own"):
+        TargetTable.of(model)
+
+
+def test_an_order_field_and_tombstones_exclude_each_other(made: Make) -> None:
+    model = made("ordered", UpsertModel, delete_on_tombstone=True, columns={"version": field(sa.Integer)})
+    model.order_by = "version"
+    with pytest.raises(ConfigError, match="a tombstone has no field 'version' to be compared by"):
+        TargetTable.of(model)

@@ -1,0 +1,49 @@
+"""Models that order the messages of a key by a field of their own."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped
+
+from kafka_ingest.streams.model import UpsertModel, date_field, field
+from kafka_ingest.streams.stream import Stream
+from kafka_ingest_tests.support.raws import Msg
+
+
+class ByVersion(UpsertModel):
+    __tablename__ = "t_by_version"
+    order_by: ClassVar[str | None] = "version"
+
+    id: Mapped[str] = field(sa.String(8), primary_key=True)
+    version: Mapped[int | None] = field(sa.BigInteger)
+    note: Mapped[str | None] = field(sa.String(20))
+
+
+class ByTime(UpsertModel):
+    __tablename__ = "t_by_time"
+    order_by: ClassVar[str | None] = "changed"
+
+    id: Mapped[str] = field(sa.String(8), primary_key=True)
+    changed: Mapped[dt.datetime | None] = date_field()
+    note: Mapped[str | None] = field(sa.String(20))
+
+
+ORDERED = Stream(name="mixed", topics=("mixed",), routes={"v": ByVersion, "t": ByTime})
+
+TIMES = {
+    None: None,
+    -1: "1969-12-31 23:59:59.999999",
+    0: "1970-01-01",
+    1: "1970-01-01 00:00:00.000001",
+    2: "2026-11-26 12:00:00",
+}
+"""A date for each version the tests use, in the same order."""
+
+
+def versioned(kind: str, key: str, version: int | None, note: str, **more: Any) -> Msg:
+    """A message of either model with a version, or the date that stands for it."""
+    own = {"version": version} if kind == "v" else {"changed": TIMES[version]}
+    return Msg({"type": kind, "id": key, "note": note} | own, **more)
