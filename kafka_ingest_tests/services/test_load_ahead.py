@@ -10,16 +10,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import Mapped
 
 from kafka_ingest.records import LoadResult, RawSlice
 from kafka_ingest.sinks import load as load_module
 from kafka_ingest.sinks.base import open_sink
 from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.sinks.turn import Turn
+from kafka_ingest.streams.model import AppendModel, field
+from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.loads import P0, P1, account, balances, event, names
 from kafka_ingest_tests.support.models import MIXED
-from kafka_ingest_tests.support.raws import Part, raw_slice
+from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 pytestmark = pytest.mark.services
 
@@ -146,3 +149,55 @@ def test_rows_ahead_give_way_to_another_run_that_has_taken_over(target: Target) 
         assert ours.result(30).skipped == 2  # by which a run knows that the next one has taken over
     assert names(target) == ["a", "b"]
     assert target.all("SELECT run_id FROM kafka_ingest_batches") == [("other",)]
+
+
+class Left(AppendModel):
+    __tablename__ = "t_left"
+    name: Mapped[str] = field(sa.String(8))
+
+
+class Right(AppendModel):
+    __tablename__ = "t_right"
+    name: Mapped[str] = field(sa.String(8))
+
+
+# Two versions of the code, as around any deploy.
+V1 = Stream(name="mixed", topics="mixed", routes={"x": Left, "y": Right})
+V2 = Stream(name="mixed", topics="mixed", routes={"x": Right, "y": Left})
+
+
+def test_a_backfill_ahead_and_one_by_newer_code_leave_each_message_in_one_table(database_url: str) -> None:
+    """The newer one comes after the older one has emptied its ranges, and before it has the ledger's lock."""
+    target = Target(V1, open_sink(sa.make_url(database_url)))
+    target.pin({P0: 10})
+    raw = raw_slice(Part([Msg({"type": "x", "name": f"n{n}"}) for n in range(10)]))
+    done: list[LoadResult] = []
+
+    def another_run_comes(step: str) -> None:
+        if step == LoadStep.LOCK and not done:
+            done.append(target.load(raw, "backfill", stream=V2, run_id="newer"))
+
+    target.load_ahead(raw, "backfill", at_step=another_run_comes)
+    assert done[0].total("rows") == 10
+    found = [target.all(f"SELECT COUNT(*) FROM {table}") for table in ("t_left", "t_right")]
+    assert found == [[(10,)], [(0,)]]  # the one that was committed last
+    assert [b[:3] for b in target.batches()] == [("mixed[0]@[0,10)", "backfill", 10)] * 2
+    target.sink.close()
+
+
+def test_backfills_ahead_that_do_not_overlap_stay_as_they_were_written(database_url: str) -> None:
+    target = Target(V1, open_sink(sa.make_url(database_url)))
+    target.pin({P0: 10})
+    done: list[LoadResult] = []
+    steps: list[str] = []
+
+    def another_run_comes(step: str) -> None:
+        steps.append(step)
+        if step == LoadStep.LOCK and not done:
+            beside = raw_slice(Part([Msg({"type": "x", "name": "b"})], start=5))
+            done.append(target.load(beside, "backfill", stream=V2, run_id="newer"))
+
+    target.load_ahead(raw_slice(Part([Msg({"type": "x", "name": "a"})] * 5)), "backfill", at_step=another_run_comes)
+    assert steps.count(LoadStep.STAGE) == 1
+    assert [target.all(f"SELECT COUNT(*) FROM {table}") for table in ("t_left", "t_right")] == [[(5,)], [(1,)]]
+    target.sink.close()
