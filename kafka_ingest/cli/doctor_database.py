@@ -15,6 +15,7 @@ from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.sinks.ledger_version import check_version
 from kafka_ingest.sinks.misfits import missing_columns
 from kafka_ingest.sinks.tables import Comparison, compare_tables, tables_of
 from kafka_ingest.streams.stream import Stream
@@ -159,6 +160,8 @@ def _tables(connection: sa.Connection, found: Sequence[tuple[Stream, Comparison]
     absent = [name for name in ledger_names if name not in existing]
     if len(absent) == len(ledger_names):
         yield ok("ledger", "not there yet: the first run makes its tables")
+    elif not check_version(connection):
+        yield ok("ledger", "of an older version: the next run brings it up to date")
     elif absent:
         yield warn("ledger", f"{', '.join(absent)} missing", "The next run makes them; were they dropped by hand?")
     else:

@@ -17,6 +17,7 @@ from kafka_ingest.records import TopicPartition
 from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.ledger import BATCHES
+from kafka_ingest.sinks.ledger_version import VERSION, check_version
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import window_bounds, window_of
 
@@ -59,9 +60,9 @@ def compact_ledger(
     deadline = clock() + seconds
     looked = removed = 0
     with sink.errors(f"compacting the ledger of stream {stream.name}"), sink.engine.connect() as connection:
-        if not sa.inspect(connection).has_table(BATCHES.name):
+        if check_version(connection) != VERSION:  # not made yet, or not brought up to date by a run
             return Compacted(0, 0, True)
-        partitions = list(ledger.positions(connection, stream.name, is_up_to_date=False))
+        partitions = list(ledger.positions(connection, stream.name))
         connection.rollback()
         for tp in sorted(partitions):
             after: int | None = -1

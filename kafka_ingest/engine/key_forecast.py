@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from kafka_ingest.records import NO_ORDER
 
+_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001  as stored: naive UTC
+
 
 class Place(NamedTuple):
     """A message's place in the total order, as `sinks/latest_per_key.py` has it."""
@@ -24,9 +26,20 @@ class Place(NamedTuple):
     offset: int
 
     @classmethod
-    def of(cls, topic: str, partition: int, offset: int, order: int | None, own: Any = None) -> Place:
+    def of(
+        cls, topic: str, partition: int, offset: int, stamp: dt.datetime | None, order: int | None, own: Any = None
+    ) -> Place:
+        """order: None in rows of an older version, for which the timestamp stands."""
         value = own.strftime("%Y-%m-%d %H:%M:%S.%f") if isinstance(own, dt.datetime) else own
-        return cls([] if value is None else [value], NO_ORDER if order is None else order, topic, partition, offset)
+        if order is None:
+            order = NO_ORDER if stamp is None else (stamp - _EPOCH) // dt.timedelta(milliseconds=1)
+        return cls([] if value is None else [value], order, topic, partition, offset)
+
+    def is_later(self, other: Place) -> bool:
+        """Whether it stands strictly after the other; within a partition only the offset is compared."""
+        if self.own == other.own and (self.topic, self.partition) == (other.topic, other.partition):
+            return self.offset > other.offset
+        return self > other
 
 
 @dataclass(slots=True)
@@ -44,16 +57,16 @@ class KeyState:
 
     def put(self, place: Place, *, differs: bool) -> None:
         """A row comes; `differs` from the one that was there before the backfill."""
-        if any(held is not None and held > place for held in (self.grave, self.row)):
+        if any(held is not None and held.is_later(place) for held in (self.grave, self.row)):
             return
         self.row = place
         self.outcome = "added" if not self.existed else "changed" if differs else "unchanged"
 
     def delete(self, place: Place) -> None:
         """A tombstone comes."""
-        if self.grave is None or not self.grave > place:
+        if self.grave is None or not self.grave.is_later(place):
             self.grave = place
-        if self.row is not None and self.grave > self.row:
+        if self.row is not None and self.grave.is_later(self.row):
             self.row = None
             self.outcome = "removed" if self.existed else "absent"
 

@@ -13,6 +13,7 @@ from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.pipeline import run_pipeline
 from kafka_ingest.sinks import letters
 from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.ledger_version import require_present
 from kafka_ingest.sinks.letters import Letter, LetterFilter
 from kafka_ingest.sinks.load import LoadContext
 from kafka_ingest.sinks.replay import ReplayResult, raw_slice_of, replay_slice
@@ -89,7 +90,10 @@ def replay(
     stream = plan.stream
     if not plan.letters:
         return
-    if not dry_run:
+    if dry_run:
+        with sink.errors(f"reading the ledger of stream {stream.name}"), sink.engine.connect() as connection:
+            require_present(connection)
+    else:
         prepare_tables(sink, stream)  # 1
     decoder = StreamDecoder(stream)
     context = LoadContext(stream, run_id, now=now, at_step=at_step)

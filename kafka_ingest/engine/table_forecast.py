@@ -17,13 +17,12 @@ from kafka_ingest.records import OffsetRange, ParsedSlice
 from kafka_ingest.sinks.existing import Columns, ExistingRows
 from kafka_ingest.sinks.latest_per_key import latest_per_key
 from kafka_ingest.sinks.rows import arrow_column
-from kafka_ingest.streams.model import ORDER_COLUMN
+from kafka_ingest.streams.model import PLACE_COLUMNS
 from kafka_ingest.streams.target import TargetTable
 
 # Existing rows held at once.
 _OFFSETS_AT_ONCE = 10_000
 _KEYS_AT_ONCE = 1_000
-_PLACE = ("_kafka_topic", "_kafka_partition", "_kafka_offset", ORDER_COLUMN)
 
 
 @dataclass(slots=True)
@@ -117,7 +116,7 @@ class UpsertComparison:
         self._states.keep(states.items())
 
     def _places(self, rows: pd.DataFrame) -> list[Place]:
-        names = _PLACE if self._target.order_by is None else (*_PLACE, self._target.order_by)
+        names = PLACE_COLUMNS if self._target.order_by is None else (*PLACE_COLUMNS, self._target.order_by)
         return _places(self._target, _lists(rows, names))
 
     def _states_of(self, keys: Sequence[tuple[Any, ...]], old: Columns) -> dict[str, KeyState]:
@@ -171,4 +170,4 @@ def _keys(target: TargetTable, columns: Mapping[str, Sequence[Any]]) -> list[tup
 
 def _places(target: TargetTable, columns: Mapping[str, Sequence[Any]]) -> list[Place]:
     own = () if target.order_by is None else (columns[target.order_by],)
-    return [Place.of(*values) for values in zip(*(columns[name] for name in _PLACE), *own, strict=True)]
+    return [Place.of(*values) for values in zip(*(columns[name] for name in PLACE_COLUMNS), *own, strict=True)]

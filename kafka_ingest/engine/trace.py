@@ -16,6 +16,7 @@ from kafka_ingest.records import TopicPartition
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.ledger import BATCHES, DEAD_LETTERS, aware_utc, naive_utc, of_partition
 from kafka_ingest.sinks.letters import at_position, waiting
+from kafka_ingest.streams.model import KAFKA_COLUMNS
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
 
@@ -102,7 +103,9 @@ def trace(sink: Sink, stream: Stream, target: TargetTable, key: str, *, limit: i
 
 def _rows(connection: sa.Connection, table: sa.Table, wanted: Mapping[str, Any], limit: int) -> list[Any]:
     order = [table.c[n] for n in ("_kafka_topic", "_kafka_partition", "_kafka_offset")]
-    query = sa.select(table).where(*(table.c[n] == v for n, v in wanted.items())).order_by(*order).limit(limit)
+    # Before a run has brought an older table up to date it has no order of messages.
+    shown = [table.c[n] for n in (*(c.name for c in table.primary_key if c.name not in KAFKA_COLUMNS), *KAFKA_COLUMNS)]
+    query = sa.select(*shown).where(*(table.c[n] == v for n, v in wanted.items())).order_by(*order).limit(limit)
     return list(connection.execute(query).mappings())
 
 
@@ -192,8 +195,11 @@ def position_values(position: Position) -> tuple[str, int, int]:
 
 def _loads(connection: sa.Connection, stream: Stream, position: Position) -> tuple[LoadedBy, ...]:
     c = BATCHES.c
+    shown = (
+        c.start_offset, c.end_offset, c.kind, c.window_key, c.run_id, c.loaded_at, c.row_count, c.dead_letter_count
+    )  # fmt: skip
     rows = connection.execute(
-        sa.select(BATCHES)
+        sa.select(*shown)
         .where(
             of_partition(BATCHES, stream.name, TopicPartition(position.topic, position.partition)),
             c.start_offset <= position.offset,

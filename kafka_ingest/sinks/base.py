@@ -66,8 +66,8 @@ class Sink(ABC):
         """Delete by business key, except where the table holds a higher position, and remember the tombstones."""
 
     def milliseconds_sql(self, column: str) -> str:
-        """SQL for a date column's value in milliseconds since the epoch; NULL for NULL. For tables made before there was an
-        order of messages (`_kafka_order`); the default is for databases that have none."""
+        """SQL for a date column's value in milliseconds since the epoch; NULL for NULL. For rows of a version before there was
+        an order of messages (`_kafka_order`); the default is for databases that have none."""
         return "NULL"
 
     @abstractmethod

@@ -63,7 +63,9 @@ class ExistingRows:
         if self._graves is None:
             return {name: [] for name in names}
         graves = self._graves
-        query = sa.select(*(graves.c[n] for n in names)).where(self._keyed(graves, keys))
+        present = existing_columns(self._connection, graves)
+        selected = [graves.c[n] if n in present else sa.null().label(n) for n in names]
+        query = sa.select(*selected).where(self._keyed(graves, keys))
         return _by_column(names, self._connection.execute(query))
 
     def _keyed(self, table: sa.Table, keys: Sequence[tuple[Any, ...]]) -> sa.ColumnElement[bool]:

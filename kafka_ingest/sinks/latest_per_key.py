@@ -4,6 +4,8 @@ A message's place is (order, topic, Kafka partition, offset). Its order is the l
 including it (`RawSlice.orders`), so places rise with the offset within a partition, and compare by time between partitions. They
 are a property of the log, and of nothing else: who loads, in which slices and how often does not change them. A model may put a
 field of its own before (`UpsertModel.order_by`).
+
+Rows of a version before there was an order have none. Their own timestamp, the first part of what it would be, stands for it.
 """
 
 from __future__ import annotations
@@ -58,18 +60,29 @@ def places(target: TargetTable, raw: RawSlice, rows: pd.DataFrame | None, number
     return found
 
 
-def is_later_sql(target: TargetTable, quote: Callable[[str], str], one: str, other: str) -> str:
-    """SQL for the same rule: row `one` stands strictly after row `other`. Works on MySQL, MariaDB and SQLite."""
-    return f"{_place_sql(target, quote, one)} > {_place_sql(target, quote, other)}"
+def is_later_sql(
+    target: TargetTable, quote: Callable[[str], str], milliseconds: Callable[[str], str], one: str, other: str
+) -> str:
+    """SQL for the same rule: row `one` stands strictly after row `other`. Works on MySQL, MariaDB and SQLite.
 
+    milliseconds: SQL for a date column's value in milliseconds since the epoch (`Sink.milliseconds_sql`).
 
-def _place_sql(target: TargetTable, quote: Callable[[str], str], row: str) -> str:
-    parts = [f"COALESCE({row}.{ORDER_COLUMN}, {NO_ORDER})", *(f"{row}.{name}" for name in _POSITION)]
-    if target.order_by is not None:
-        is_date = isinstance(target.table.c[target.order_by].type, sa.DateTime)
-        first = f"'{_BEFORE_ALL_DATES}'" if is_date else str(_BEFORE_ALL_INTEGERS)
-        parts.insert(0, f"COALESCE({row}.{quote(target.order_by)}, {first})")
-    return f"({', '.join(parts)})"
+    Within a partition only the offset is compared. Where both rows have an order it says the same; the timestamp that stands
+    for it in a row of an older version may be earlier than those of messages before it.
+    """
+    topic, partition, _ = _POSITION
+    is_one_partition = f"{one}.{topic} = {other}.{topic} AND {one}.{partition} = {other}.{partition}"
+
+    def place(row: str) -> str:
+        order = f"COALESCE({row}.{ORDER_COLUMN}, {milliseconds(f'{row}._kafka_timestamp')}, {NO_ORDER})"
+        parts = [f"CASE WHEN {is_one_partition} THEN 0 ELSE {order} END", *(f"{row}.{name}" for name in _POSITION)]
+        if target.order_by is not None:
+            is_date = isinstance(target.table.c[target.order_by].type, sa.DateTime)
+            first = f"'{_BEFORE_ALL_DATES}'" if is_date else str(_BEFORE_ALL_INTEGERS)
+            parts.insert(0, f"COALESCE({row}.{quote(target.order_by)}, {first})")
+        return f"({', '.join(parts)})"
+
+    return f"{place(one)} > {place(other)}"
 
 
 def same_key_sql(quote: Callable[[str], str], keys: Sequence[str], one: str, other: str) -> str:

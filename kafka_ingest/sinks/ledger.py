@@ -116,7 +116,6 @@ DEAD_LETTERS = sa.Table(
     **_OPTIONS,
 )
 
-
 LEDGER = sa.Table(
     "kafka_ingest_ledger",
     METADATA,
@@ -349,7 +348,8 @@ class Advance:
 def advance(
     connection: sa.Connection, stream: str, moves: Mapping[TopicPartition, Advance], *, run_id: str, now: dt.datetime
 ) -> None:
-    """Move positions, and count the revision up. The caller holds the rows' locks.
+    """Move positions, and count the revision up. The caller holds the rows' locks. Run and time are those of the last move: the
+    sensor asks for it, to which a backfill or a replay is no progress of live runs.
 
     Raises AccountingError for a move that would go back, or of a row that is not as it was locked: both are bugs here.
     """
@@ -362,6 +362,7 @@ def advance(
     for some in parts(sorted(moves.items()), OR_TERMS):
         mine = {tp: of_partition(OFFSETS, stream, tp) for tp, _ in some}
         held = [sa.and_(mine[tp], OFFSETS.c.next_offset == move.fence.next_offset) for tp, move in some]
+        moved = [mine[tp] for tp, move in some if move.next_offset > move.fence.next_offset]
 
         def each(value: Callable[[Advance], int | None], some: Any = some, mine: Any = mine) -> sa.Case[Any]:
             return sa.case(*((mine[tp], sa.literal(value(move), sa.BigInteger)) for tp, move in some))
@@ -373,9 +374,10 @@ def advance(
             "leader_epoch": each(lambda move: None if move.leader_epoch is None else move.leader_epoch.epoch),
             "leader_epoch_offset": each(lambda move: None if move.leader_epoch is None else move.leader_epoch.offset),
             "revision": OFFSETS.c.revision + 1,
-            "run_id": run_id,
-            "updated_at": naive_utc(now),
         }
+        if moved:
+            for column, value in ((OFFSETS.c.run_id, run_id), (OFFSETS.c.updated_at, naive_utc(now))):
+                values[column.name] = sa.case((sa.or_(*moved), sa.literal(value, column.type)), else_=column)
         changed = connection.execute(sa.update(OFFSETS).where(sa.or_(*held)).values(**values)).rowcount
         if changed != len(some):
             raise AccountingError(

@@ -38,6 +38,15 @@ def check_version(connection: sa.Connection) -> int:
     return found
 
 
+def require_present(connection: sa.Connection) -> None:
+    """Raises SchemaMismatch for a ledger of another version, where it may not be brought up to date."""
+    if check_version(connection) != VERSION:
+        raise SchemaMismatch(
+            "the ledger is of an older version: the next run of a stream, or a replay, brings it up to date; a dry run changes "
+            "nothing"
+        )
+
+
 def bring_up_to_date(connection: sa.Connection, *, now: dt.datetime) -> None:
     """Fill what older versions did not write, and write the version. The tables have all columns already.
 

@@ -13,6 +13,7 @@ from kafka_ingest.errors import ConfigError
 from kafka_ingest.records import DeadLetter, Headers, Outcome, Stage, TopicPartition
 from kafka_ingest.sinks.dead_letters import decode_headers, printable
 from kafka_ingest.sinks.ledger import DEAD_LETTERS, aware_utc, naive_utc
+from kafka_ingest.sinks.ledger_version import VERSION, check_version
 from kafka_ingest.sinks.ranges import in_lists
 
 Status = Literal["waiting", "replayed", "all"]
@@ -173,13 +174,13 @@ def groups(connection: sa.Connection, where: Condition, limit: int) -> list[Lett
 
 def newest(connection: sa.Connection, where: Condition, limit: int) -> list[LetterInfo]:
     """The letters recorded last, newest first, without their bytes."""
-    rows = connection.execute(_info_query().where(where).order_by(_C.id.desc()).limit(limit)).mappings()
+    rows = connection.execute(_info_query(connection).where(where).order_by(_C.id.desc()).limit(limit)).mappings()
     return [LetterInfo(**_plain(row)) for row in rows]
 
 
 def read(connection: sa.Connection, where: Condition, limit: int) -> list[Letter]:
     """Letters with their bytes, in order of id. The caller bounds their size (`next_slice`) or their number."""
-    query = _info_query().add_columns(*(_C[name] for name in _BODIES))
+    query = _info_query(connection).add_columns(*(_C[name] for name in _BODIES))
     rows = connection.execute(query.where(where).order_by(_C.id).limit(limit)).mappings()
     return [_letter(dict(row)) for row in rows]
 
@@ -280,8 +281,10 @@ def at_position(topic: str, partition: int, offset: int) -> Condition:
     return sa.and_(_C.topic == topic, _C.kafka_partition == partition, _C.kafka_offset == offset)
 
 
-def _info_query() -> sa.Select[Any]:
-    bare = [column for column in DEAD_LETTERS.columns if column.name not in _BODIES]
+def _info_query(connection: sa.Connection) -> sa.Select[Any]:
+    """A person may look before a run has brought an older ledger up to date, which has no order of messages."""
+    lacking = () if check_version(connection) == VERSION else (_C.kafka_order.name,)
+    bare = [sa.null().label(c.name) if c.name in lacking else c for c in DEAD_LETTERS.columns if c.name not in _BODIES]
     return sa.select(
         *bare,
         sa.func.length(_C.message_key).label("key_bytes"),

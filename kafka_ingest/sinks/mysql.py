@@ -252,6 +252,7 @@ class MySQLSink(Sink):
             run=lambda sql: self._run(connection, sql),
             count=lambda sql: int(connection.exec_driver_sql(sql).scalar_one()),
             quote=connection.dialect.identifier_preparer.quote,
+            milliseconds=self.milliseconds_sql,
         )
 
     def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:

@@ -53,6 +53,8 @@ class Statements:
     count: Callable[[str], int]
     """The one number a SELECT gives."""
     quote: Callable[[str], str]
+    milliseconds: Callable[[str], str]
+    """As `Sink.milliseconds_sql`."""
 
 
 def merge(
@@ -85,7 +87,7 @@ def merge(
         # too, and left as they are.
         found = statements.run(
             f"UPDATE {stage} AS s STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON {same} SET {changes} "
-            f"WHERE NOT ({is_later_sql(target, quote, 't', 's')})"
+            f"WHERE NOT ({is_later_sql(target, quote, statements.milliseconds, 't', 's')})"
         )
         if found == wanted or not statements.count(f"SELECT COUNT(*) {lacking}"):
             return
@@ -95,7 +97,7 @@ def merge(
 def drop_buried(statements: Statements, target: TargetTable, stage: str, graves: str) -> int:
     """Take rows out of `stage` that a later tombstone has deleted already; how many. Saves writing them."""
     same = same_key_sql(statements.quote, target.key, "s", "g")
-    later = is_later_sql(target, statements.quote, "g", "s")
+    later = is_later_sql(target, statements.quote, statements.milliseconds, "g", "s")
     return statements.run(
         f"DELETE s FROM {stage} AS s STRAIGHT_JOIN {graves} AS g FORCE INDEX (PRIMARY) ON {same} WHERE {later}"
     )
@@ -104,7 +106,7 @@ def drop_buried(statements: Statements, target: TargetTable, stage: str, graves:
 def bury(statements: Statements, target: TargetTable, table: str, stage: str, graves: str) -> None:
     """Delete rows of `stage`'s keys that a tombstone written meanwhile has deleted. After `merge`."""
     quote, keys = statements.quote, target.key
-    later = is_later_sql(target, quote, "g", "s")
+    later = is_later_sql(target, quote, statements.milliseconds, "g", "s")
     same = same_key_sql(quote, keys, "s", "g")
     if statements.count(
         f"SELECT COUNT(*) FROM {stage} AS s STRAIGHT_JOIN {graves} AS g FORCE INDEX (PRIMARY) ON {same} "
@@ -119,5 +121,5 @@ def delete_buried(statements: Statements, target: TargetTable, table: str, stage
     statements.run(
         f"DELETE t FROM {stage} AS s STRAIGHT_JOIN {graves} AS g FORCE INDEX (PRIMARY) "
         f"ON {same_key_sql(quote, keys, 's', 'g')} STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) "
-        f"ON {same_key_sql(quote, keys, 's', 't')} WHERE {is_later_sql(target, quote, 'g', 't')}"
+        f"ON {same_key_sql(quote, keys, 's', 't')} WHERE {is_later_sql(target, quote, statements.milliseconds, 'g', 't')}"
     )

@@ -56,13 +56,12 @@ class SQLiteSink(Sink):
         # strftime's %f has three decimals (manual, "Date And Time Functions").
         return f"CAST(strftime('%s', {column}) || substr(strftime('%f', {column}), 4) AS INTEGER)"
 
-    @staticmethod
-    def _delete_buried(connection: sa.Connection, target: TargetTable, graves: sa.Table) -> None:
+    def _delete_buried(self, connection: sa.Connection, target: TargetTable, graves: sa.Table) -> None:
         """Rows a later tombstone has deleted go; an older message loaded again does not bring one back."""
         quote = connection.dialect.identifier_preparer
         table, grave = quote.format_table(target.table), quote.format_table(graves)
         same = same_key_sql(quote.quote, target.key, "t", "g")
-        later = is_later_sql(target, quote.quote, "g", "t")
+        later = is_later_sql(target, quote.quote, self.milliseconds_sql, "g", "t")
         sql = f"DELETE FROM {table} AS t WHERE EXISTS (SELECT 1 FROM {grave} AS g WHERE {same} AND {later})"
         try:
             connection.exec_driver_sql(sql)
@@ -85,8 +84,7 @@ class SQLiteSink(Sink):
             return DatabaseUnavailable(f"{text}. Check the disk and the file's folder.")
         return PermanentError(text)
 
-    @staticmethod
-    def _upsert_sql(connection: sa.Connection, target: TargetTable, table: sa.Table, names: Sequence[str]) -> str:
+    def _upsert_sql(self, connection: sa.Connection, target: TargetTable, table: sa.Table, names: Sequence[str]) -> str:
         quote = connection.dialect.identifier_preparer.quote
         into = connection.dialect.identifier_preparer.format_table(table)
         # The right-hand sides see the row as it was before the update (SQLite manual, "UPSERT").
@@ -94,7 +92,7 @@ class SQLiteSink(Sink):
         return (
             f"INSERT INTO {into} ({', '.join(map(quote, names))}) VALUES ({_marks(names)}) "
             f"ON CONFLICT ({', '.join(map(quote, target.key))}) DO UPDATE SET {changes} "
-            f"WHERE NOT ({is_later_sql(target, quote, into, 'excluded')})"
+            f"WHERE NOT ({is_later_sql(target, quote, self.milliseconds_sql, into, 'excluded')})"
         )
 
     @staticmethod

@@ -10,12 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from kafka_ingest.errors import ConfigError, SchemaMismatch
-from kafka_ingest.records import NO_ORDER
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.ledger import METADATA
 from kafka_ingest.sinks.ledger_version import bring_up_to_date, check_version
 from kafka_ingest.sinks.misfits import Misfit, add_column, add_nullable_column, missing_columns
-from kafka_ingest.streams.model import ORDER_COLUMN
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
 
@@ -62,16 +60,7 @@ def prepare_tables(sink: Sink, stream: Stream) -> None:
         connection.commit()
         for misfit in found.to_add:  # 4
             _run(connection, misfit.statement)
-            if misfit.adds is not None and misfit.adds.name == ORDER_COLUMN:
-                _fill_order(sink, connection, misfit.table)
         connection.commit()
-
-
-def _fill_order(sink: Sink, connection: sa.Connection, table: sa.Table) -> None:
-    """The rows of an older version get the first part of what their order would have been."""
-    quoted = connection.dialect.identifier_preparer.format_table(table)
-    stamp = sink.milliseconds_sql("_kafka_timestamp")
-    _run(connection, f"UPDATE {quoted} SET {ORDER_COLUMN} = COALESCE({stamp}, {NO_ORDER})")
 
 
 def _check_distinct(connection: sa.Connection, stream: Stream) -> None:

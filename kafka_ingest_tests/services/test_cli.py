@@ -286,12 +286,21 @@ def test_ctrl_c_ends_a_demo_cleanly(stack: tuple[Path, LocalStack], environment:
 
 def dagster_session(parent: int) -> int:
     """The demo's child: leader of Dagster's session."""
+    # Its command line is still empty for a moment after the demo has gone on: exec closes the pipe that Popen waits for first.
+    deadline = time.monotonic() + 10
+    while not (found := children_named(parent, b"dagster")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert len(found) == 1
+    return found[0]
+
+
+def children_named(parent: int, name: bytes) -> list[int]:
     # Not from /proc/PID/task/TID/children, which may leave some out while any process ends (proc(5)).
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(FileNotFoundError, ProcessLookupError):
             own_parent = int(stat.read_text().rpartition(")")[2].split()[1])
-            if own_parent == parent and b"dagster" in stat.with_name("cmdline").read_bytes():
+            if own_parent == parent and name in stat.with_name("cmdline").read_bytes():
                 found.append(int(stat.parent.name))
-    assert len(found) == 1
-    return found[0]
+    return found

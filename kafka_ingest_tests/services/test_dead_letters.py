@@ -26,6 +26,7 @@ from kafka_ingest.records import Batch, OffsetRange
 from kafka_ingest.settings import Settings, from_environment
 from kafka_ingest.sinks import letters
 from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.sinks.ledger import OFFSETS
 from kafka_ingest.sinks.letters import Letter, LetterFilter
 from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.streams.information import STREAM as DECLARED
@@ -167,10 +168,12 @@ def forget_replayed(sink: Sink) -> None:
 
 
 def table_dump(sink: Sink) -> list[Any]:
+    """All rows and positions; of these not the revision, which counts replays too."""
+    position = ", ".join(c.name for c in OFFSETS.columns if c.name != "revision")
     with sink.engine.connect() as connection:
         return [
-            sorted(connection.exec_driver_sql(f"SELECT * FROM {name}").all(), key=repr)
-            for name in ("information", "announcement", "kafka_ingest_offsets")
+            sorted(connection.exec_driver_sql(f"SELECT {names} FROM {table}").all(), key=repr)
+            for names, table in (("*", "information"), ("*", "announcement"), (position, OFFSETS.name))
         ]
 
 

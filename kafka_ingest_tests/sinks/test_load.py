@@ -150,6 +150,14 @@ def test_a_backfill_across_the_next_offset_is_a_backfill_below_it_and_live_above
     ]
 
 
+def test_only_a_load_that_moves_a_position_is_the_one_that_moved_it_last(target: Target) -> None:
+    target.load(raw_slice(Part([event("a")]), Part([event("b")], partition=1)), run_id="first")
+    raw = raw_slice(Part([event("a")]), Part([event("b"), event("c")], partition=1))
+    target.load(raw, "backfill", run_id="second")
+    query = "SELECT kafka_partition, next_offset, run_id, revision FROM kafka_ingest_offsets ORDER BY 1"
+    assert target.all(query) == [(0, 1, "first", 2), (1, 2, "second", 2)]
+
+
 def test_a_backfill_above_the_next_offset_does_not_move_it(target: Target) -> None:
     target.load(events("d", start=3), "backfill")
     assert target.offsets()["mixed[0]"] == 0
