@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from kafka_ingest.errors import RetryableError
-from kafka_ingest.pipelines.decode import StreamDecoder
-from kafka_ingest.pipelines.pipeline import run_pipeline
 from kafka_ingest.records import BatchKind, OffsetRange
 from kafka_ingest.sinks import ledger, letters
 from kafka_ingest.sinks.letters import LetterFilter
@@ -141,7 +139,7 @@ class Writer:
             after_id = max(letter.id for letter in found)
             found.sort(key=lambda letter: (letter.topic_partition, letter.kafka_offset))
             actor.pause("letters read")
-            parsed = run_pipeline(StreamDecoder(stream).decode(raw_slice_of(found)), stream)
+            parsed = self.log.parse(raw_slice_of(found), version)
             result = replay_slice(sink, parsed, found, where, self._context(actor, version))
             became = ", ".join(f"{letter.position} {letter.outcome}" for letter in result.letters)
             self.scheduler.note(f"{actor.name} has replayed {became or 'nothing'}")
