@@ -187,7 +187,8 @@ def _cut(whole: ParsedSlice, ranges: tuple[OffsetRange, ...]) -> ParsedSlice:
     """The messages of these ranges out of a log of which range `n` is the whole partition `n`."""
     raw = whole.raw
     of_range = [
-        np.flatnonzero((raw.range_index == r.partition) & (raw.offsets >= r.start) & (raw.offsets < r.end)) for r in ranges
+        np.flatnonzero((raw.range_index == r.partition) & (raw.offsets >= r.start) & (raw.offsets < r.end))
+        for r in ranges
     ]
     kept = np.concatenate(of_range)
     number = np.full(len(raw), -1, dtype=np.int64)
