@@ -21,9 +21,6 @@ from kafka_ingest.records import NO_ORDER, RawSlice
 from kafka_ingest.streams.model import ORDER_COLUMN
 from kafka_ingest.streams.target import TargetTable
 
-# Stand for NULL in a model's own order field: before every value that a column of its type holds here.
-_BEFORE_ALL_INTEGERS = -(2**63)
-_BEFORE_ALL_DATES = "1000-01-01 00:00:00"
 _POSITION = ("_kafka_topic", "_kafka_partition", "_kafka_offset")
 
 
@@ -77,12 +74,17 @@ def is_later_sql(
         order = f"COALESCE({row}.{ORDER_COLUMN}, {milliseconds(f'{row}._kafka_timestamp')}, {NO_ORDER})"
         parts = [f"CASE WHEN {is_one_partition} THEN 0 ELSE {order} END", *(f"{row}.{name}" for name in _POSITION)]
         if target.order_by is not None:
-            is_date = isinstance(target.table.c[target.order_by].type, sa.DateTime)
-            first = f"'{_BEFORE_ALL_DATES}'" if is_date else str(_BEFORE_ALL_INTEGERS)
-            parts.insert(0, f"COALESCE({row}.{quote(target.order_by)}, {first})")
+            own = f"{row}.{quote(target.order_by)}"
+            # NULL is before every value, the first that the column can hold too.
+            parts = [f"{own} IS NOT NULL", f"COALESCE({own}, {_filler(target, target.order_by)})", *parts]
         return f"({', '.join(parts)})"
 
     return f"{place(one)} > {place(other)}"
+
+
+def _filler(target: TargetTable, column: str) -> str:
+    """A value of the column's type, as no comparison with NULL is true."""
+    return "'1970-01-01 00:00:00'" if isinstance(target.table.c[column].type, sa.DateTime) else "0"
 
 
 def same_key_sql(quote: Callable[[str], str], keys: Sequence[str], one: str, other: str) -> str:

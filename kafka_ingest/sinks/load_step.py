@@ -22,3 +22,7 @@ class LoadStep(str, Enum):
     RECORD = "record"
     COMMIT = "commit"
     DONE = "done"
+
+    def __str__(self) -> str:
+        """The value, in every version of Python alike: the text of an Enum with a str differs between them."""
+        return self.value

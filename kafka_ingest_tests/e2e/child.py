@@ -1,7 +1,8 @@
 """One run of the test stream in a process of its own, without Dagster: it can be told to die at a step, or to wait.
 
-    python -m kafka_ingest_tests.e2e.child [--die-at STEP] [--die-within SECONDS] [--stop-at STEP] [--live]
-                                           [--meet FILE --at STEP]
+    python -m kafka_ingest_tests.e2e.child [--die-at STEP [--in-slice-ahead]] [--die-within SECONDS]
+                                           [--die-before-sql PATTERN] [--stop-at STEP] [--live | --backfill]
+                                           [--meet FOLDER --at STEP]
 
 Prints what it loaded as JSON.
 """
@@ -12,6 +13,7 @@ import argparse
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -21,11 +23,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from kafka_ingest.engine.ingestion import Ingestion
+from kafka_ingest.engine.observe import read_next_offsets
+from kafka_ingest.records import BatchKind, OffsetRange
 from kafka_ingest.settings import from_environment
 from kafka_ingest.sinks.load_step import LoadStep
 
 REPOSITORY = Path(__file__).parents[2]
+COMMIT_OFFSETS = "commit_offsets"
+"""The moment before the group's offsets are committed; the other steps are those of a load."""
+STEPS = [*map(str, LoadStep), COMMIT_OFFSETS]
 
 
 def start(environ: Mapping[str, str], *arguments: str) -> subprocess.Popen[str]:
@@ -45,18 +54,34 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def die_before_sql(engine: sa.Engine, pattern: str) -> None:
+    """Die before the first statement that begins so is sent. What is loaded in bulk is not seen here."""
+
+    def look(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        if re.match(pattern, statement):
+            die()
+
+    sa.event.listen(engine, "before_cursor_execute", look)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--die-at")
+    parser.add_argument("--die-at", choices=STEPS)
+    parser.add_argument("--in-slice-ahead", action="store_true", help="only of a slice that is written ahead")
     parser.add_argument("--die-within", type=float, default=0.0)
-    parser.add_argument("--stop-at")
+    parser.add_argument("--die-before-sql")
+    parser.add_argument("--stop-at", choices=STEPS)
     parser.add_argument("--live", action="store_true", help="follow the stream, instead of ending when caught up")
+    parser.add_argument("--backfill", action="store_true", help="load all again that is loaded")
     parser.add_argument("--meet", type=Path)
-    parser.add_argument("--at", default=LoadStep.BEGIN)
+    parser.add_argument("--at", choices=STEPS, default=str(LoadStep.BEGIN))
     options = parser.parse_args()
+    ahead = threading.local()
 
     def at_step(step: str) -> None:
-        if step == options.die_at:
+        if step in (LoadStep.STAGE, LoadStep.AHEAD):
+            ahead.is_now = step == LoadStep.AHEAD
+        if step == options.die_at and (not options.in_slice_ahead or getattr(ahead, "is_now", False)):
             if options.die_within:
                 threading.Timer(random.uniform(0, options.die_within), die).start()
             else:
@@ -70,9 +95,14 @@ def main() -> None:
     from kafka_ingest_tests.e2e.streams import STREAM
 
     ingestion = Ingestion(STREAM, from_environment(), run_id=f"child-{os.getpid()}", at_step=at_step)
-    batch = replace(ingestion.plan((), "live"), until_caught_up=not options.live)
+    if options.die_before_sql is not None:
+        die_before_sql(ingestion.sink.engine, options.die_before_sql)
+    kind: BatchKind = "backfill" if options.backfill else "live"
+    again = read_next_offsets(ingestion.sink, STREAM) if options.backfill else {}
+    ranges = [OffsetRange(*tp, 0, end) for tp, end in sorted(again.items())]
+    batch = replace(ingestion.plan(ranges, kind), until_caught_up=not options.live)
     loaded = []
-    result = ingestion.load(ingestion.translate(ingestion.read(batch)), "live")
+    result = ingestion.load(ingestion.translate(ingestion.read(batch)), kind)
     loaded.append(result.messages)
     ingestion.commit(result.next_offsets)
     loaded += [r.messages for r in ingestion.drain(batch)]

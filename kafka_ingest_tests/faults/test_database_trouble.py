@@ -16,6 +16,7 @@ from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.records import OffsetRange
 from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.load import CONFLICT_TRIES
 from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.conftest import make_topic
@@ -116,27 +117,60 @@ def test_a_table_locked_in_the_middle_of_a_load_is_a_lock_wait_timeout_and_retry
     case.check()
 
 
-def test_a_deadlock_is_retryable_though_it_ends_the_savepoints_too(case: Case) -> None:
-    """InnoDB rolls the whole transaction back: what comes after it must not hide the deadlock."""
-    case.execute("CREATE TABLE other_work (id INT PRIMARY KEY, n INT)")
-    case.execute("INSERT INTO other_work VALUES " + ", ".join(f"({n}, 0)" for n in range(5_000)))
-    failed = threading.Event()
-    with case.session() as other:
-        # Heavier than the load, so that InnoDB chooses the load as its victim.
-        other.exec_driver_sql("UPDATE other_work SET n = 1")
-        other.exec_driver_sql("SELECT * FROM announcement FOR UPDATE")
+class Entangler:
+    """Somebody else whose work and a load wait for each other, as often as `tries`; the load is the one that the server ends."""
 
-        def entangle() -> None:
-            def wait_for_the_load() -> None:
-                time.sleep(0.5)
-                other.exec_driver_sql("SELECT * FROM kafka_ingest_offsets FOR UPDATE")
-                failed.set()
+    def __init__(self, case: Case, tries: int) -> None:
+        case.execute("CREATE TABLE other_work (id INT PRIMARY KEY, n INT)")
+        case.execute("INSERT INTO other_work VALUES " + ", ".join(f"({n}, 0)" for n in range(5_000)))
+        self._case, self._left = case, tries
+        self._thread: threading.Thread | None = None
+        self.deadlocks = 0
 
-            threading.Thread(target=wait_for_the_load).start()
+    def at_step(self, step: str) -> None:
+        if step == LoadStep.BEGIN and self._left:
+            self._left -= 1
+            self.join()
+            has_locked = threading.Event()
+            self._go_on = threading.Event()
+            self._thread = threading.Thread(target=self._work, args=(has_locked, self._go_on))
+            self._thread.start()
+            assert has_locked.wait(30)
+        if step == LoadStep.ROWS:  # the load has the ledger's rows, and wants those of a table
+            self._go_on.set()
 
-        case.fails(DatabaseUnavailable, 1213, at(LoadStep.ROWS, entangle))
-        assert failed.wait(10)
-        other.rollback()
+    def _work(self, has_locked: threading.Event, go_on: threading.Event) -> None:
+        with self._case.session() as other:
+            # Heavier than the load, so that InnoDB chooses the load as its victim.
+            other.exec_driver_sql("UPDATE other_work SET n = n + 1")
+            other.exec_driver_sql("SELECT * FROM announcement FOR UPDATE")
+            has_locked.set()
+            assert go_on.wait(30)
+            time.sleep(0.5)
+            other.exec_driver_sql("SELECT * FROM kafka_ingest_offsets FOR UPDATE")
+            self.deadlocks += 1
+            other.rollback()
+
+    def join(self) -> None:
+        if self._thread is not None:
+            self._thread.join(30)
+
+
+def test_a_deadlock_is_outlived_by_the_load_it_ends(case: Case) -> None:
+    """InnoDB rolls the whole transaction back, with its savepoints: it is begun again, and what it leaves is whole."""
+    entangler = Entangler(case, tries=3)
+    case.run(entangler.at_step)
+    entangler.join()
+    assert entangler.deadlocks == 3
+    assert_exactly_once(case.url, case.servers, case.topic, case.truth)
+
+
+def test_deadlocks_without_end_are_retryable_though_each_ends_the_savepoints_too(case: Case) -> None:
+    """What comes after it must not hide the deadlock."""
+    entangler = Entangler(case, tries=CONFLICT_TRIES)
+    case.fails(DatabaseUnavailable, 1213, entangler.at_step)
+    entangler.join()
+    assert entangler.deadlocks == CONFLICT_TRIES
     case.check()
 
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.sinks.load_step import LoadStep
@@ -23,9 +24,12 @@ from kafka_ingest_tests.e2e.streams import environment
 
 pytestmark = pytest.mark.faults
 
-# The numbered steps of sinks.load.load (11: after the COMMIT), and the moment before the group's offsets are committed.
-STEPS = [*(step for step in LoadStep if step is not LoadStep.AHEAD), "commit_offsets"]
-
+# The steps of a load, and the moment before the group's offsets are committed. AHEAD is a slice's that is written ahead.
+STEPS = [step for step in child.STEPS if step != LoadStep.AHEAD]
+# Of a slice that is written ahead; its ranges are emptied in AHEAD.
+STEPS_AHEAD = [step for step in LoadStep if step is not LoadStep.EMPTY]
+# What `mysql_merge.merge` sends where some keys are new and some are not.
+MERGE_STATEMENTS = ("INSERT INTO `?announcement`? ", "UPDATE _kafka_ingest_stage_")
 
 # `make faults-full` kills often: each step 20 times, and 200 times at a random moment.
 REPEATS = int(os.environ.get("KAFKA_INGEST_KILLS_A_STEP", "20" if IS_FULL else "1"))
@@ -60,6 +64,61 @@ def test_a_run_killed_while_it_writes_one_slice_ahead_of_another_loses_and_doubl
         # At once, and at some moment of the two transactions.
         code, _, err = run_child(environ, "--die-at", LoadStep.AHEAD, "--die-within", str(0.03 * (number % 2)))
         assert code == -signal.SIGKILL or number % 2, err
+    code, _, err = run_child(environ)
+    assert code == 0, err
+    assert_exactly_once(database_url, kafka.bootstrap_servers, topic, truth)
+
+
+def test_a_backfill_killed_at_any_step_of_a_slice_written_ahead_leaves_all_to_the_next(
+    kafka: LocalKafka, database_url: str, topic: str
+) -> None:
+    """And of its first slice, which is not written ahead, at EMPTY."""
+    truth = Truth()
+    environ = environment(kafka.bootstrap_servers, database_url, topic, max_rows=250)
+    produce(kafka.bootstrap_servers, topic, news(seed=300, count=2_000, bad_ratio=0.1), truth)
+    assert run_child(environ)[0] == 0
+    for step in [LoadStep.EMPTY, *STEPS_AHEAD] * REPEATS:
+        damage_by_hand(database_url)
+        ahead = [] if step is LoadStep.EMPTY else ["--in-slice-ahead"]
+        code, _, err = run_child(environ, "--backfill", "--die-at", step, *ahead)
+        assert code == -signal.SIGKILL, f"step {step}: {err}"
+        assert ledger_total(database_url) == truth.total
+    with pytest.raises(AssertionError):  # what was damaged last is not all mended yet
+        assert_exactly_once(database_url, kafka.bootstrap_servers, topic, truth)
+    code, _, err = run_child(environ, "--backfill")
+    assert code == 0, err
+    assert_exactly_once(database_url, kafka.bootstrap_servers, topic, truth)
+
+
+def damage_by_hand(url: str) -> None:
+    """Rows changed and gone, in every slice: what a backfill is for."""
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        for statement in (
+            "UPDATE information SET title = 'changed by hand' WHERE _kafka_offset % 3 = 0",
+            "DELETE FROM information WHERE _kafka_offset % 5 = 0",
+            "UPDATE announcement SET body = NULL WHERE _kafka_offset % 3 = 0",
+            "DELETE FROM announcement WHERE _kafka_offset % 2 = 0",
+            "DELETE FROM kafka_ingest_dead_letters WHERE kafka_offset % 2 = 0",
+        ):
+            assert connection.execute(sa.text(statement)).rowcount > 0, statement
+    engine.dispose()
+
+
+def test_a_run_killed_between_the_statements_of_a_merge_loses_and_doubles_nothing(
+    kafka: LocalKafka, database_url: str, topic: str
+) -> None:
+    truth = Truth()
+    environ = environment(kafka.bootstrap_servers, database_url, topic)
+    produce(kafka.bootstrap_servers, topic, news(seed=400, count=1_000), truth)
+    assert run_child(environ)[0] == 0
+    for number, statement in enumerate(MERGE_STATEMENTS * REPEATS):
+        # Of 700 keys of announcements some are there, some not.
+        produce(kafka.bootstrap_servers, topic, news(seed=401 + number, count=200), truth)
+        loaded = ledger_total(database_url)
+        code, _, err = run_child(environ, "--die-before-sql", statement)
+        assert code == -signal.SIGKILL, f"{statement}: {err}"
+        assert ledger_total(database_url) == loaded
     code, _, err = run_child(environ)
     assert code == 0, err
     assert_exactly_once(database_url, kafka.bootstrap_servers, topic, truth)
@@ -122,7 +181,7 @@ def test_two_runs_started_at_the_same_moment_load_everything_once(
     environ = environment(kafka.bootstrap_servers, database_url, topic)
     produce(kafka.bootstrap_servers, topic, news(seed=7, count=3_000), truth)
     # Both have read the same messages before either may begin its transaction.
-    both = [child.start(environ, "--meet", str(tmp_path), "--at", "2") for _ in range(2)]
+    both = [child.start(environ, "--meet", str(tmp_path), "--at", LoadStep.BEGIN) for _ in range(2)]
     results = []
     for process in both:
         out, err = process.communicate(timeout=120)

@@ -160,7 +160,7 @@ def test_a_run_that_was_given_up_and_goes_on_after_all_changes_nothing(
     truth = Truth()
     environ = environment(kafka.bootstrap_servers, mysql_url, topic)
     produce(kafka.bootstrap_servers, topic, news(seed=1, count=1_000), truth)
-    sleeper = child.start(environ, "--stop-at", "2")
+    sleeper = child.start(environ, "--stop-at", LoadStep.BEGIN)
     deadline = time.monotonic() + 60
     while _state(sleeper.pid) != "T":
         assert time.monotonic() < deadline, "it never stopped"

@@ -77,7 +77,7 @@ class Shape:
     refused: bool = True
     late: bool = True
     codes: bool = True
-    held: int = 5
+    held: int = 6
     """One in so many logs has a row that cannot be deleted; 0: none."""
     versions: bool = True
     backfills: bool = True
@@ -196,7 +196,7 @@ class _Maker:
         versions: list[Version] = ["v1", "v2"] if shape.versions else ["v1"]
         if shape.versions and shape.late and kind == "backfill":
             versions.append("fixed")
-        slices = 2 if shape.ahead and self.one_in(3) else 1
+        slices = 2 if shape.ahead and self.one_in(4) else 1
         return Task(
             kind,
             self.among(versions),
@@ -206,9 +206,11 @@ class _Maker:
         )
 
     def interleaving(self, log: Log, *, is_held: bool) -> Example:
-        writers = self._source.number(*self._shape.writers)
+        low, high = self._shape.writers
+        # Two writers more often than more: most of what can go wrong needs no third.
+        writers = min(self._source.number(low, high), self._source.number(low, high))
         scripts = tuple(
-            tuple(self.task(max(log.ends)) for _ in range(self._source.number(1, 2 if writers < 4 else 1)))
+            tuple(self.task(max(log.ends)) for _ in range(2 if writers < 4 and self.one_in(3) else 1))
             for _ in range(writers)
         )
         faults: list[Fault] = []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from kafka_ingest.sinks import ledger, load
+from kafka_ingest.sinks import admission, ledger
 from kafka_ingest_tests.interleavings.example import Shape
 
 _LITTLE = Shape(

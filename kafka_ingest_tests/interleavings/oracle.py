@@ -58,7 +58,7 @@ def _ledger(example: Example, found: Found) -> list[str]:
 def _places(example: Example, found: Found) -> list[str]:
     """Every message is where its last load has brought it, and nowhere else."""
     wrong = []
-    last = {(each.partition, o): each.version for each in found.loads for o in range(each.start, each.end)}
+    last = _last_versions(found)
     for partition, offset, message in example.log.in_order():
         place: Place | None = message.place(last[partition, offset]) if (partition, offset) in last else None
         at = f"{partition}@{offset} {message}"
@@ -74,6 +74,10 @@ def _places(example: Example, found: Found) -> list[str]:
     if rows_there != wanted:
         wrong.append(f"append: {rows_there} rows for {wanted} messages")
     return wrong
+
+
+def _last_versions(found: Found) -> dict[Position, Version]:
+    return {(each.partition, o): each.version for each in found.loads for o in range(each.start, each.end)}
 
 
 def _may_differ(example: Example, found: Found, message: Message, at: Position, is_dead: bool) -> bool:
@@ -93,15 +97,21 @@ def _may_differ(example: Example, found: Found, message: Message, at: Position, 
 def _winners(example: Example, found: Found) -> list[str]:
     """The row of a key is that of the last message for it that is no dead letter; a message that was loaded once counts, even if
     an older version of the code has made a dead letter of it later."""
+    last = _last_versions(found)
     ever = {(each.partition, o, each.version) for each in found.loads for o in range(each.start, each.end)}
     wanted: dict[str, tuple[int, int, int]] = {}
     for partition, offset, message in example.log.in_order():
         places = {message.place(version) for p, o, version in ever if (p, o) == (partition, offset)}
-        may_be_refused = _may_differ(example, found, message, (partition, offset), True)
-        if (partition, offset) in found.waiting and (may_be_refused or places == {"dead"}):
-            continue
+        row = (partition, offset, message.value)
+        if (partition, offset) in found.waiting:
+            # Code that knew it may have loaded it before code that did not made a letter of it, or its code was taken then.
+            was_dead = (partition, offset) in last and message.place(last[partition, offset]) == "dead"
+            was_loaded = was_dead and found.upserted.get(message.key) == row
+            may_be_refused = _may_differ(example, found, message, (partition, offset), True)
+            if places == {"dead"} or (may_be_refused and not was_loaded):
+                continue
         if "upsert" in places:
-            wanted[message.key] = (partition, offset, message.value)
+            wanted[message.key] = row
         elif "delete" in places:
             wanted.pop(message.key, None)
     if wanted == found.upserted:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import open_sink
 from kafka_ingest.sinks.load import LoadContext, load
 from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest_tests.interleavings.example import Example, ranges_from
 from kafka_ingest_tests.interleavings.harness import Process, Scheduler, Server
-from kafka_ingest_tests.interleavings.log import HELD, PARTITIONS, STREAMS
+from kafka_ingest_tests.interleavings.log import HELD, PARTITIONS, STREAMS, TOPIC
 from kafka_ingest_tests.interleavings.oracle import Found, Load, violations
 from kafka_ingest_tests.interleavings.writers import Writer
 from kafka_ingest_tests.support.database import NOW
@@ -23,6 +22,11 @@ SERVER_OPTIONS = {
     "sync-binlog": "0",
     "innodb-lock-wait-timeout": "5",
 }
+
+PIN = (
+    f"INSERT INTO kafka_ingest_offsets (stream, topic, kafka_partition, next_offset, kafka_order, loaded_to, run_id, updated_at) "
+    f"VALUES ('interleaved', '{TOPIC}', {{p}}, 0, -1, 0, 'pin', '2026-01-01 08:00')"
+)
 
 _CHILD = (
     "CREATE TABLE IF NOT EXISTS i_child (account VARCHAR(8) CHARACTER SET utf8mb4 COLLATE {collation} PRIMARY KEY, "
@@ -108,12 +112,16 @@ class World:
         return scheduler.trace
 
     def _begin(self, example: Example) -> None:
-        self._server.run(*(f"DELETE FROM `{name}`" for name in self._tables))
+        self._server.run(
+            "BEGIN",
+            *(f"DELETE FROM `{name}`" for name in self._tables),
+            # As `ledger.pin_positions` writes them.
+            *(PIN.format(p=tp.partition) for tp in PARTITIONS),
+            "COMMIT",
+        )
         process = self._processes[0]
         process.begin(())
         stream = example.log.streams["v1"]
-        with process.sink.engine.begin() as connection:
-            ledger.pin_positions(connection, stream.name, dict.fromkeys(PARTITIONS, 0), {}, run_id="pin", now=NOW)
         if example.is_held:
             ranges = ranges_from(example.log, [0, 0], (0,), 1)
             load(
@@ -130,23 +138,18 @@ class World:
 
     def _look(self, example: Example) -> Found:
         at = "_kafka_partition, _kafka_offset"
-        upserted = self._server.rows(
-            f"SELECT id, {at}, balance FROM {'i_coded' if example.log.is_coded else 'i_account'}"
-        )
-        appended = {t: list(self._server.rows(f"SELECT {at}, amount FROM {t}")) for t in ("i_first", "i_second")}
-        waiting = self._server.rows(
+        upserted, first, second, waiting, loads, positions = self._server.all_rows(
+            f"SELECT id, {at}, balance FROM {'i_coded' if example.log.is_coded else 'i_account'}",
+            *(f"SELECT {at}, amount FROM {table}" for table in ("i_first", "i_second")),
             "SELECT kafka_partition, kafka_offset FROM kafka_ingest_dead_letters "
-            "WHERE replay_outcome IS NULL OR replay_outcome = 'dead_letter'"
+            "WHERE replay_outcome IS NULL OR replay_outcome = 'dead_letter'",
+            "SELECT kafka_partition, start_offset, end_offset, kind, row_count + delete_count + dead_letter_count + "
+            "ignored_count + absent_count, SUBSTRING_INDEX(run_id, ' ', -1) FROM kafka_ingest_batches ORDER BY id",
+            "SELECT next_offset FROM kafka_ingest_offsets ORDER BY kafka_partition",
         )
-        loads = self._server.rows(
-            "SELECT kafka_partition, start_offset, end_offset, kind, "
-            "row_count + delete_count + dead_letter_count + ignored_count + absent_count, SUBSTRING_INDEX(run_id, ' ', -1) "
-            "FROM kafka_ingest_batches ORDER BY id"
-        )
-        positions = self._server.rows("SELECT next_offset FROM kafka_ingest_offsets ORDER BY kafka_partition")
         return Found(
             {str(key): (p, o, n) for key, p, o, n in upserted},  # type: ignore[misc]
-            appended,  # type: ignore[arg-type]
+            {"i_first": list(first), "i_second": list(second)},  # type: ignore[arg-type]
             set(waiting),  # type: ignore[arg-type]
             [Load(*each) for each in loads],  # type: ignore[arg-type]
             [p for (p,) in positions],  # type: ignore[misc]

@@ -44,8 +44,10 @@ def test_the_highest_value_stays_in_one_slice_and_in_several(target: Target, kin
         versioned(kind, "n", 2, "first of equals"),
         versioned(kind, "n", 2, "second of equals"),
         versioned(kind, "o", None, "only"),
+        versioned(kind, "p", -(2**63), "the lowest value"),
+        versioned(kind, "p", None, "NULL is before it"),
     ]
-    expected = {"k": "two", "m": "zero", "n": "second of equals", "o": "only"}
+    expected = {"k": "two", "m": "zero", "n": "second of equals", "o": "only", "p": "the lowest value"}
     target.load(raw_slice(Part(log)))
     assert notes(target, kind) == expected
     for number, message in enumerate(log):

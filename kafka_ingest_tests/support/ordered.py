@@ -35,6 +35,7 @@ ORDERED = Stream(name="mixed", topics=("mixed",), routes={"v": ByVersion, "t": B
 
 TIMES = {
     None: None,
+    -(2**63): "1000-01-01",
     -1: "1969-12-31 23:59:59.999999",
     0: "1970-01-01",
     1: "1970-01-01 00:00:00.000001",
