@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import sqlalchemy as sa
 
@@ -148,10 +149,9 @@ class Writer:
         be loaded."""
         for ranges in slices:
             self.scheduler.note(f"{actor.name} loads {', '.join(map(str, ranges))} of the recreated topic")
+            again = partial(self._load, actor, "live", "v1", ranges, log=self.log.recreated)
             with suppress(DataLoss):
-                self._repeat(
-                    actor, lambda ranges=ranges: self._load(actor, "live", "v1", ranges, log=self.log.recreated)
-                )  # type: ignore[misc]
+                self._repeat(actor, again)
 
     def _replay(self, actor: Actor, version: Version) -> None:
         """Every letter that waits, few at a time, each once."""
