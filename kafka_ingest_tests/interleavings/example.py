@@ -23,7 +23,8 @@ _KEYS = ("a", "b", "c")
 class Task:
     """What a writer does as one run."""
 
-    kind: Literal["live", "backfill", "replay"]
+    kind: Literal["live", "backfill", "replay", "recreated"]
+    """`recreated`: live from another topic of the same name, of which the ledger knows nothing."""
     version: Version
     sizes: tuple[int, ...] = ()
     """Offsets of each slice, per partition; the second one is written ahead, while the first is being loaded."""
@@ -59,6 +60,8 @@ class Example:
     faults: tuple[Fault, ...]
     schedule: tuple[int, ...]
     """0: the writer that went on last goes on; n: the n-th of those that can. 0 after the end."""
+    is_begun: bool = False
+    """Whether offset 0 of partition 0 is loaded before the writers begin, as it is where its row is held."""
 
     def __str__(self) -> str:
         scripts = "\n".join(f"w{n}: {'; '.join(map(str, script))}" for n, script in enumerate(self.scripts))
@@ -88,8 +91,19 @@ class Shape:
     faults: bool = True
     keys: bool = True
     """Upserts of the same keys in both partitions; else each has keys of its own."""
+    apart: bool = False
+    """Each writer has a partition of its own, from which it loads all, in one run."""
+    longest: int = 7
+    """Messages of a partition at most."""
+    begun: bool = False
+    """The first message of partition 0 is loaded before the writers begin."""
+    one_key: bool = False
+    """All upserts of one key."""
     events: bool = True
     upserts: bool = True
+    lives: bool = True
+    """Live runs beside the last one."""
+    recreated: bool = True
 
 
 class Source(Protocol):
@@ -110,6 +124,11 @@ class RandomSource:
         return self._random.randint(low, high)
 
     def schedule(self) -> tuple[int, ...]:
+        # One writer up to some step, then the others as far as they come: what one statement has seen no longer holds in the
+        # next.
+        if self._random.random() < 0.5:
+            changes = {self._random.randint(0, 30) for _ in range(self._random.randint(1, 3))}
+            return tuple(self._random.randint(1, 12) if at in changes else 0 for at in range(LONGEST_SCHEDULE))
         # How often the writers change differs, too: few changes leave one far ahead of the others.
         weight = self._random.choice([0.1, 0.3, 0.6, 1.0])
         return tuple(
@@ -166,12 +185,15 @@ class _Maker:
 
     def log(self, *, is_held: bool) -> Log:
         is_coded = self._shape.codes and not is_held and self.one_in(6)
-        keys = _KEYS[: self._source.number(1, 3)]
+        keys = _KEYS[: 1 if self._shape.one_key else self._source.number(1, 3)]
         if is_held:
             keys = (HELD, *keys[:2])
         partitions = []
         for partition in range(2):
-            stamps = [self._source.number(0, 3) for _ in range(self._source.number(2, 7))]
+            stamps = [
+                self._source.number(0, 3)
+                for _ in range(self._source.number(min(2, self._shape.longest), self._shape.longest))
+            ]
             if not self._shape.runs_back:
                 stamps.sort()
             messages = [
@@ -183,16 +205,22 @@ class _Maker:
             partitions.append(tuple(messages))
         return Log(tuple(partitions), is_coded)
 
-    def task(self, longest: int) -> Task:
+    def task(self, longest: int, writer: int) -> Task:
         shape = self._shape
-        kinds: list[Literal["live", "backfill", "replay"]] = ["live"] * 3
+        if shape.apart:
+            return Task("live", "v1", (shape.longest,), (writer % 2,))
+        kinds: list[Literal["live", "backfill", "replay", "recreated"]] = ["live"] * (3 if shape.lives else 0)
         if shape.backfills:
             kinds += ["backfill"] * 2
         if shape.replays:
             kinds += ["replay"]
+        if shape.recreated:
+            kinds += ["recreated"]
         kind = self.among(kinds)
         if kind == "replay":
             return Task(kind, "fixed")
+        if kind == "recreated":
+            return Task(kind, "v1", (self._source.number(1, 4),), self.among([(0,), (1,), (0, 1)]))
         versions: list[Version] = ["v1", "v2"] if shape.versions else ["v1"]
         if shape.versions and shape.late and kind == "backfill":
             versions.append("fixed")
@@ -210,8 +238,11 @@ class _Maker:
         # Two writers more often than more: most of what can go wrong needs no third.
         writers = min(self._source.number(low, high), self._source.number(low, high))
         scripts = tuple(
-            tuple(self.task(max(log.ends)) for _ in range(2 if writers < 4 and self.one_in(3) else 1))
-            for _ in range(writers)
+            tuple(
+                self.task(max(log.ends), n)
+                for _ in range(2 if writers < 4 and not self._shape.apart and self.one_in(3) else 1)
+            )
+            for n in range(writers)
         )
         faults: list[Fault] = []
         if self._shape.faults and self.one_in(2):
@@ -221,7 +252,8 @@ class _Maker:
                 faults.append(
                     Fault(self._source.number(0, writers - 1), self._source.number(1, highest), kind)  # type: ignore[arg-type]
                 )
-        return Example(log, is_held, scripts, tuple(faults), self._source.schedule())
+        is_begun = is_held or self._shape.begun
+        return Example(log, is_held, scripts, tuple(faults), self._source.schedule(), is_begun)
 
 
 def interleavings(seed: int, shape: Shape, number: int) -> list[Example]:

@@ -309,7 +309,11 @@ class Scheduler:
 
 
 class WatchedTurn(Turn):
-    """Waiting for the slice before is a step, too."""
+    """Waiting for the slice before is a step, too, and what comes between emptying a slice's ranges and filling them."""
+
+    def let_follow(self) -> None:
+        super().let_follow()
+        current().pause("ranges emptied")
 
     def has_come(self) -> bool:
         if self._previous is not None:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Mapped
 
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.pipeline import run_pipeline
-from kafka_ingest.records import OffsetRange, ParsedSlice, RawSlice, TopicPartition
+from kafka_ingest.records import LogIdentity, OffsetRange, ParsedSlice, RawSlice, TopicPartition
 from kafka_ingest.streams.model import AppendModel, UpsertModel
 from kafka_ingest.streams.model import field as column
 from kafka_ingest.streams.stream import Stream
@@ -22,6 +22,7 @@ from kafka_ingest.streams.target import TargetTable
 from kafka_ingest_tests.support.raws import MORNING_MS, Msg, Part, raw_slice
 
 TOPIC = "i"
+TOPIC_ID, RECREATED_ID = "first", "second"
 PARTITIONS = (TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1))
 REFUSED = 13
 """The number no table takes."""
@@ -139,7 +140,9 @@ class Log:
 
     messages: tuple[tuple[Message, ...], ...]
     is_coded: bool
+    topic_id: str = TOPIC_ID
     _parsed: dict[tuple[tuple[OffsetRange, ...], Version], ParsedSlice] = field(default_factory=dict, repr=False)
+    _recreated: Log | None = field(default=None, repr=False, compare=False)
     _whole: dict[Version, ParsedSlice] = field(default_factory=dict, repr=False)
 
     @property
@@ -154,6 +157,17 @@ class Log:
         """What this version of the code makes of the messages of any slice."""
         return run_pipeline(DECODERS[self.is_coded][version].decode(raw), self.streams[version])
 
+    @property
+    def recreated(self) -> Log:
+        """Another topic of the same name, with as many messages."""
+        if self._recreated is None:
+            others = tuple(
+                tuple(replace(m, value=m.value if m.value == REFUSED else m.value + 5_000) for m in messages)
+                for messages in self.messages
+            )
+            self._recreated = Log(others, self.is_coded, RECREATED_ID)
+        return self._recreated
+
     def parsed(self, ranges: tuple[OffsetRange, ...], version: Version) -> ParsedSlice:
         """What this version of the code makes of the ranges, in a topic of two partitions that is read from its beginning.
 
@@ -163,7 +177,7 @@ class Log:
             parts = [Part([m.msg for m in messages], TOPIC, p) for p, messages in enumerate(self.messages)]
             self._whole[version] = self.parse(raw_slice(*parts), version)
         if (ranges, version) not in self._parsed:
-            self._parsed[ranges, version] = _cut(self._whole[version], ranges)
+            self._parsed[ranges, version] = _cut(self._whole[version], ranges, self.topic_id)
         return self._parsed[ranges, version]
 
     def in_order(self) -> list[tuple[int, int, Message]]:
@@ -183,7 +197,7 @@ class Log:
         )
 
 
-def _cut(whole: ParsedSlice, ranges: tuple[OffsetRange, ...]) -> ParsedSlice:
+def _cut(whole: ParsedSlice, ranges: tuple[OffsetRange, ...], topic_id: str) -> ParsedSlice:
     """The messages of these ranges out of a log of which range `n` is the whole partition `n`."""
     raw = whole.raw
     of_range = [
@@ -208,6 +222,7 @@ def _cut(whole: ParsedSlice, ranges: tuple[OffsetRange, ...]) -> ParsedSlice:
             values=[raw.values[n] for n in kept],
             headers=[raw.headers[n] for n in kept],
             absent=(0,) * len(ranges),
+            logs=(LogIdentity(topic_id),) * len(ranges),
             order_starts=tuple(raw.order_before(r.partition, r.start) for r in ranges),
         ),
         rows=frames(whole.rows),

@@ -5,34 +5,50 @@ A mutation patches the loaded code for as long as its context is open.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
 
-from kafka_ingest.sinks import admission, ledger
+import pandas as pd
+import sqlalchemy as sa
+
+from kafka_ingest import records
+from kafka_ingest.sinks import ledger, load, mysql, mysql_merge, table_writer
+from kafka_ingest.sinks.admission import AdmittedSlice, RangeProposal
+from kafka_ingest.sinks.base import RowsRejected
 from kafka_ingest_tests.interleavings.example import Shape
 
 _LITTLE = Shape(
-    held=0, codes=False, late=False, replays=False, refused=False, faults=False, ahead=False, versions=False
+    held=0,
+    codes=False,
+    late=False,
+    replays=False,
+    refused=False,
+    faults=False,
+    ahead=False,
+    versions=False,
+    recreated=False,
 )
-_KEYS = Shape(
-    held=0, codes=False, late=False, replays=False, refused=False, faults=False, ahead=False, versions=False,
-    events=False, backfills=False,
-)  # fmt: skip
+_KEYS = replace(_LITTLE, events=False, backfills=False, one_key=True, writers=(2, 2))
+_APART = replace(_KEYS, runs_back=False, apart=True, longest=2)
 
 SHAPES: Mapping[str, Shape] = {
     "everything": Shape(),
-    "plain": Shape(**(vars(_LITTLE) | {"runs_back": False, "keys": False, "backfills_above": False, "faults": True})),
-    "keys": Shape(**(vars(_KEYS) | {"writers": (2, 2), "runs_back": False, "tombstones": False})),
-    "tombstones": Shape(**(vars(_KEYS) | {"writers": (2, 2), "runs_back": False})),
-    "order": Shape(**(vars(_KEYS) | {"writers": (1, 1)})),
-    "held": Shape(**(vars(_KEYS) | {"writers": (1, 1), "runs_back": False, "held": 1})),
-    "backfills ahead": Shape(
-        **(vars(_LITTLE) | {"upserts": False, "ahead": True, "versions": True, "backfills_above": False})
+    "plain": replace(_LITTLE, runs_back=False, keys=False, backfills_above=False, faults=True, writers=(2, 3)),
+    "keys": replace(_APART, tombstones=False),
+    "tombstones": _APART,
+    "row and tombstone": replace(_APART, begun=True),
+    "order": replace(_KEYS, writers=(1, 1)),
+    "held": replace(_KEYS, writers=(1, 1), runs_back=False, held=1),
+    "codes": replace(_KEYS, tombstones=False, codes=True),
+    "backfills ahead": replace(
+        _LITTLE, upserts=False, ahead=True, versions=True, lives=False, backfills_above=False, writers=(2, 2)
     ),
-    "backfills above": Shape(**(vars(_LITTLE) | {"upserts": False, "writers": (2, 2), "versions": True})),
+    "backfills above": replace(_LITTLE, upserts=False, writers=(1, 2), versions=True),
+    "lives ahead": replace(_LITTLE, upserts=False, ahead=True, versions=True, backfills=False, writers=(2, 2)),
+    "recreated": replace(_LITTLE, writers=(1, 2), recreated=True),
 }
 """Examples in which one kind of trouble is likely, by name."""
 
@@ -47,28 +63,218 @@ class Mutation:
     shape: str = "everything"
 
 
+def _patched(where: Any, **changes: Any) -> Callable[[], AbstractContextManager[Any]]:
+    @contextmanager
+    def patched() -> Iterator[None]:
+        with ExitStack() as stack:
+            for name, change in changes.items():
+                stack.enter_context(mock.patch.object(where, name, change))
+            yield
+
+    return patched
+
+
+class _Never(Exception):
+    """Stands for an error that is not looked for."""
+
+
+def _merge_once(statements: mysql_merge.Statements, *others: Any) -> None:
+    """After the UPDATE nothing seems to be lacking."""
+    last = ""
+
+    def run(sql: str) -> int:
+        nonlocal last
+        last = sql
+        return statements.run(sql)
+
+    def count(sql: str) -> int:
+        return 0 if last.startswith("UPDATE") else statements.count(sql)
+
+    mysql_merge.merge(replace(statements, run=run, count=count), *others)
+
+
+def _ignore_tombstones(
+    statements: mysql_merge.Statements, target: Any, table: str, stage: str, names: Sequence[str], wanted: int
+) -> None:
+    if list(names) == list(target.columns):
+        mysql_merge.merge(statements, target, table, stage, names, wanted)
+    else:
+        columns = ", ".join(map(statements.quote, names))
+        statements.run(f"INSERT IGNORE INTO {table} ({columns}) SELECT {columns} FROM {stage}")
+
+
+def _old_rule(_target: Any, _quote: Any, one: str, other: str) -> str:
+    by_time = [f"({row}._kafka_timestamp, {row}._kafka_partition, {row}._kafka_offset)" for row in (one, other)]
+    return (
+        f"IF({one}._kafka_partition = {other}._kafka_partition, {one}._kafka_offset > {other}._kafka_offset, "
+        f"{by_time[0]} > {by_time[1]})"
+    )
+
+
+def _judge_at_once(_writer: Any, _admitted: Any, refused: Mapping[Any, set[int]]) -> dict[int, Any]:
+    return {number: (target, "refused") for target, numbers in refused.items() for number in numbers}
+
+
+def _unfenced(connection: Any, stream: str, partitions: Any, *, waits: bool = True) -> Any:
+    return ledger.fences(connection, stream, partitions)
+
+
+def _admit_all(proposal: Any, _connection: Any, _fences: Any) -> AdmittedSlice:
+    return AdmittedSlice(proposal.parsed, [(each, proposal.kind) for each in proposal.parsed.raw.ranges])
+
+
+def _advance_freely(connection: Any, stream: str, moves: Any, *, run_id: str, now: Any) -> None:
+    """Wherever the position is, and wherever it was."""
+    for tp, move in moves.items():
+        connection.execute(
+            sa.update(ledger.OFFSETS)
+            .where(ledger.of_partition(ledger.OFFSETS, stream, tp))
+            .values(next_offset=move.next_offset, loaded_to=move.loaded_to, kafka_order=move.order)
+        )
+
+
 @contextmanager
-def _no_ledger_lock() -> Iterator[None]:
-    positions = ledger.positions
+def _backfills_by_their_start() -> Iterator[None]:
+    """Only a backfill that begins inside the slice is taken for one that reaches into it."""
+    admit = RangeProposal.admit
+    begun: set[tuple[int, int]] = set()
 
-    def without(connection: Any, stream: str, *, lock: Any = None, waits: bool = True) -> Any:
-        found = positions(connection, stream)
-        return found if lock is None else {tp: position for tp, position in found.items() if tp in lock}
+    def look_and_admit(proposal: RangeProposal, connection: Any, fences: Any) -> AdmittedSlice:
+        c = ledger.BATCHES.c
+        begun.clear()
+        begun.update(connection.execute(sa.select(c.kafka_partition, c.start_offset).where(c.kind == "backfill")).all())
+        return admit(proposal, connection, fences)
 
-    with mock.patch.object(ledger, "positions", without):
+    def was_loaded(proposal: RangeProposal, _fences: Any) -> bool:
+        ranges = proposal.parsed.raw.ranges
+        return proposal.kind != "live" or any(
+            r.partition == p and r.start <= o < r.end for p, o in begun for r in ranges
+        )
+
+    with (
+        mock.patch.object(RangeProposal, "admit", look_and_admit),
+        mock.patch.object(RangeProposal, "was_loaded", was_loaded),
+    ):
         yield
 
 
 @contextmanager
-def _no_overlap_skipped() -> Iterator[None]:
-    def admit(parsed: Any, kind: Any, next_offsets: Any, stream: str) -> Any:
-        return [(each, kind) for each in parsed.raw.ranges]
+def _deadlock_of_a_row() -> Iterator[None]:
+    with (
+        mock.patch.object(table_writer, "write_isolating", _blame_a_row),
+        mock.patch.object(table_writer.TableWriter, "_write_again", _judge_at_once),
+    ):
+        yield
 
-    with mock.patch.object(load, "_admit", admit):
+
+def _blame_a_row(
+    connection: sa.Connection, rows: pd.DataFrame, write: Callable[[pd.DataFrame], None]
+) -> dict[int, str]:
+    """Takes a deadlock for a row that is refused."""
+    refused: dict[int, str] = {}
+    parts = [rows]
+    while parts:
+        part = parts.pop()
+        try:
+            connection.exec_driver_sql("SAVEPOINT part")
+            write(part)
+        except (RowsRejected, sa.exc.DBAPIError) as error:
+            number = error.orig.args[0] if isinstance(error, sa.exc.DBAPIError) and error.orig else None
+            if number is not None and number not in (1205, 1213):
+                raise
+            if number != 1213:
+                connection.exec_driver_sql("ROLLBACK TO SAVEPOINT part")
+            if len(part) == 1:
+                refused[int(part.index[0])] = str(error)
+            else:
+                middle = len(part) // 2
+                parts += [part.iloc[middle:], part.iloc[:middle]]
+    return refused
+
+
+@contextmanager
+def _not_looked_at_again() -> Iterator[None]:
+    """Nor is a refused row tried again, which alone would do here."""
+    with (
+        mock.patch.object(mysql_merge, "DuplicateKey", _Never),
+        mock.patch.object(table_writer.TableWriter, "_write_again", _judge_at_once),
+    ):
+        yield
+
+
+@contextmanager
+def _no_position_fence() -> Iterator[None]:
+    with mock.patch.object(RangeProposal, "admit", _admit_all), mock.patch.object(ledger, "advance", _advance_freely):
         yield
 
 
 MUTATIONS: Mapping[str, Mutation] = {
-    "no ledger lock": Mutation("the ledger's rows are locked before they are compared", _no_ledger_lock, "plain"),
-    "no overlap skipped": Mutation("what the ledger has already is left out", _no_overlap_skipped, "plain"),
+    "1062 is bad data": Mutation(
+        "a key that another transaction has committed meanwhile is looked at again",
+        _not_looked_at_again,
+        "keys",
+    ),
+    "a vanished row": Mutation(
+        "a row that was deleted between INSERT and UPDATE is written again",
+        _patched(mysql, merge=_merge_once),
+        "row and tombstone",
+    ),
+    "no burying": Mutation(
+        "a row whose later tombstone was committed meanwhile is deleted",
+        _patched(mysql, bury=lambda *_all: None),
+        "tombstones",
+    ),
+    "INSERT IGNORE of tombstones": Mutation(
+        "of two tombstones the later one stays", _patched(mysql, merge=_ignore_tombstones), "tombstones"
+    ),
+    "order by timestamp": Mutation(
+        "the order of a message is the largest timestamp up to it",
+        _patched(records, _running_maxima=lambda raw: raw.timestamps_ms.copy()),
+        "order",
+    ),
+    "order by offset or timestamp": Mutation(
+        "rows compare by one total order within and between partitions",
+        _patched(mysql_merge, is_later_sql=_old_rule),
+        "order",
+    ),
+    "judged at once": Mutation(
+        "what is refused is tried again in order, with what it replaced",
+        _patched(table_writer.TableWriter, _write_again=_judge_at_once),
+        "held",
+    ),
+    "ahead and not compared": Mutation(
+        "what was written ahead is compared with what was loaded since",
+        _patched(ledger, loaded_since=lambda *_all: False),
+        "backfills ahead",
+    ),
+    "ahead stays": Mutation(
+        "what was written ahead stays only where all of it is admitted",
+        _patched(load, _stay=lambda *_all: None),
+        "lives ahead",
+    ),
+    "loaded_to not looked at": Mutation(
+        "a live slice replaces what a backfill before it has loaded",
+        _patched(RangeProposal, was_loaded=lambda proposal, _fences: proposal.kind != "live"),
+        "backfills above",
+    ),
+    "backfills by their start": Mutation(
+        "a backfill that began before the slice is seen too", _backfills_by_their_start, "backfills above"
+    ),
+    "no ledger lock": Mutation(
+        "the ledger's rows are locked before they are compared", _patched(ledger, lock=_unfenced), "plain"
+    ),
+    "no overlap skipped": Mutation(
+        "what the ledger has already is left out", _patched(RangeProposal, admit=_admit_all), "plain"
+    ),
+    "no position fence": Mutation("positions are compared, and never go back", _no_position_fence, "plain"),
+    "a deadlock is a row's": Mutation(
+        "a deadlock ends the transaction, which begins again",
+        _deadlock_of_a_row,
+        "tombstones",
+    ),
+    "no topic id": Mutation(
+        "a slice of another topic of the name is refused",
+        _patched(RangeProposal, _check_log=lambda *_all: None),
+        "recreated",
+    ),
 }

@@ -138,7 +138,7 @@ def mutate(names: Sequence[str], database: str, seed: int, examples: int) -> boo
 
 
 def _search(found: World, shape: str, seed: int, examples: int) -> dict[str, Any]:
-    for number, example in enumerate(_examples(seed, shape, examples), start=1):
+    for number, example in enumerate(examples_of(seed, shape, examples), start=1):
         try:
             found.run(example)
         except Violation as violation:
@@ -146,7 +146,8 @@ def _search(found: World, shape: str, seed: int, examples: int) -> dict[str, Any
     return {"found_after": None, "examples": examples}
 
 
-def _examples(seed: int, shape: str, number: int) -> Iterator[Example]:
+def examples_of(seed: int, shape: str, number: int) -> Iterator[Example]:
+    """Of one log after the other; its seeds go up from `seed`."""
     for log in range(-(-number // OF_ONE_LOG)):
         yield from interleavings(seed + log, SHAPES[shape], OF_ONE_LOG)
 

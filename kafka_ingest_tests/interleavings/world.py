@@ -9,7 +9,7 @@ from kafka_ingest.sinks.load import LoadContext, load
 from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest_tests.interleavings.example import Example, ranges_from
 from kafka_ingest_tests.interleavings.harness import Process, Scheduler, Server
-from kafka_ingest_tests.interleavings.log import HELD, PARTITIONS, STREAMS, TOPIC
+from kafka_ingest_tests.interleavings.log import HELD, PARTITIONS, STREAMS, TOPIC, TOPIC_ID
 from kafka_ingest_tests.interleavings.oracle import Found, Load, violations
 from kafka_ingest_tests.interleavings.writers import Writer
 from kafka_ingest_tests.support.database import NOW
@@ -24,8 +24,9 @@ SERVER_OPTIONS = {
 }
 
 PIN = (
-    f"INSERT INTO kafka_ingest_offsets (stream, topic, kafka_partition, next_offset, kafka_order, loaded_to, run_id, updated_at) "
-    f"VALUES ('interleaved', '{TOPIC}', {{p}}, 0, -1, 0, 'pin', '2026-01-01 08:00')"
+    "INSERT INTO kafka_ingest_offsets "
+    "(stream, topic, kafka_partition, next_offset, topic_id, kafka_order, loaded_to, run_id, updated_at) "
+    f"VALUES ('interleaved', '{TOPIC}', {{p}}, 0, '{TOPIC_ID}', -1, 0, 'pin', '2026-01-01 08:00')"
 )
 
 _CHILD = (
@@ -122,11 +123,12 @@ class World:
         process = self._processes[0]
         process.begin(())
         stream = example.log.streams["v1"]
-        if example.is_held:
+        if example.is_held or example.is_begun:
             ranges = ranges_from(example.log, [0, 0], (0,), 1)
             load(
                 process.sink, example.log.parsed(ranges, "v1"), "live", LoadContext(stream, "first v1", now=lambda: NOW)
             )
+        if example.is_held:
             self._server.run(f"INSERT INTO i_child VALUES ('{HELD}')")
 
     def _forget_connections(self) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import sqlalchemy as sa
 
-from kafka_ingest.errors import RetryableError
+from kafka_ingest.errors import DataLoss, RetryableError
 from kafka_ingest.records import BatchKind, OffsetRange
 from kafka_ingest.sinks import ledger, letters
 from kafka_ingest.sinks.letters import LetterFilter
@@ -50,7 +52,7 @@ class Writer:
         if task.kind == "replay":
             self._replay(actor, task.version)
             return
-        if task.kind == "live":
+        if task.kind in ("live", "recreated"):
             starts = self._positions()
             actor.pause("plan")
         else:
@@ -60,10 +62,14 @@ class Writer:
             slices.append(ranges_from(self.log, starts, task.partitions, size))
             starts = [start + size if p in task.partitions else start for p, start in enumerate(starts)]
         slices = [ranges for ranges in slices if ranges]
+        if task.kind == "recreated":
+            self._load_recreated(actor, slices)
+            return
+        kind: BatchKind = "live" if task.kind == "live" else "backfill"
         if len(slices) == 2:
-            self._load_ahead(actor, task.kind, task.version, slices)
+            self._load_ahead(actor, kind, task.version, slices)
         elif slices:
-            self._repeat(actor, lambda: self._load(actor, task.kind, task.version, slices[0]))
+            self._repeat(actor, lambda: self._load(actor, kind, task.version, slices[0]))
 
     def _repeat(self, actor: Actor, work: Callable[[], None]) -> None:
         """As Dagster tries an op again, and the sensor a run."""
@@ -101,9 +107,18 @@ class Writer:
             found = ledger.positions(connection, stream)
         return [found[tp].next_offset for tp in PARTITIONS]
 
-    def _load(self, actor: Actor, kind: BatchKind, version: Version, ranges: Ranges, turn: Turn | None = None) -> None:
+    def _load(
+        self,
+        actor: Actor,
+        kind: BatchKind,
+        version: Version,
+        ranges: Ranges,
+        turn: Turn | None = None,
+        log: Log | None = None,
+    ) -> None:
         self.scheduler.note(f"{actor.name} loads {', '.join(map(str, ranges))} {kind}")
-        result = load(self.process.sink, self.log.parsed(ranges, version), kind, self._context(actor, version), turn)
+        parsed = (log or self.log).parsed(ranges, version)
+        result = load(self.process.sink, parsed, kind, self._context(actor, version), turn)
         counts = "; ".join(
             f"{c.range} {c.kind} {c.rows} rows {c.deletes} deletes {c.dead_letters} dead" for c in result.counts
         )
@@ -128,6 +143,15 @@ class Writer:
             raise Crash("the slice ahead")
         if lane.error is not None:
             raise lane.error
+
+    def _load_recreated(self, actor: Actor, slices: list[Ranges]) -> None:
+        """What a run has read that was under way as the topic was deleted and made again: refused, where anything of it would
+        be loaded."""
+        for ranges in slices:
+            self.scheduler.note(f"{actor.name} loads {', '.join(map(str, ranges))} of the recreated topic")
+            again = partial(self._load, actor, "live", "v1", ranges, log=self.log.recreated)
+            with suppress(DataLoss):
+                self._repeat(actor, again)
 
     def _replay(self, actor: Actor, version: Version) -> None:
         """Every letter that waits, few at a time, each once."""
