@@ -39,6 +39,7 @@ SHAPES: Mapping[str, Shape] = {
     "plain": replace(_LITTLE, runs_back=False, keys=False, backfills_above=False, faults=True, writers=(2, 3)),
     "keys": replace(_APART, tombstones=False),
     "tombstones": _APART,
+    "two tombstones": replace(_KEYS, runs_back=False),
     "row and tombstone": replace(_APART, begun=True),
     "order": replace(_KEYS, writers=(1, 1)),
     "held": replace(_KEYS, writers=(1, 1), runs_back=False, held=1),
@@ -225,7 +226,7 @@ MUTATIONS: Mapping[str, Mutation] = {
         "tombstones",
     ),
     "INSERT IGNORE of tombstones": Mutation(
-        "of two tombstones the later one stays", _patched(mysql, merge=_ignore_tombstones), "tombstones"
+        "of two tombstones the later one stays", _patched(mysql, merge=_ignore_tombstones), "two tombstones"
     ),
     "order by timestamp": Mutation(
         "the order of a message is the largest timestamp up to it",
