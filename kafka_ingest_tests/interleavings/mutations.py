@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from kafka_ingest import records
 from kafka_ingest.sinks import ledger, load, mysql, mysql_merge, table_writer
-from kafka_ingest.sinks.admission import AdmittedSlice, RangeProposal
+from kafka_ingest.sinks.admission import AdmittedPart, AdmittedSlice, RangeProposal
 from kafka_ingest.sinks.base import RowsRejected
 from kafka_ingest_tests.interleavings.example import Shape
 
@@ -104,7 +104,7 @@ def _ignore_tombstones(
         statements.run(f"INSERT IGNORE INTO {table} ({columns}) SELECT {columns} FROM {stage}")
 
 
-def _old_rule(_target: Any, _quote: Any, one: str, other: str) -> str:
+def _old_rule(_target: Any, _quote: Any, _milliseconds: Any, one: str, other: str) -> str:
     by_time = [f"({row}._kafka_timestamp, {row}._kafka_partition, {row}._kafka_offset)" for row in (one, other)]
     return (
         f"IF({one}._kafka_partition = {other}._kafka_partition, {one}._kafka_offset > {other}._kafka_offset, "
@@ -121,7 +121,14 @@ def _unfenced(connection: Any, stream: str, partitions: Any, *, waits: bool = Tr
 
 
 def _admit_all(proposal: Any, _connection: Any, _fences: Any) -> AdmittedSlice:
-    return AdmittedSlice(proposal.parsed, [(each, proposal.kind) for each in proposal.parsed.raw.ranges])
+    raw = proposal.parsed.raw
+    return AdmittedSlice(
+        proposal.parsed,
+        [
+            AdmittedPart(each, proposal.kind, raw.order_before(number, each.start))
+            for number, each in enumerate(raw.ranges)
+        ],
+    )
 
 
 def _advance_freely(connection: Any, stream: str, moves: Any, *, run_id: str, now: Any) -> None:

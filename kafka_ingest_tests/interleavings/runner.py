@@ -107,12 +107,14 @@ def _work(wanted: Wanted, number: int, told: Queue[Any], stop: Event) -> None:
     """Every `workers`-th log. Tells the steps of each example, the text of a failure, None at the end."""
     silence_the_pool()
     begun = time.monotonic()
+    parent = multiprocessing.parent_process()
     logs = -(-wanted.examples // OF_ONE_LOG)
     with world(wanted.database) as found:
         for log in range(number, logs, wanted.workers):
             seed = wanted.seed + log
             for example in interleavings(seed, SHAPES[wanted.shape], OF_ONE_LOG):
-                if stop.is_set() or 0 < wanted.seconds < time.monotonic() - begun:
+                is_alone = parent is not None and not parent.is_alive()  # killed: its server goes with this process
+                if is_alone or stop.is_set() or 0 < wanted.seconds < time.monotonic() - begun:
                     told.put(None)
                     return
                 try:
