@@ -117,6 +117,9 @@ def dry_run(
         orders = MessageOrders(stream, sink, metadata, partial(_open_reader, stream, settings))
         decoder = StreamDecoder(stream)
         reader.restart(ranges)
+        # No transaction is open while messages are read and the ledger is asked for their orders, by a connection of its own:
+        # on SQLite each transaction is the only one.
+        connection.rollback()
         while reader.remaining():
             raw = reader.read_slice(max_rows=stream.batch.max_rows, max_bytes=stream.batch.max_bytes)
             parsed = run_pipeline(decoder.decode(orders.count(raw)), stream)
