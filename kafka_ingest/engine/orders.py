@@ -46,7 +46,7 @@ class MessageOrders:
         """The slice with its orders. Raises what reading the ledger or the log raises."""
         unknown = [r for r in raw.ranges if self._reached.get(r.topic_partition, (-1, 0))[0] != r.start]
         if unknown:
-            self._reached |= {tp: (offset, order) for tp, (offset, order) in self._look_up(unknown).items()}
+            self._reached |= self._look_up(unknown)
         counted = raw.with_order_starts({r.topic_partition: self._reached[r.topic_partition][1] for r in raw.ranges})
         self._reached |= {
             r.topic_partition: (r.end, counted.order_before(number, r.end)) for number, r in enumerate(raw.ranges)

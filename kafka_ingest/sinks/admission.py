@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from kafka_ingest.errors import DataLoss, OffsetGap
 from kafka_ingest.records import (
+    MAX_ORDER,
     BatchKind,
     DeadLetter,
     OffsetRange,
@@ -316,9 +317,6 @@ def offset_gap(stream: Stream, wanted: OffsetRange, position: int) -> OffsetGap:
     )
 
 
-# Kafka takes any 64-bit timestamp; a DATETIME ends with the year 9999.
-_MAX_LEDGER_TIMESTAMP_MS = 253_402_300_799_999
-
-
 def _bounded(milliseconds: Any) -> int:
-    return min(int(milliseconds), _MAX_LEDGER_TIMESTAMP_MS)
+    """Kafka takes any 64-bit timestamp; a DATETIME ends where orders do, with the year 9999."""
+    return min(int(milliseconds), MAX_ORDER)
