@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from psycopg.types.string import TextLoader
-from sqlalchemy.dialects import registry
+from sqlalchemy.dialects import mysql, registry
 from sqlalchemy.dialects.postgresql.base import PGTypeCompiler
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
@@ -20,6 +20,13 @@ class _TypeCompiler(PGTypeCompiler):
         """Without the length, which is a number of bytes to MySQL and a syntax error here."""
         return super().visit_TEXT(sa.Text(collation=type_.collation), **options)
 
+    def visit_ENUM(self, type_: sa.Enum, **options: Any) -> str:  # noqa: N802
+        return self.visit_VARCHAR(type_, **options)
+
+    def visit_SET(self, type_: mysql.SET, **_options: Any) -> str:  # noqa: N802
+        """All members, joined by commas."""
+        return f"VARCHAR({sum(len(member) + 1 for member in type_.values)})"
+
 
 class ExactDialect(PGDialect_psycopg):
     """An enumeration is a VARCHAR: what is no member is refused before the database is asked, and a type of its own would have to
@@ -28,7 +35,7 @@ class ExactDialect(PGDialect_psycopg):
     supports_statement_cache = True
     supports_native_enum = False
     type_compiler_cls = _TypeCompiler
-    colspecs = {kind: own for kind, own in PGDialect_psycopg.colspecs.items() if kind not in (sa.Enum, sa.JSON)}
+    colspecs = {**PGDialect_psycopg.colspecs, sa.Enum: sa.Enum, sa.JSON: sa.JSON}
 
     def __init__(self, **options: Any) -> None:
         super().__init__(use_native_hstore=False, **options)

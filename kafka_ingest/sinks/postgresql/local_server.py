@@ -129,7 +129,9 @@ class LocalPostgreSQL(LocalServer):
         deadline = time.monotonic() + KILL_TIMEOUT_SECONDS
         while any(start_ticks(backend) == start for backend, start in backends.items()):
             if time.monotonic() > deadline:
-                raise LocalServerError(f"{self.title}: backends of pid {pid} did not end within {KILL_TIMEOUT_SECONDS:.0f} s")
+                raise LocalServerError(
+                    f"{self.title}: backends of pid {pid} did not end within {KILL_TIMEOUT_SECONDS:.0f} s"
+                )
             time.sleep(POLL_SECONDS)
 
     def _launch(self) -> int:

@@ -221,7 +221,9 @@ class PostgreSQLSink(Sink):
                 raise rejected(error) from error
             raise sa.exc.DBAPIError(statement, None, error) from error
         if stored != len(rows):
-            raise RowsRejected(f"{stored} of {len(rows)} rows were stored: a trigger of table {table} keeps the others out")
+            raise RowsRejected(
+                f"{stored} of {len(rows)} rows were stored: a trigger of table {table} keeps the others out"
+            )
 
 
 def _staged(target: TargetTable) -> list[tuple[sa.Table, list[str]]]:
