@@ -283,7 +283,7 @@ def wait_for_a_lock(target: Target) -> None:
 def test_a_row_and_a_tombstone_of_one_key_leave_what_is_later(
     target: Target, row_is_first: bool, is_deleted: bool, before: str
 ) -> None:
-    """Each order of arrival, each order of messages, and with what stands there before: neither is committed as the other comes."""
+    """Each order of arrival, each order of messages, whatever stands there before: neither is committed as the other comes."""
     if before != "nothing":
         target.load(at(0, account("k", 0, timestamp_ms=t(0)) if before == "a row" else gone("k", timestamp_ms=t(0))))
     start = 0 if before == "nothing" else 1

@@ -61,8 +61,8 @@ class TimedConnection(psycopg.Connection[tuple[Any, ...]]):
 
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, TimedConnection]:
-        """As the driver's, and the error has the SQLSTATE with which the server refuses, which the driver does not learn: libpq has
-        no function for it before there is a connection. It writes it into its trace, a file in memory here."""
+        """As the driver's, and the error has the SQLSTATE with which the server refuses, which the driver does not learn: libpq
+        has no function for it before there is a connection. It writes it into its trace, a file in memory here."""
         with os.fdopen(os.memfd_create("kafka_ingest_connect"), "rb") as trace:
             pgconn = pq.PGconn.connect_start(conninfo.encode())
             pgconn.trace(trace.fileno())

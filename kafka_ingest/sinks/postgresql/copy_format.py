@@ -1,8 +1,8 @@
 """Rows as the CSV that COPY reads, column by column.
 
-Fields and quotes are marked by control characters that text hardly ever holds. Text is always quoted, and nothing but a quote in it
-has to be doubled: neither a backslash nor an end of line means anything inside quotes, and a field without quotes and content is
-NULL, which no text can be mistaken for (PostgreSQL manual, "COPY", CSV Format).
+Fields and quotes are marked by control characters that text hardly ever holds. Text is always quoted, and nothing but a quote
+in it has to be doubled: neither a backslash nor an end of line means anything inside quotes, and a field without quotes and
+content is NULL, which no text can be mistaken for (PostgreSQL manual, "COPY", CSV Format).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from psycopg.types.string import TextLoader
@@ -20,7 +20,7 @@ class _TypeCompiler(PGTypeCompiler):
         """Without the length, which is a number of bytes to MySQL and a syntax error here."""
         return super().visit_TEXT(sa.Text(collation=type_.collation), **options)
 
-    def visit_ENUM(self, type_: sa.Enum, **options: Any) -> str:  # noqa: N802
+    def visit_ENUM(self, type_: Any, identifier_preparer: Any = None, **options: Any) -> Any:  # noqa: N802
         return self.visit_VARCHAR(type_, **options)
 
     def visit_SET(self, type_: mysql.SET, **_options: Any) -> str:  # noqa: N802
@@ -35,18 +35,20 @@ class ExactDialect(PGDialect_psycopg):
     supports_statement_cache = True
     supports_native_enum = False
     type_compiler_cls = _TypeCompiler
-    colspecs = {**PGDialect_psycopg.colspecs, sa.Enum: sa.Enum, sa.JSON: sa.JSON}
+    colspecs: ClassVar[dict[Any, Any]] = {**PGDialect_psycopg.colspecs, sa.Enum: sa.Enum, sa.JSON: sa.JSON}
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(use_native_hstore=False, **options)
+        super().__init__(use_native_hstore=False, **options)  # type: ignore[no-untyped-call]
+        adapters = self._psycopg_adapters_map
         for name in ("json", "jsonb"):
-            self._psycopg_adapters_map.register_loader(name, TextLoader)
+            if adapters is not None:  # none where the dialect only writes SQL
+                adapters.register_loader(name, TextLoader)
 
     def do_ping(self, dbapi_connection: Any) -> bool:
         """Whether the server is still there; the pool asks before each use."""
         assert isinstance(dbapi_connection, TimedConnection)  # noqa: S101  the sink makes no other
         with dbapi_connection.answering_within(PING_SECONDS):
-            return bool(super().do_ping(dbapi_connection))
+            return bool(super().do_ping(dbapi_connection))  # type: ignore[no-untyped-call]
 
 
 DRIVER = "postgresql+kafka_ingest"

@@ -27,7 +27,7 @@ _NO_ROW = frozenset(
 _LOCKED = "55P03"  # a lock is not available at once, or not within lock_timeout
 # The server has ended the transaction, or would not wait longer, as another one wants the same rows. Never a fault of a row.
 _CONFLICTS = frozenset({"40001", "40P01", _LOCKED})
-# Connections; disk full, out of memory, too many connections; cancelled, shutting down, starting up; the system around the server.
+# Connections; disk full, memory, too many connections; cancelled, shutting down, starting up; the system around the server.
 _RETRYABLE_CLASSES = frozenset({"08", "40", "53", "57", "58"})
 _RETRYABLE = frozenset(
     {

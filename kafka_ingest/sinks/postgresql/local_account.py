@@ -47,8 +47,8 @@ class ServerAccount:
                 continue
             return cls(found.pw_uid, found.pw_gid)
         raise LocalServerError(
-            f"PostgreSQL does not run as root, and there is no account {' or '.join(_ACCOUNTS)} here: make one, or run as another "
-            "user"
+            f"PostgreSQL does not run as root, and there is no account {' or '.join(_ACCOUNTS)} here: make one, or run as "
+            "another user"
         )
 
     def make_folder(self, folder: Path) -> None:

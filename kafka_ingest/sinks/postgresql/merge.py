@@ -3,9 +3,9 @@
 Transactions are READ COMMITTED. There (PostgreSQL manual, 13.2.1 "Read Committed Isolation Level"; "INSERT", ON CONFLICT Clause;
 13.3.2 "Row-Level Locks")
  a. a statement sees what was committed as it began, and what its own transaction did before it;
- b. INSERT … ON CONFLICT DO UPDATE does one of two things with each row, whatever the statement sees: it inserts it, or it locks the
-    row that has the key, waiting for whoever has inserted or changed that, and updates its newest version where WHERE holds for
-    that version. Rows are locked also where WHERE does not hold;
+ b. INSERT … ON CONFLICT DO UPDATE does one of two things with each row, whatever the statement sees: it inserts it, or it locks
+    the row that has the key, waiting for whoever has inserted or changed that, and updates its newest version where WHERE holds
+    for that version. Rows are locked also where WHERE does not hold;
  c. UPDATE and DELETE wait for the lock of each row they find, and look at its newest version then: their WHERE is asked again.
     They find only rows that a. lets them see: not one that another transaction has inserted and not yet committed.
 
@@ -19,7 +19,8 @@ inserts a row whose key was not in the table also *claims* the key in the table 
 before every message where there is none, which is deleted at once. Until R's transaction ends, another one that writes a
 tombstone of the key waits for it, though the entry is gone: only then is it known whether there is such a key.
  1. R claims before T writes its tombstone: T waits until R has ended, and its DELETE, a later statement, sees R's row (a).
- 2. T writes its tombstone before R claims: R waits until T has ended, and its own look at tombstones, a later statement, sees T's.
+ 2. T writes its tombstone before R claims: R waits until T has ended, and its own look at tombstones, a later statement, sees
+    T's.
  3. R updates a row and claims nothing. Whoever inserted that row had claimed the key, so by 1 and 2 T's DELETE sees the row in
     some version, or the row came after T had ended, and R's look, later still, sees T's tombstone. Where T sees a version that is
     earlier than its tombstone, it waits for R's lock and compares with R's version (c). Where it sees a later one it leaves
@@ -102,8 +103,8 @@ def bury(statements: Statements, target: TargetTable, table: str, stage: str, gr
 
 
 def later_sql(statements: Statements, target: TargetTable, one: str, other: str) -> str:
-    """SQL: row `one` stands after row `other` in the total order. Topics are compared by code point, as everywhere, and not by the
-    language of the database."""
+    """SQL: row `one` stands after row `other` in the total order. Topics are compared by code point, as everywhere, and not by
+    the language of the database."""
     later = is_later_sql(target, statements.quote, statements.milliseconds, one, other)
     for row in (one, other):
         later = later.replace(f"{row}._kafka_topic", f'{row}._kafka_topic COLLATE "C"')
@@ -141,7 +142,8 @@ def _unclaim(statements: Statements, target: TargetTable, stage: str, graves: st
 
 
 def _expect_keys(statements: Statements, target: TargetTable, table: str, stage: str) -> None:
-    """Rows that were not written have a later one in their place, which is locked by now. Raises RowsRejected where there is none."""
+    """Rows that were not written have a later one in their place, which is locked by now. Raises RowsRejected where there is
+    none."""
     same = same_key_sql(statements.quote, target.key, "s", "t")
     (lacking,) = statements.row(
         f"SELECT count(*) FROM {stage} AS s WHERE NOT EXISTS (SELECT 1 FROM {table} AS t WHERE {same})"

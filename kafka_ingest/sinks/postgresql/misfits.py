@@ -17,7 +17,8 @@ from kafka_ingest.sinks.postgresql.types import ColumnType, change, declared_typ
 _COLUMNS = """SELECT n.number, c.relkind, c.relpersistence, a.attname AS name, a.attnotnull AS is_required,
   a.atthasdef AS has_default, a.attidentity AS identity, a.attgenerated AS generated,
   CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod) ELSE format_type(a.atttypid, a.atttypmod) END AS type,
-  ARRAY(SELECT e.enumlabel::text FROM pg_enum AS e WHERE e.enumtypid IN (t.oid, t.typbasetype) ORDER BY e.enumsortorder) AS members,
+  ARRAY(SELECT e.enumlabel::text FROM pg_enum AS e WHERE e.enumtypid IN (t.oid, t.typbasetype)
+        ORDER BY e.enumsortorder) AS members,
   o.collname AS collation, COALESCE(o.collisdeterministic, true) AS is_exact
 FROM unnest(%s::text[]) WITH ORDINALITY AS n(name, number)
 JOIN pg_class AS c ON c.oid = to_regclass(n.name)

@@ -25,13 +25,14 @@ from kafka_ingest.streams.target import TargetTable
 
 CONNECT_TIMEOUT_SECONDS = 10
 STATEMENT_TIMEOUT_SECONDS = 300  # unless the URL says otherwise, as read_timeout or write_timeout
+_TIMEOUTS = ("read_timeout", "write_timeout")  # called as for MySQL; libpq knows neither
 # The server ends a statement itself, and says so; where it says nothing, the connection is closed so much later.
 _SILENCE_SECONDS = 1
 # As long as MySQL waits by default.
 LOCK_TIMEOUT_SECONDS = 50
 DDL_LOCK_SECONDS = 60
-# A client that vanished without a word (a power cut, a cut cable) leaves its transaction, and its locks, until the server gives the
-# connection up, which by default it never does. Between two statements of ours are seconds at most.
+# A client that vanished without a word (a power cut, a cut cable) leaves its transaction, and its locks, until the server gives
+# the connection up, which by default it never does. Between two statements of ours are seconds at most.
 IDLE_TIMEOUT_SECONDS = 120
 # Probes of a connection on which nothing comes; the system's default is two hours.
 _KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
@@ -57,9 +58,8 @@ class PostgreSQLSink(Sink):
     loads_in_parallel: ClassVar[bool] = True
 
     def __init__(self, url: sa.URL) -> None:
-        timeouts = [int(seconds) for name in ("read_timeout", "write_timeout") if (seconds := url.query.get(name))]
-        self._answer_seconds = min(timeouts, default=STATEMENT_TIMEOUT_SECONDS)
-        url = url.difference_update_query(["read_timeout", "write_timeout"]).set(drivername=DRIVER)
+        self._answer_seconds = min(_timeouts(url), default=STATEMENT_TIMEOUT_SECONDS)
+        url = url.difference_update_query(_TIMEOUTS).set(drivername=DRIVER)
         self.engine = sa.create_engine(
             url,
             creator=lambda: self._connect(url),
@@ -224,6 +224,15 @@ class PostgreSQLSink(Sink):
             raise RowsRejected(
                 f"{stored} of {len(rows)} rows were stored: a trigger of table {table} keeps the others out"
             )
+
+
+def _timeouts(url: sa.URL) -> list[int]:
+    """In seconds, as the URL has them. Raises ConfigError."""
+    found = [(name, value) for name in _TIMEOUTS for value in url.normalized_query.get(name, ())]
+    for name, value in found:
+        if not value.isdecimal() or int(value) < 1:
+            raise ConfigError(f"KAFKA_INGEST_DATABASE_URL has {name}={value}; it takes whole seconds, at least 1")
+    return [int(value) for _, value in found]
 
 
 def _staged(target: TargetTable) -> list[tuple[sa.Table, list[str]]]:
