@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.command import write_json
-from kafka_ingest.pipelines.dates import DateRule, translate
+from kafka_ingest.dates import DateRule, translate
 
 TARGET_PER_SECOND = 1_000_000
 EAST = timezone(timedelta(hours=8))

@@ -25,7 +25,7 @@ from benchmarks.peers import PEERS, Job, NotMeasured
 from benchmarks.servers import servers
 from benchmarks.throughput_plot import draw
 from benchmarks.watch import LedgerWatch, RunWatch
-from kafka_ingest.cli.producing import ensure_topic
+from kafka_ingest.cli.samples.producer import ensure_topic
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.settings import from_environment

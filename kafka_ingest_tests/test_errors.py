@@ -24,8 +24,8 @@ from kafka_ingest.errors import (
 )
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.mysql import MySQLSink
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.sinks.mysql.sink import MySQLSink
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 
 
 def drawn_tree() -> dict[str, str]:

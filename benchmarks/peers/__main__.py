@@ -14,7 +14,7 @@ from benchmarks.messages import news, produce
 from benchmarks.peers import PEERS, Job, NotMeasured, Result
 from benchmarks.peers.limit import limit_of, load_data_rates
 from benchmarks.servers import servers
-from kafka_ingest.cli.producing import ensure_topic
+from kafka_ingest.cli.samples.producer import ensure_topic
 from kafka_ingest.settings import from_environment
 
 PARTITIONS = 4

@@ -18,7 +18,7 @@ import pandas as pd
 import pymysql
 import sqlalchemy as sa
 
-from kafka_ingest.pipelines.dates import DateRule, translate
+from kafka_ingest.dates import DateRule, translate
 from kafka_ingest.sinks.base import open_sink
 from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.streams.information import STREAM, Information

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 from rich.table import Table
 
+from kafka_ingest.backfill.dry_run import Forecast
+from kafka_ingest.backfill.progress import PROGRESS_TAG, duration_text, parse_tag
 from kafka_ingest.cli.dagster_api import RunLoaded, RunLook
-from kafka_ingest.engine.dry_run import Forecast
-from kafka_ingest.engine.pace import PROGRESS_TAG, duration_text, parse_tag
-from kafka_ingest.records import ranges_text
+from kafka_ingest.slices import ranges_text
 
 _PIPE_SECONDS = 5.0
 

@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from kafka_ingest.cli.terminal import hexdump, safe_text, shortened
-from kafka_ingest.records import Outcome
-from kafka_ingest.sinks.letters import Letter, LetterGroup, LetterInfo
-from kafka_ingest.sinks.replay import ReplayedLetter, ReplayResult
+from kafka_ingest.ledger.dead_letters import Letter, LetterGroup, LetterInfo
+from kafka_ingest.sinks.replay_proposal import ReplayedLetter, ReplayResult
+from kafka_ingest.slices import Outcome
 
 _ERROR_CHARACTERS = 160
 # Letters a replay names one by one; the numbers count all.

@@ -12,7 +12,8 @@ import time
 import click
 
 from kafka_ingest.cli.options import BAD_RATIO_OPTION, NumberType, streams_named
-from kafka_ingest.cli.producing import (
+from kafka_ingest.cli.samples.messages import DEFAULT_TIME, sample_messages
+from kafka_ingest.cli.samples.producer import (
     ProduceCounts,
     Timestamps,
     ensure_topic,
@@ -21,7 +22,6 @@ from kafka_ingest.cli.producing import (
     timestamps_spread,
     topic_of,
 )
-from kafka_ingest.cli.samples import DEFAULT_TIME, sample_messages
 from kafka_ingest.settings import from_environment
 
 SAMPLE_STREAM = "information"

@@ -9,13 +9,13 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from kafka_ingest.engine.observe import StreamState, group_of, observe
+from kafka_ingest.engine.stream_state import StreamState, group_of, observe
 from kafka_ingest.kafka.metadata import KafkaMetadata
-from kafka_ingest.records import TopicPartition
+from kafka_ingest.ledger.dead_letter_filter import waiting
+from kafka_ingest.ledger.tables import BATCHES, DEAD_LETTERS, aware_utc
 from kafka_ingest.settings import Settings
-from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.letters import waiting
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
 
@@ -99,10 +99,10 @@ def gather(
     with sink.errors(f"reading the ledger of stream {stream.name}"), sink.engine.connect() as connection:
         existing = set(sa.inspect(connection).get_table_names())
         tables = tuple(_count(connection, target) for target in stream.targets)
-        loaded = _loaded(connection, stream) if ledger.BATCHES.name in existing else {}
-        last = _last(connection, stream) if ledger.BATCHES.name in existing else (None, None)
-        windows = _windows(connection, stream) if ledger.BATCHES.name in existing else (0, None, None)
-        dead_letters = _dead_letters(connection, stream) if ledger.DEAD_LETTERS.name in existing else 0
+        loaded = _loaded(connection, stream) if BATCHES.name in existing else {}
+        last = _last(connection, stream) if BATCHES.name in existing else (None, None)
+        windows = _windows(connection, stream) if BATCHES.name in existing else (0, None, None)
+        dead_letters = _dead_letters(connection, stream) if DEAD_LETTERS.name in existing else 0
     return StreamStatus(
         stream=stream.name,
         group_id=group_id,
@@ -151,7 +151,7 @@ def _agreement(tp: TopicPartition, state: StreamState, group: int | None) -> Agr
 
 
 def _loaded(connection: sa.Connection, stream: Stream) -> dict[str, LoadedTotals]:
-    c = ledger.BATCHES.c
+    c = BATCHES.c
     sums = [sa.func.sum(x) for x in (c.row_count, c.delete_count, c.dead_letter_count, c.ignored_count, c.absent_count)]
     query = sa.select(c.kind, sa.func.count(), *sums).where(c.stream == stream.name).group_by(c.kind).order_by(c.kind)
     return {kind: LoadedTotals(*(int(n) for n in numbers)) for kind, *numbers in connection.execute(query)}
@@ -159,22 +159,22 @@ def _loaded(connection: sa.Connection, stream: Stream) -> dict[str, LoadedTotals
 
 def _last(connection: sa.Connection, stream: Stream) -> tuple[dt.datetime | None, str | None]:
     """When the newest batch was loaded, and by which run."""
-    c = ledger.BATCHES.c
+    c = BATCHES.c
     query = sa.select(c.loaded_at, c.run_id).where(c.stream == stream.name).order_by(c.id.desc()).limit(1)
     row = connection.execute(query).one_or_none()
-    return (None, None) if row is None else (ledger.aware_utc(row.loaded_at), row.run_id)
+    return (None, None) if row is None else (aware_utc(row.loaded_at), row.run_id)
 
 
 def _windows(connection: sa.Connection, stream: Stream) -> tuple[int, str | None, str | None]:
     """How many windows runs were in, the first and the last."""
-    c = ledger.BATCHES.c
+    c = BATCHES.c
     query = sa.select(sa.func.count(c.window_key.distinct()), sa.func.min(c.window_key), sa.func.max(c.window_key))
     count, first, last = connection.execute(query.where(c.stream == stream.name)).one()
     return int(count), first, last
 
 
 def _dead_letters(connection: sa.Connection, stream: Stream) -> int:
-    query = sa.select(sa.func.count()).where(ledger.DEAD_LETTERS.c.stream == stream.name, waiting())
+    query = sa.select(sa.func.count()).where(DEAD_LETTERS.c.stream == stream.name, waiting())
     return int(connection.execute(query).scalar_one())
 
 

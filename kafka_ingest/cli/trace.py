@@ -7,8 +7,8 @@ from contextlib import closing
 
 import click
 
+from kafka_ingest.checks.trace import Traced, as_document, stream_of_table, trace
 from kafka_ingest.cli.options import streams_named
-from kafka_ingest.engine.trace import Traced, as_document, stream_of_table, trace
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.settings import Operations, from_environment, operations
 from kafka_ingest.sinks.base import open_sink

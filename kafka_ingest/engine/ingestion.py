@@ -15,7 +15,10 @@ from threading import Event
 from typing import Any
 
 from kafka_ingest.engine.loss import check_same_topics, explain_cut
-from kafka_ingest.engine.observe import (
+from kafka_ingest.engine.orders import MessageOrders
+from kafka_ingest.engine.plan import plan
+from kafka_ingest.engine.publish import publish_waiting
+from kafka_ingest.engine.stream_state import (
     StreamState,
     group_of,
     leader_epochs_at,
@@ -23,23 +26,21 @@ from kafka_ingest.engine.observe import (
     read_next_offsets,
     read_positions,
 )
-from kafka_ingest.engine.orders import MessageOrders
-from kafka_ingest.engine.plan import plan
-from kafka_ingest.engine.publish import publish_waiting
-from kafka_ingest.engine.sources import LiveSource, RangeSource, Source
+from kafka_ingest.engine.triggers import LiveSource, RangeSource, Source
 from kafka_ingest.errors import CommitUnanswered, KafkaUnavailable, LogCut
 from kafka_ingest.kafka.dead_letter_topic import DeadLetterPublisher
 from kafka_ingest.kafka.group_offsets import commit_group_offsets
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.kafka.reader import RangeReader, open_consumer
+from kafka_ingest.ledger.positions import LedgerPosition
 from kafka_ingest.pipelines.decode import StreamDecoder
+from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.pipelines.pipeline import run_pipeline
-from kafka_ingest.records import Batch, BatchKind, LoadResult, OffsetRange, ParsedSlice, RawSlice, TopicPartition
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.base import Sink, open_sink
-from kafka_ingest.sinks.ledger import LedgerPosition
+from kafka_ingest.sinks.commit_order import Turn
 from kafka_ingest.sinks.load import LoadContext, load
-from kafka_ingest.sinks.turn import Turn
+from kafka_ingest.slices import Batch, BatchKind, LoadResult, OffsetRange, RawSlice, TopicPartition
 from kafka_ingest.streams.stream import Stream
 
 LOGGER = logging.getLogger(__name__)

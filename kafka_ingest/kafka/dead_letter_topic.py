@@ -23,7 +23,7 @@ from kafka_ingest.kafka.metadata import client_properties
 from kafka_ingest.settings import Settings
 
 if TYPE_CHECKING:
-    from kafka_ingest.sinks.letters import Letter
+    from kafka_ingest.ledger.dead_letters import Letter
 
 LOGGER = logging.getLogger(__name__)
 

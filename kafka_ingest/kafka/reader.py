@@ -16,10 +16,10 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from kafka_ingest.errors import DataLoss, LogCut, RangeReadTimeout
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
-from kafka_ingest.kafka.fetched import Fetched, by_partition
 from kafka_ingest.kafka.metadata import LOGGER
-from kafka_ingest.records import LeaderEpoch, LogIdentity, OffsetRange, RawSlice, TopicPartition, ranges_text
+from kafka_ingest.kafka.partition_batch import Fetched, by_partition
 from kafka_ingest.settings import Settings
+from kafka_ingest.slices import LeaderEpoch, LogIdentity, OffsetRange, RawSlice, TopicPartition, ranges_text
 
 _error = methodcaller("error")
 

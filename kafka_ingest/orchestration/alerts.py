@@ -15,12 +15,14 @@ from typing import Any
 import dagster as dg
 import sqlalchemy as sa
 
-from kafka_ingest.engine.alerting import Reading, over_limit, tell_changes
-from kafka_ingest.engine.observe import observe
-from kafka_ingest.engine.webhook import post
+from kafka_ingest.checks.alerting import Reading, over_limit, tell_changes
+from kafka_ingest.checks.webhook import post
+from kafka_ingest.engine.stream_state import observe
 from kafka_ingest.errors import KafkaIngestError
-from kafka_ingest.kafka.deadline import kafka_deadline
-from kafka_ingest.orchestration.auditing import AUDIT_JOB, audit_checks
+from kafka_ingest.kafka.timeouts import kafka_deadline
+from kafka_ingest.ledger.dead_letter_filter import waiting
+from kafka_ingest.ledger.tables import DEAD_LETTERS
+from kafka_ingest.orchestration.audit_schedule import AUDIT_JOB, audit_checks
 from kafka_ingest.orchestration.checks import run_checks
 from kafka_ingest.orchestration.clients import instance_of, shared_clients
 from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG, job_name
@@ -28,8 +30,6 @@ from kafka_ingest.orchestration.retention import RETENTION_JOB
 from kafka_ingest.redaction import redact
 from kafka_ingest.settings import Operations, operations
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.ledger import DEAD_LETTERS
-from kafka_ingest.sinks.letters import waiting
 from kafka_ingest.streams.stream import Stream
 
 TICK_SECONDS = 30

@@ -6,11 +6,11 @@ from typing import Any
 
 import dagster as dg
 
+from kafka_ingest.ledger.tables import BATCHES
+from kafka_ingest.ledger.tables import DEAD_LETTERS as DEAD_LETTERS_TABLE
 from kafka_ingest.orchestration.markdown import code
 from kafka_ingest.orchestration.names import DEAD_LETTERS, dead_letters_key, ledger_key, table_key, topic_key
 from kafka_ingest.orchestration.ops import make_ops, output_names
-from kafka_ingest.sinks.ledger import BATCHES
-from kafka_ingest.sinks.ledger import DEAD_LETTERS as DEAD_LETTERS_TABLE
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
 from kafka_ingest.streams.windows import window_format, window_of

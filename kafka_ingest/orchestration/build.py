@@ -9,13 +9,13 @@ import dagster as dg
 
 from kafka_ingest.orchestration.alerts import alert_sensors
 from kafka_ingest.orchestration.assets import ledger_spec, stream_assets, topic_specs
-from kafka_ingest.orchestration.auditing import audit_schedule, stream_audit
+from kafka_ingest.orchestration.audit_schedule import audit_schedule, stream_audit
 from kafka_ingest.orchestration.checks import stream_checks
 from kafka_ingest.orchestration.example import is_example, items_per_hour, items_per_hour_automation
-from kafka_ingest.orchestration.handover import handover_io_manager
+from kafka_ingest.orchestration.io_manager import handover_io_manager
 from kafka_ingest.orchestration.names import STREAM_TAG, job_name
 from kafka_ingest.orchestration.preview import preview_job
-from kafka_ingest.orchestration.replay import replay_job
+from kafka_ingest.orchestration.replay_job import replay_job
 from kafka_ingest.orchestration.resources import HANDOVER, INGESTION, IngestionResource
 from kafka_ingest.orchestration.retention import retention_schedule
 from kafka_ingest.orchestration.sensors import stream_sensor

@@ -10,10 +10,10 @@ from functools import partial
 
 import dagster as dg
 
-from kafka_ingest.engine.accounting import Finding, check_accounting, check_tiling
-from kafka_ingest.engine.group_check import check_consumer_group
-from kafka_ingest.engine.ratio_check import check_dead_letter_ratio
-from kafka_ingest.engine.table_rows import append_tables, check_run_rows
+from kafka_ingest.checks.consumer_group import check_consumer_group
+from kafka_ingest.checks.dead_letter_ratio import check_dead_letter_ratio
+from kafka_ingest.checks.run_ledger import Finding, check_accounting, check_tiling
+from kafka_ingest.checks.table_rows import append_tables, check_run_rows
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.orchestration.markdown import code
 from kafka_ingest.orchestration.names import dead_letters_key, table_key

@@ -14,7 +14,7 @@ import dagster as dg
 import sqlalchemy as sa
 
 from kafka_ingest.orchestration.assets import partitions_of
-from kafka_ingest.orchestration.few_runs import AtMostRuns
+from kafka_ingest.orchestration.automation import AtMostRuns
 from kafka_ingest.orchestration.names import STREAM_TAG, table_key
 from kafka_ingest.orchestration.ops import op_errors
 from kafka_ingest.settings import from_environment

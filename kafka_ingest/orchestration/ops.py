@@ -12,13 +12,13 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from kafka_ingest.backfill.progress import PROGRESS_TAG, Pace, PaceMeter
+from kafka_ingest.backfill.selection import MAX_OFFSET, MAX_PARTITION, TIME_EXAMPLE, Selection, ranges_of_selection
+from kafka_ingest.backfill.window_ranges import ranges_of_windows
 from kafka_ingest.engine.ingestion import Ingestion
-from kafka_ingest.engine.pace import PROGRESS_TAG, Pace, PaceMeter
-from kafka_ingest.engine.selection import MAX_OFFSET, MAX_PARTITION, TIME_EXAMPLE, Selection, ranges_of_selection
-from kafka_ingest.engine.window_ranges import ranges_of_windows
 from kafka_ingest.errors import ConfigError, PermanentError, RetryableError
 from kafka_ingest.kafka.metadata import KafkaMetadata
-from kafka_ingest.orchestration.handover import handover_of
+from kafka_ingest.orchestration.io_manager import handover_of
 from kafka_ingest.orchestration.liveness import process_tag
 from kafka_ingest.orchestration.names import (
     DEAD_LETTERS,
@@ -30,11 +30,12 @@ from kafka_ingest.orchestration.names import (
     dead_letters_key,
     table_key,
 )
-from kafka_ingest.orchestration.progress import Progress
 from kafka_ingest.orchestration.resources import HANDOVER, INGESTION, IngestionResource, run_window
+from kafka_ingest.orchestration.run_report import Progress
 from kafka_ingest.orchestration.topic_observations import TopicObserver
-from kafka_ingest.records import Batch, BatchKind, LoadResult, OffsetRange, ParsedSlice, ranges_text
+from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.sinks.base import Sink
+from kafka_ingest.slices import Batch, BatchKind, LoadResult, OffsetRange, ranges_text
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import window_of
 

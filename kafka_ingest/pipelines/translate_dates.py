@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from kafka_ingest.pipelines.dates import translate
-from kafka_ingest.pipelines.step import StepContext
+from kafka_ingest.dates import translate
+from kafka_ingest.streams.step import StepContext
 
 
 def translate_dates(rows: pd.DataFrame, context: StepContext) -> pd.DataFrame:

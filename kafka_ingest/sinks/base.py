@@ -140,8 +140,8 @@ def register_sink(backends: Sequence[str], factory: SinkFactory) -> None:
 def open_sink(url: sa.URL) -> Sink:
     """The sink for a database URL; connects only when used. Raises ConfigError for a backend nobody registered."""
     # Imported here because they import this module; registering is their last line.
-    import kafka_ingest.sinks.mysql
-    import kafka_ingest.sinks.sqlite  # noqa: F401
+    import kafka_ingest.sinks.mysql.sink
+    import kafka_ingest.sinks.sqlite.sink  # noqa: F401
 
     backend = url.get_backend_name()
     if backend not in _SINKS:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 import sqlalchemy as sa
 
-from kafka_ingest.records import NO_ORDER, RawSlice
+from kafka_ingest.slices import NO_ORDER, RawSlice
 from kafka_ingest.streams.model import ORDER_COLUMN
 from kafka_ingest.streams.target import TargetTable
 

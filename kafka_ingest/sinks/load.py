@@ -21,7 +21,7 @@ What is loaded is a `Proposal`: a live slice, a backfill, or dead letters that a
 A crash before 12 leaves nothing, a crash after it leaves everything; the next run sees in 4 which it was.
 
 Two transactions that write one business key from different partitions hold different ledger rows, so 3 does not keep them apart.
-Steps 6 and 7 do (`sinks/mysql_merge.py`): each looks at the other's row under its lock, and the total order of
+Steps 6 and 7 do (`sinks/mysql/merge.py`): each looks at the other's row under its lock, and the total order of
 `sinks/latest_per_key.py` says which stays, so the outcome is the same whoever was first. Where two wait for each other in a
 circle, the server ends one, which begins again at 1: that is no fault of any row.
 """
@@ -37,22 +37,15 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from kafka_ingest.errors import AccountingError, TransactionConflict
-from kafka_ingest.records import (
-    BatchKind,
-    DeadLetter,
-    LoadResult,
-    ParsedSlice,
-    RangeCounts,
-    TopicPartition,
-    ranges_text,
-)
-from kafka_ingest.sinks import ledger
+from kafka_ingest.ledger.entries import append_entries, loaded_since
+from kafka_ingest.ledger.positions import Fence, advance_positions, ledger_fences, lock_fences
+from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.sinks.admission import AdmittedSlice, Proposal, RangeProposal
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.ledger import Fence
+from kafka_ingest.sinks.commit_order import GIVE_WAY_SECONDS, OutOfTurn, Turn
 from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.sinks.table_writer import NOTHING_AHEAD, TableWriter, empty_ranges, write_ahead
-from kafka_ingest.sinks.turn import GIVE_WAY_SECONDS, OutOfTurn, Turn
+from kafka_ingest.slices import BatchKind, DeadLetter, LoadResult, RangeCounts, TopicPartition, ranges_text
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import count_by_window
 
@@ -154,7 +147,7 @@ def _transaction(
             ahead = NOTHING_AHEAD
             if is_ahead:
                 context.at_step(LoadStep.AHEAD)
-                seen = ledger.fences(connection, stream.name, proposal.partitions)
+                seen = ledger_fences(connection, stream.name, proposal.partitions)
                 empty_ranges(connection, proposal.targets_to_empty(seen), proposal.parsed.raw.ranges)
                 turn.let_follow()
                 ahead = write_ahead(connection, sink, targets, proposal.parsed)
@@ -180,7 +173,7 @@ def _transaction(
             prove_accounting(counts, stream)
             context.at_step(LoadStep.RECORD)
             moves = proposal.advances(admitted, locked)
-            ledger.append_batches(
+            append_entries(
                 connection,
                 stream.name,
                 counts,
@@ -189,7 +182,7 @@ def _transaction(
                 now=now,
                 revisions={tp: move.fence.revision + 1 for tp, move in moves.items()},
             )
-            ledger.advance(connection, stream.name, moves, run_id=context.run_id, now=now)
+            advance_positions(connection, stream.name, moves, run_id=context.run_id, now=now)
             context.at_step(LoadStep.COMMIT)
             if is_dry_run:
                 transaction.rollback()
@@ -220,7 +213,7 @@ def _lock(connection: sa.Connection, sink: Sink, proposal: Proposal, *, is_ahead
     """Rows written ahead do not wait for another run that has the lock: it may be about to write the same ones, and wait for
     them. Raises OutOfTurn then."""
     try:
-        return ledger.lock(connection, proposal.stream.name, proposal.partitions, waits=not is_ahead)
+        return lock_fences(connection, proposal.stream.name, proposal.partitions, waits=not is_ahead)
     except sa.exc.DBAPIError as error:
         if is_ahead and sink.is_locked(error):
             raise OutOfTurn("another run is loading these partitions") from error
@@ -242,7 +235,7 @@ def _stay(
     if seen.keys() != locked.keys():
         raise OutOfTurn("the ledger has got positions of these partitions meanwhile")
     revisions = {tp: fence.revision for tp, fence in seen.items()}
-    if ledger.loaded_since(connection, stream.name, admitted.ranges, revisions):
+    if loaded_since(connection, stream.name, admitted.ranges, revisions):
         raise OutOfTurn("another run has loaded these ranges again")
 
 

@@ -8,14 +8,15 @@ from types import MappingProxyType
 import pandas as pd
 import sqlalchemy as sa
 
-from kafka_ingest.records import DeadLetter, OffsetRange, ParsedSlice
+from kafka_ingest.ledger.range_sql import delete_ranges, position_of
+from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.sinks.admission import AdmittedSlice
 from kafka_ingest.sinks.base import RowsRejected, Sink
+from kafka_ingest.sinks.commit_order import OutOfTurn
 from kafka_ingest.sinks.isolate import write_isolating
 from kafka_ingest.sinks.latest_per_key import latest_per_key
 from kafka_ingest.sinks.load_step import LoadStep
-from kafka_ingest.sinks.ranges import delete_ranges, position_of
-from kafka_ingest.sinks.turn import OutOfTurn
+from kafka_ingest.slices import DeadLetter, OffsetRange
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
 

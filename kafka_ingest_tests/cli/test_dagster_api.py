@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kafka_ingest.cli.dagster_api import DagsterApi, DagsterUnavailable
-from kafka_ingest.cli.demo_dagster import DagsterDev
+from kafka_ingest.cli.demo.dagster_dev import DagsterDev
 from kafka_ingest.errors import PermanentError
 from kafka_ingest.local.ports import free_port
 from kafka_ingest_tests.support.post_server import Answer, PostServer

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kafka_ingest.cli import doctor as module
-from kafka_ingest.cli.doctor_findings import Finding, as_json, fail, ok, redacted, warn
+from kafka_ingest.cli.doctor import command as module
+from kafka_ingest.cli.doctor.findings import Finding, as_json, fail, ok, redacted, warn
 from kafka_ingest.cli.main import cli
 
 

@@ -26,10 +26,10 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from kafka_ingest.engine.ingestion import Ingestion
-from kafka_ingest.engine.observe import read_next_offsets
-from kafka_ingest.records import BatchKind, OffsetRange
+from kafka_ingest.engine.stream_state import read_next_offsets
 from kafka_ingest.settings import from_environment
 from kafka_ingest.sinks.load_step import LoadStep
+from kafka_ingest.slices import BatchKind, OffsetRange
 
 REPOSITORY = Path(__file__).parents[2]
 COMMIT_OFFSETS = "commit_offsets"

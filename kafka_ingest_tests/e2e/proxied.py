@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.local.ports import LOOPBACK, free_port
-from kafka_ingest.records import LoadResult
 from kafka_ingest.settings import Settings, from_environment
+from kafka_ingest.slices import LoadResult
 from kafka_ingest.streams.information import STREAM as DECLARED
 from kafka_ingest.streams.stream import BatchPolicy, Stream
 from kafka_ingest_tests.e2e.proxy import FaultProxy

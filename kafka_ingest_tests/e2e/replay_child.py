@@ -11,8 +11,8 @@ import uuid
 import sqlalchemy as sa
 
 from kafka_ingest.engine.replay import plan_replay, replay
+from kafka_ingest.ledger.dead_letter_filter import LetterFilter
 from kafka_ingest.sinks.base import open_sink
-from kafka_ingest.sinks.letters import LetterFilter
 from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest_tests.e2e.child import die, die_before_sql
 from kafka_ingest_tests.support.letters import FIXED

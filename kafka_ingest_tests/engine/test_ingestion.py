@@ -9,9 +9,9 @@ import pytest
 
 from kafka_ingest.engine import ingestion
 from kafka_ingest.errors import DatabaseUnavailable
-from kafka_ingest.records import OffsetRange, TopicPartition
 from kafka_ingest.sinks.load_step import LoadStep
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
+from kafka_ingest.slices import OffsetRange, TopicPartition
 from kafka_ingest_tests.support.world import P0, P1, World, events, first_five
 
 

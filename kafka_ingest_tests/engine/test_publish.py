@@ -12,7 +12,8 @@ from kafka_ingest.engine import publish
 from kafka_ingest.engine.publish import publish_waiting
 from kafka_ingest.errors import ConfigError, KafkaUnavailable
 from kafka_ingest.kafka.dead_letter_topic import DeadLetterPublisher, Published, error_headers
-from kafka_ingest.sinks.letters import Letter, LetterFilter
+from kafka_ingest.ledger.dead_letter_filter import LetterFilter
+from kafka_ingest.ledger.dead_letters import Letter
 from kafka_ingest_tests.support.database import Crash, Target
 from kafka_ingest_tests.support.letters import BROKEN, FIXED, LATER, event, kept, loaded, run_replay
 from kafka_ingest_tests.support.raws import Msg, Part, raw_slice

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from kafka_ingest.engine.audit import audit_accounting, audit_tiling
-from kafka_ingest.engine.table_rows import audit_rows
+from kafka_ingest.checks.table_rows import audit_rows
+from kafka_ingest.checks.whole_ledger import audit_accounting, audit_tiling
 from kafka_ingest.errors import StepError
-from kafka_ingest.pipelines.step import StepContext
-from kafka_ingest.records import TopicPartition
-from kafka_ingest.sinks.letters import LetterFilter
-from kafka_ingest.sinks.replay import raw_slice_of
+from kafka_ingest.ledger.dead_letter_filter import LetterFilter
+from kafka_ingest.sinks.replay_proposal import raw_slice_of
+from kafka_ingest.slices import TopicPartition
+from kafka_ingest.streams.step import StepContext
 from kafka_ingest.streams.target import TargetTable
 from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.letters import (

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from kafka_ingest.sinks.letters import LetterFilter
+from kafka_ingest.ledger.dead_letter_filter import LetterFilter
 from kafka_ingest.sinks.load_step import LoadStep
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest_tests.support.database import Crash, Target
 from kafka_ingest_tests.support.letters import (
     BROKEN,

@@ -9,7 +9,7 @@ import pytest
 
 from kafka_ingest.engine.replay import plan_replay
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.sinks.letters import LetterFilter
+from kafka_ingest.ledger.dead_letter_filter import LetterFilter
 from kafka_ingest_tests.support.database import NOW, Target
 from kafka_ingest_tests.support.letters import (
     BROKEN,

@@ -14,10 +14,10 @@ from confluent_kafka import Producer
 from kafka_ingest.errors import DatabaseUnavailable, KafkaIngestError, PermanentError, SchemaMismatch
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.kafka import LocalKafka
-from kafka_ingest.records import OffsetRange
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.load import CONFLICT_TRIES
 from kafka_ingest.sinks.load_step import LoadStep
+from kafka_ingest.slices import OffsetRange
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.conftest import make_topic
 from kafka_ingest_tests.e2e.check import assert_exactly_once

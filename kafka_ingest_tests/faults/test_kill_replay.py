@@ -22,7 +22,7 @@ pytestmark = pytest.mark.faults
 
 # Before and with the COMMIT; a replay is never written ahead.
 STEPS = [step for step in LoadStep if step not in (LoadStep.AHEAD, LoadStep.DONE)]
-# What an upsert into a table with tombstones sends, one statement after the other, then a delete (`sinks/mysql_merge.py`).
+# What an upsert into a table with tombstones sends, one statement after the other, then a delete (`sinks/mysql/merge.py`).
 STATEMENTS = {
     "drop_buried": r"DELETE s FROM ",
     "merge, INSERT": r"INSERT INTO `?t_account`? ",

@@ -18,8 +18,8 @@ from confluent_kafka import Producer
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.errors import DataLoss, LogCut, RetryableError
 from kafka_ingest.local.kafka import LocalKafka
-from kafka_ingest.records import Batch, LoadResult, OffsetRange
 from kafka_ingest.settings import Settings
+from kafka_ingest.slices import Batch, LoadResult, OffsetRange
 from kafka_ingest.streams.stream import BatchPolicy, Stream
 from kafka_ingest_tests.conftest import make_topic
 from kafka_ingest_tests.support.catch_up import (

@@ -8,12 +8,12 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 
-from kafka_ingest.pipelines.dates.rule import DateRule
-from kafka_ingest.pipelines.dates.translation import translate
+from kafka_ingest.dates.rule import DateRule
+from kafka_ingest.dates.translation import translate
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.pipeline import run_pipeline
-from kafka_ingest.records import Headers, OffsetRange, RawSlice
-from kafka_ingest.sinks.infile import encode
+from kafka_ingest.sinks.mysql.load_data_format import encode
+from kafka_ingest.slices import Headers, OffsetRange, RawSlice
 from kafka_ingest.streams.information import Announcement, Information
 from kafka_ingest.streams.stream import RouteByField, RouteByHeader, Stream
 from kafka_ingest.streams.target import TargetTable

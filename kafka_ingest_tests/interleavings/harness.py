@@ -19,7 +19,7 @@ import pymysql
 import sqlalchemy as sa
 
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.turn import Turn
+from kafka_ingest.sinks.commit_order import Turn
 from kafka_ingest_tests.interleavings.example import Fault
 from kafka_ingest_tests.support.database import Crash
 

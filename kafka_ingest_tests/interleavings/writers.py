@@ -10,13 +10,14 @@ from functools import partial
 import sqlalchemy as sa
 
 from kafka_ingest.errors import DataLoss, RetryableError
-from kafka_ingest.records import BatchKind, OffsetRange
-from kafka_ingest.sinks import ledger, letters
-from kafka_ingest.sinks.letters import LetterFilter
+from kafka_ingest.ledger import dead_letters
+from kafka_ingest.ledger.dead_letter_filter import LetterFilter, conditions, not_tried_by
+from kafka_ingest.ledger.positions import ledger_positions
+from kafka_ingest.sinks.commit_order import Abandoned, Turn
 from kafka_ingest.sinks.load import LoadContext, load
 from kafka_ingest.sinks.load_step import LoadStep
-from kafka_ingest.sinks.replay import raw_slice_of, replay_slice
-from kafka_ingest.sinks.turn import Abandoned, Turn
+from kafka_ingest.sinks.replay_proposal import raw_slice_of, replay_slice
+from kafka_ingest.slices import BatchKind, OffsetRange
 from kafka_ingest_tests.interleavings.example import Task, ranges_from
 from kafka_ingest_tests.interleavings.harness import Actor, Process, Scheduler, WatchedTurn
 from kafka_ingest_tests.interleavings.log import PARTITIONS, Log, Version
@@ -104,7 +105,7 @@ class Writer:
         stream = self.log.streams["v1"].name
         sink = self.process.sink
         with sink.errors("looking where the ledger stands"), sink.engine.connect() as connection:
-            found = ledger.positions(connection, stream)
+            found = ledger_positions(connection, stream)
         return [found[tp].next_offset for tp in PARTITIONS]
 
     def _load(
@@ -158,11 +159,11 @@ class Writer:
         run_id = self._run_id(version)
         stream = self.log.streams[version]
         sink = self.process.sink
-        where = sa.and_(letters.conditions(LetterFilter(stream=stream.name)), letters.not_tried_by(run_id))
+        where = sa.and_(conditions(LetterFilter(stream=stream.name)), not_tried_by(run_id))
         after_id = 0
         while True:
             with sink.errors("reading dead letters"), sink.engine.connect() as connection:
-                found = letters.next_slice(connection, where, after_id=after_id, max_rows=4, max_bytes=1_000_000)
+                found = dead_letters.next_slice(connection, where, after_id=after_id, max_rows=4, max_bytes=1_000_000)
             if not found:
                 return
             after_id = max(letter.id for letter in found)

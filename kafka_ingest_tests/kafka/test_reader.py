@@ -12,8 +12,8 @@ from kafka_ingest.errors import AccessDenied, ConfigError, DataLoss, KafkaUnavai
 from kafka_ingest.kafka import reader as reader_module
 from kafka_ingest.kafka.group_offsets import commit_group_offsets
 from kafka_ingest.kafka.reader import SILENCE_SECONDS, RangeReader, open_consumer
-from kafka_ingest.records import OffsetRange, RawSlice, TopicPartition
 from kafka_ingest.settings import Settings, from_environment
+from kafka_ingest.slices import OffsetRange, RawSlice, TopicPartition
 from kafka_ingest_tests.support.cluster import FakeConsumer, FakeMessage, Log, log
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)

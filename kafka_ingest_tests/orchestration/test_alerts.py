@@ -17,9 +17,9 @@ from kafka_ingest.orchestration.alerts import alert_sensors, alerts_sensor
 from kafka_ingest.orchestration.build import build_definitions
 from kafka_ingest.orchestration.clients import Clients
 from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG, dead_letters_key
-from kafka_ingest.records import TopicPartition
 from kafka_ingest.settings import from_environment
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest_tests.support.cluster import FakeMetadata, Log, log
 from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.hook import Hook

@@ -11,15 +11,15 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from kafka_ingest.engine.observe import StreamState
+from kafka_ingest.engine.stream_state import StreamState
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.kafka.metadata import TopicState, Watermarks
+from kafka_ingest.ledger.positions import LedgerPosition
 from kafka_ingest.orchestration.build import build_definitions
 from kafka_ingest.orchestration.example import count_hours, hours_of
 from kafka_ingest.orchestration.topic_observations import TopicObserver
-from kafka_ingest.records import TopicPartition
-from kafka_ingest.sinks.ledger import LedgerPosition
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.information import STREAM
 from kafka_ingest_tests.support.database import NOW, Target
 from kafka_ingest_tests.support.models import MIXED

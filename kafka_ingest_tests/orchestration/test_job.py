@@ -13,11 +13,11 @@ import pytest
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.errors import DatabaseUnavailable, SchemaMismatch
 from kafka_ingest.orchestration.build import build_definitions
-from kafka_ingest.orchestration.handover import handover_of
+from kafka_ingest.orchestration.io_manager import handover_of
 from kafka_ingest.orchestration.launching import ranges_config
 from kafka_ingest.orchestration.liveness import process_of, this_process
 from kafka_ingest.orchestration.names import LIVE_TAG, PROCESS_TAG
-from kafka_ingest.records import OffsetRange
+from kafka_ingest.slices import OffsetRange
 from kafka_ingest_tests.support.world import STREAM, World
 
 # Dagster asks pydantic for fields in a way pydantic 2 finds old-fashioned; what we can do about it is nothing.

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kafka_ingest.pipelines.dates import DateRule, Translated, translate
+from kafka_ingest.dates import DateRule, Translated, translate
 from kafka_ingest_tests.support.dates import slow_digits
 
 ZONES = ["UTC", "Asia/Shanghai", "America/New_York", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe"]

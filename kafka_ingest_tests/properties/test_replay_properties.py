@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kafka_ingest.sinks.letters import LetterFilter
+from kafka_ingest.ledger.dead_letter_filter import LetterFilter
 from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.support.database import Crash, Target

@@ -13,10 +13,10 @@ from sqlalchemy.orm import Mapped
 
 from kafka_ingest.engine.replay import plan_replay, replay
 from kafka_ingest.errors import SchemaMismatch
-from kafka_ingest.records import TopicPartition
-from kafka_ingest.sinks.letters import LetterFilter
-from kafka_ingest.sinks.mysql import MySQLSink
+from kafka_ingest.ledger.dead_letter_filter import LetterFilter
+from kafka_ingest.sinks.mysql.sink import MySQLSink
 from kafka_ingest.sinks.tables import prepare_tables
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.model import AppendModel, Model, UpsertModel, field
 from kafka_ingest.streams.stream import RouteByField, Stream
 from kafka_ingest_tests.conftest import fresh_database

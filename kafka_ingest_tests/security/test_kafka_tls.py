@@ -136,7 +136,7 @@ def test_a_topic_this_user_may_not_see_is_not_said_to_be_missing(
 def test_a_broker_that_is_away_stays_a_matter_of_trying_again(
     secure_kafka: SecureKafka, alice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kafka_ingest.kafka.deadline.REQUEST_TIMEOUT_SECONDS", 2.0)
+    monkeypatch.setattr("kafka_ingest.kafka.timeouts.REQUEST_TIMEOUT_SECONDS", 2.0)
     away = secure_kafka.scram(alice, PASSWORD) | {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     with pytest.raises(KafkaUnavailable):
         look(away)

@@ -20,15 +20,16 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.engine.replay import plan_replay, replay
+from kafka_ingest.ledger import dead_letters
+from kafka_ingest.ledger.dead_letter_filter import LetterFilter, conditions
+from kafka_ingest.ledger.dead_letters import Letter
+from kafka_ingest.ledger.tables import OFFSETS
 from kafka_ingest.local.kafka import LocalKafka
-from kafka_ingest.orchestration.replay import replay_job
-from kafka_ingest.records import Batch, OffsetRange
+from kafka_ingest.orchestration.replay_job import replay_job
 from kafka_ingest.settings import Settings, from_environment
-from kafka_ingest.sinks import letters
 from kafka_ingest.sinks.base import Sink, open_sink
-from kafka_ingest.sinks.ledger import OFFSETS
-from kafka_ingest.sinks.letters import Letter, LetterFilter
 from kafka_ingest.sinks.load_step import LoadStep
+from kafka_ingest.slices import Batch, OffsetRange
 from kafka_ingest.streams.information import STREAM as DECLARED
 from kafka_ingest.streams.information import Information
 from kafka_ingest.streams.stream import Stream
@@ -85,7 +86,7 @@ def sink(database_url: str) -> Iterator[Sink]:
 
 def kept(sink: Sink, wanted: LetterFilter | None = None) -> list[Letter]:
     with sink.engine.connect() as connection:
-        return letters.read(connection, letters.conditions(wanted or LetterFilter(status="all")), 100_000)
+        return dead_letters.read(connection, conditions(wanted or LetterFilter(status="all")), 100_000)
 
 
 def run_cli(kafka: LocalKafka, url: str, topic: str, *arguments: str) -> dict[str, Any]:

@@ -16,14 +16,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import Mapped
 
-from kafka_ingest.cli.doctor_database import check_database
+from kafka_ingest.cli.doctor.database import check_database
 from kafka_ingest.errors import SchemaMismatch
 from kafka_ingest.local.database import LocalDatabase
-from kafka_ingest.records import TopicPartition
 from kafka_ingest.settings import from_environment
 from kafka_ingest.sinks.base import open_sink
-from kafka_ingest.sinks.mysql_types import change, parse_type
+from kafka_ingest.sinks.mysql.types import change, parse_type
 from kafka_ingest.sinks.tables import prepare_tables
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.model import AppendModel, UpsertModel, date_field, field
 from kafka_ingest.streams.stream import RouteByTopic, Stream
 from kafka_ingest_tests.support.database import Target

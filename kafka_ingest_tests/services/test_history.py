@@ -13,22 +13,22 @@ import pytest
 import sqlalchemy as sa
 from confluent_kafka import Producer
 
-from kafka_ingest.engine.accounting import Finding, check_accounting, check_tiling
-from kafka_ingest.engine.audit import audit_accounting, audit_tiling
+from kafka_ingest.checks.consumer_group import check_consumer_group
+from kafka_ingest.checks.dead_letter_ratio import check_dead_letter_ratio
+from kafka_ingest.checks.run_ledger import Finding, check_accounting, check_tiling
+from kafka_ingest.checks.table_rows import audit_rows, check_run_rows
+from kafka_ingest.checks.trace import trace
+from kafka_ingest.checks.whole_ledger import audit_accounting, audit_tiling
 from kafka_ingest.engine.compaction import compact_ledger
-from kafka_ingest.engine.group_check import check_consumer_group
 from kafka_ingest.engine.ingestion import Ingestion
-from kafka_ingest.engine.ratio_check import check_dead_letter_ratio
-from kafka_ingest.engine.table_rows import audit_rows, check_run_rows
-from kafka_ingest.engine.trace import trace
 from kafka_ingest.kafka.group_offsets import commit_group_offsets
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.kafka.reader import open_consumer
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.orchestration.example import count_hours
-from kafka_ingest.records import BatchKind, OffsetRange, TopicPartition
 from kafka_ingest.settings import Settings, from_environment
 from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.slices import BatchKind, OffsetRange, TopicPartition
 from kafka_ingest.streams.information import STREAM, Announcement, Information
 from kafka_ingest.streams.stream import BatchPolicy, Stream
 from kafka_ingest.streams.target import TargetTable

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from kafka_ingest.engine import sources as sources_module
+from kafka_ingest.engine import triggers as sources_module
 from kafka_ingest.errors import DataLoss
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.streams.stream import BatchPolicy

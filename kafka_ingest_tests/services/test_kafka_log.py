@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from kafka_ingest.errors import ConfigError, DataLoss, PermanentError
 from kafka_ingest.local.kafka import LocalKafka
-from kafka_ingest.records import OffsetRange
+from kafka_ingest.slices import OffsetRange
 from kafka_ingest.streams.stream import BatchPolicy
 from kafka_ingest_tests.conftest import make_topic
 from kafka_ingest_tests.support.catch_up import (

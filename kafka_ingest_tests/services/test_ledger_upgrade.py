@@ -12,23 +12,23 @@ import sqlalchemy as sa
 from confluent_kafka import Producer
 from sqlalchemy.orm import Mapped
 
-from kafka_ingest.cli.doctor_database import check_database
+from kafka_ingest.backfill.dry_run import dry_run
+from kafka_ingest.checks.trace import trace
+from kafka_ingest.cli.doctor.database import check_database
 from kafka_ingest.cli.status_state import gather
 from kafka_ingest.engine.compaction import compact_ledger
-from kafka_ingest.engine.dry_run import dry_run
 from kafka_ingest.engine.replay import plan_replay, replay
-from kafka_ingest.engine.trace import trace
 from kafka_ingest.errors import SchemaMismatch
 from kafka_ingest.kafka.metadata import KafkaMetadata
+from kafka_ingest.ledger import dead_letters
+from kafka_ingest.ledger.dead_letter_filter import LetterFilter
+from kafka_ingest.ledger.version import VERSION
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.kafka import LocalKafka
-from kafka_ingest.records import OffsetRange
 from kafka_ingest.settings import Settings, from_environment
-from kafka_ingest.sinks import letters
 from kafka_ingest.sinks.base import open_sink
-from kafka_ingest.sinks.ledger_version import VERSION
-from kafka_ingest.sinks.letters import LetterFilter
 from kafka_ingest.sinks.tables import prepare_tables
+from kafka_ingest.slices import OffsetRange
 from kafka_ingest.streams.model import AppendModel, UpsertModel, field
 from kafka_ingest.streams.stream import RouteByField, Stream
 from kafka_ingest_tests.conftest import fresh_database, make_topic
@@ -455,7 +455,7 @@ def test_what_only_looks_reads_a_database_of_the_first_version_and_changes_nothi
         "table old_account_tombstones": "the next run adds columns",
     }
     with world.sink.engine.connect() as connection:
-        assert [letter.kafka_offset for letter in letters.newest(connection, sa.true(), 10)] == [2]
+        assert [letter.kafka_offset for letter in dead_letters.newest(connection, sa.true(), 10)] == [2]
     (found,) = trace(world.sink, world.stream, world.stream.targets[1], "a")
     assert (found.position.offset, [load.run_id for load in found.loads]) == (5, ["old"])
     assert not compact_ledger(world.sink, world.stream, before=now, seconds=10).entries_removed

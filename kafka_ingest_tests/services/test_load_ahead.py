@@ -12,11 +12,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped
 
-from kafka_ingest.records import LoadResult, RawSlice
 from kafka_ingest.sinks import load as load_module
 from kafka_ingest.sinks.base import open_sink
+from kafka_ingest.sinks.commit_order import Turn
 from kafka_ingest.sinks.load_step import LoadStep
-from kafka_ingest.sinks.turn import Turn
+from kafka_ingest.slices import LoadResult, RawSlice
 from kafka_ingest.streams.model import AppendModel, field
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.support.database import Target

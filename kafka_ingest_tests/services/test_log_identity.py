@@ -17,10 +17,10 @@ import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from kafka_ingest.checks.consumer_group import check_consumer_group
 from kafka_ingest.cli.status_state import gather
-from kafka_ingest.engine.group_check import check_consumer_group
 from kafka_ingest.engine.loss import handle_loss
-from kafka_ingest.engine.observe import observe
+from kafka_ingest.engine.stream_state import observe
 from kafka_ingest.errors import DataLoss
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.settings import from_environment

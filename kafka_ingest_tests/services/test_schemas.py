@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from kafka_ingest.cli.doctor_database import check_database
+from kafka_ingest.checks.table_rows import audit_rows
+from kafka_ingest.checks.trace import stream_of_table, trace
+from kafka_ingest.cli.doctor.database import check_database
 from kafka_ingest.cli.status_state import _count
-from kafka_ingest.engine.table_rows import audit_rows
-from kafka_ingest.engine.trace import stream_of_table, trace
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.local.database import LocalDatabase
-from kafka_ingest.records import TopicPartition
 from kafka_ingest.settings import from_environment
 from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.model import UpsertModel
 from kafka_ingest.streams.stream import RouteByTopic, Stream
 from kafka_ingest.streams.target import TargetTable

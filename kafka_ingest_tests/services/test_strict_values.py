@@ -14,8 +14,8 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import Mapped
 
 from kafka_ingest.local.database import LocalDatabase
-from kafka_ingest.records import TopicPartition
-from kafka_ingest.sinks.mysql import MySQLSink
+from kafka_ingest.sinks.mysql.sink import MySQLSink
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.model import AppendModel, Model, UpsertModel, field
 from kafka_ingest.streams.stream import RouteByTopic, Stream
 from kafka_ingest_tests.support.database import Target

@@ -16,8 +16,8 @@ from confluent_kafka.admin import AdminClient
 
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.local.kafka import LocalKafka
-from kafka_ingest.records import Batch
 from kafka_ingest.settings import Settings, from_environment
+from kafka_ingest.slices import Batch
 from kafka_ingest.streams.information import STREAM as DECLARED
 from kafka_ingest.streams.stream import Stream
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from kafka_ingest.records import BatchKind, LoadResult, RawSlice, TopicPartition
-from kafka_ingest.sinks import ledger
+from kafka_ingest.ledger.positions import pin_positions
 from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.commit_order import Turn
 from kafka_ingest.sinks.load import LoadContext, load
 from kafka_ingest.sinks.load_step import LoadStep
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.sinks.tables import prepare_tables
-from kafka_ingest.sinks.turn import Turn
+from kafka_ingest.slices import BatchKind, LoadResult, RawSlice, TopicPartition
 from kafka_ingest.streams.model import Model
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.support.raws import piped
@@ -39,7 +39,7 @@ class Target:
 
     def pin(self, starts: Mapping[TopicPartition, int], topic_ids: Mapping[str, str] | None = None) -> None:
         with self.sink.engine.begin() as connection:
-            ledger.pin_positions(connection, self.stream.name, starts, topic_ids or {}, run_id="pin", now=NOW)
+            pin_positions(connection, self.stream.name, starts, topic_ids or {}, run_id="pin", now=NOW)
 
     def load(
         self,

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import pandas as pd
 
-from kafka_ingest.pipelines.dates import DateRule, translate
+from kafka_ingest.dates import DateRule, translate
 
 UTC = DateRule()
 

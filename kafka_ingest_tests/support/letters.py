@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 
 from kafka_ingest.engine.replay import plan_replay, replay
-from kafka_ingest.pipelines.step import StepContext
-from kafka_ingest.sinks import letters
-from kafka_ingest.sinks.letters import Letter, LetterFilter
-from kafka_ingest.sinks.replay import ReplayResult
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.ledger import dead_letters
+from kafka_ingest.ledger.dead_letter_filter import LetterFilter, conditions
+from kafka_ingest.ledger.dead_letters import Letter
+from kafka_ingest.sinks.replay_proposal import ReplayResult
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
+from kafka_ingest.streams.step import StepContext
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.support.database import NOW, Target
 from kafka_ingest_tests.support.models import MIXED, Event
@@ -69,7 +70,7 @@ def became(results: list[ReplayResult]) -> dict[str, str]:
 def kept(target: Target, wanted: LetterFilter | None = None) -> list[Letter]:
     """Dead letters of the table, by default all of them, in order of id."""
     with target.sink.engine.connect() as connection:
-        return letters.read(connection, letters.conditions(wanted or LetterFilter(status="all")), 10_000)
+        return dead_letters.read(connection, conditions(wanted or LetterFilter(status="all")), 10_000)
 
 
 def dump(target: Target) -> dict[str, list[tuple[Any, ...]]]:

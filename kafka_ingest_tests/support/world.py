@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from kafka_ingest.engine import group_check as group_check_module
+from kafka_ingest.checks import consumer_group as group_check_module
 from kafka_ingest.engine import ingestion as ingestion_module
-from kafka_ingest.engine import sources as sources_module
+from kafka_ingest.engine import triggers as sources_module
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.orchestration import checks as checks_module
-from kafka_ingest.records import Batch, OffsetRange, TopicPartition
 from kafka_ingest.settings import from_environment
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
+from kafka_ingest.slices import Batch, OffsetRange, TopicPartition
 from kafka_ingest.streams.stream import BatchPolicy
 from kafka_ingest_tests.support.cluster import FakeConsumer, FakeMessage, FakeMetadata, Log
 from kafka_ingest_tests.support.database import NOW, Target
