@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import IO
 
 import click
 
@@ -19,7 +19,7 @@ class PresentedError(click.ClickException):
     def __init__(self, error: KafkaIngestError) -> None:
         super().__init__(redact(str(error)))
 
-    def show(self, file: Any = None) -> None:
+    def show(self, file: IO[str] | None = None) -> None:
         click.secho(f"Error: {self.message}", file=file, fg="red", err=file is None)
 
 
@@ -37,5 +37,5 @@ def presented(error: KafkaIngestError) -> PresentedError:
 class FailedCommand(click.ClickException):
     """A command that did its work and found something failed; its text is shown like an error's."""
 
-    def show(self, file: Any = None) -> None:
+    def show(self, file: IO[str] | None = None) -> None:
         click.secho(redact(self.message), file=file, fg="red", err=file is None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,7 +56,7 @@ def _run_step(step: Step, frame: pd.DataFrame, context: StepContext, parsed: Par
     where = f"step {name} of stream {context.stream}, model {context.model.__name__}"
     refused_before = len(context.dead_letters)
     try:
-        result: Any = step(frame, context)
+        result: object = step(frame, context)
     except Exception as error:
         raise StepError(
             f"{where} raised {type(error).__name__}: {error}; in {ranges_text(parsed.raw.ranges)}. Nothing was loaded."

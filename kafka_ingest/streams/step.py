@@ -28,7 +28,9 @@ class StepContext:
         errors: a text per refused row, with the frame's index. The step drops these rows from the frame it returns.
         """
         self.dead_letters.extend(
-            DeadLetter(number=int(number), stage=stage, error=str(error)) for number, error in errors.items()
+            # The index holds message numbers; the stub says any Hashable.
+            DeadLetter(number=int(number), stage=stage, error=str(error))  # type: ignore[call-overload]
+            for number, error in errors.items()
         )
 
 
