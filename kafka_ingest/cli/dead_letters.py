@@ -8,7 +8,7 @@ import sys
 import uuid
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar, get_args
 
 import click
 
@@ -33,11 +33,14 @@ from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.slices import Stage
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 _POSITION = re.compile(r"(?P<topic>[^\[\]\s]{1,280})\[(?P<partition>\d{1,9})\]@(?P<offset>\d{1,18})", re.ASCII)
 _OFFSETS = re.compile(r"(?P<first>\d{1,18})(?:-(?P<end>\d{1,18}))?", re.ASCII)
 _GROUPS_BEFORE_REPLAY = 5
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Command = TypeVar("Command", bound=Callable[..., object])
 
 _FILTERS = (
     click.option("--stream", help="Of this stream only."),
@@ -62,6 +65,21 @@ _FILTERS = (
 )
 
 
+class _Filters(TypedDict):
+    """What the options of `filters` give."""
+
+    stream: str | None
+    topics: tuple[str, ...]
+    partition: int | None
+    offset: str | None
+    route: str | None
+    stage: Stage | None
+    error: str | None
+    since: str | None
+    until: str | None
+    clock: Literal["created", "kafka"]
+
+
 def filters(command: Command) -> Command:
     """The options that choose dead letters."""
     for option in reversed(_FILTERS):
@@ -69,7 +87,7 @@ def filters(command: Command) -> Command:
     return command
 
 
-def _filter(status: Status, **options: Any) -> DeadLetterFilter:
+def _filter(status: Status, **options: Unpack[_Filters]) -> DeadLetterFilter:
     first, end = _offsets(options["offset"])
     return DeadLetterFilter(
         stream=options["stream"],
@@ -78,11 +96,11 @@ def _filter(status: Status, **options: Any) -> DeadLetterFilter:
         first_offset=first,
         end_offset=end,
         route=options["route"],
-        stage=cast("Stage | None", options["stage"]),
+        stage=options["stage"],
         error=options["error"],
         since=parse_time("--from", options["since"]),
         until=parse_time("--to", options["until"]),
-        clock=cast("Literal['created', 'kafka']", options["clock"]),
+        clock=options["clock"],
         status=status,
     )
 
@@ -117,7 +135,7 @@ def dead_letters() -> None:
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="The newest so many.")
 @click.option("--summary", is_flag=True, help="Count them by stream, stage and error instead.")
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
-def list_(status: Status, limit: int, summary: bool, is_json: bool, **options: Any) -> None:
+def list_(status: Status, limit: int, summary: bool, is_json: bool, **options: Unpack[_Filters]) -> None:
     """Show dead letters, newest first."""
     where = conditions(_filter(status, **options))
     with _opened() as sink, sink.errors("reading dead letters"), sink.engine.connect() as connection:
@@ -188,7 +206,7 @@ def _find(which: str, stream: str | None) -> StoredDeadLetter:
 @click.option("--dry-run", is_flag=True, help="Only say what would become of each; everything is rolled back.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
-def replay_(limit: int | None, dry_run: bool, yes: bool, is_json: bool, **options: Any) -> None:
+def replay_(limit: int | None, dry_run: bool, yes: bool, is_json: bool, **options: Unpack[_Filters]) -> None:
     """Run the original bytes of waiting dead letters through today's code, once.
 
     Each becomes a row, a delete, ignored, or stays a dead letter with its new error. What became something is never

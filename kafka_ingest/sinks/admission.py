@@ -6,7 +6,6 @@ import datetime as dt
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -309,6 +308,6 @@ def offset_gap(stream: Stream, wanted: OffsetRange, position: int) -> OffsetGap:
     )
 
 
-def _bounded(milliseconds: Any) -> int:
+def _bounded(milliseconds: np.int64) -> int:
     """Kafka takes any 64-bit timestamp; a DATETIME ends where orders do, with the year 9999."""
     return min(int(milliseconds), MAX_ORDER)

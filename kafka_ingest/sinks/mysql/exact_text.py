@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import TypeCompiler
 
 from kafka_ingest.streams.model import ExactText
 
@@ -21,10 +22,9 @@ def is_mariadb(connection: sa.Connection) -> bool:
 
 
 @compiles(ExactText, "mysql", "mariadb")
-def _declaration(kind: ExactText, compiler: Any, **options: object) -> str:
+def _declaration(kind: ExactText, compiler: TypeCompiler, **options: Any) -> str:
     collation = "utf8mb4_nopad_bin" if _is_mariadb(compiler.dialect) else "utf8mb4_0900_bin"
-    text: str = compiler.process(mysql.VARCHAR(kind.length, charset="utf8mb4", collation=collation), **options)
-    return text
+    return compiler.process(mysql.VARCHAR(kind.length, charset="utf8mb4", collation=collation), **options)
 
 
 def _is_mariadb(dialect: sa.Dialect) -> bool:

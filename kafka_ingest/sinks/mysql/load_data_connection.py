@@ -58,7 +58,7 @@ class _StrictCursor(Cursor):
     """`executemany` is several statements, of which the driver remembers the last one's warnings: this stops at the first
     statement that has any."""
 
-    def execute(self, query: Any, args: Any = None) -> int:
+    def execute(self, query: str, args: object = None) -> int:
         affected = super().execute(query, args)
         if self.warning_count:
             raise _Warned
