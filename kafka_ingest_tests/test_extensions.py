@@ -21,10 +21,10 @@ from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.registry import declared_streams
-from kafka_ingest_tests.support.database import NOW, Target
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.target import NOW, Target
 from kafka_ingest_tests.support.outside.memory_sink import MemorySink
 from kafka_ingest_tests.support.outside.orders import Order
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 # Dagster asks pydantic for fields in a way pydantic 2 finds old-fashioned; what we can do about it is nothing.
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
