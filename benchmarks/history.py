@@ -32,7 +32,8 @@ from kafka_ingest.ledger.tables import BATCHES, OFFSETS
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.orchestration.names import STREAM_TAG
 from kafka_ingest.orchestration.pruning import prune_runs
-from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.streams.information import STREAM, Information
 from kafka_ingest.streams.target import TargetTable

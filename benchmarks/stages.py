@@ -26,7 +26,7 @@ from kafka_ingest.kafka.reader import RangeReader, open_consumer
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.pipeline import run_pipeline
-from kafka_ingest.settings import Settings, from_environment
+from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.mysql import load_data_format as infile
 from kafka_ingest.slices import OffsetRange
 
@@ -73,7 +73,7 @@ def measure(messages: int, rounds: int) -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         kafka = LocalKafka.start(Path(folder) / "kafka", progress=print)
         try:
-            settings = from_environment({"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers})
+            settings = Settings.from_environment({"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers})
             topic = STREAM.topic_names[0]
             ensure_topic(settings, topic, 4)
             produce(kafka.bootstrap_servers, topic, messages, partitions=4)

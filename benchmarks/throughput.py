@@ -28,7 +28,7 @@ from benchmarks.watch import LedgerWatch, RunWatch
 from kafka_ingest.cli.samples.producer import ensure_topic
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.kafka import LocalKafka
-from kafka_ingest.settings import from_environment
+from kafka_ingest.settings import Settings
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
 
 _DATABASE = "bench"
@@ -180,7 +180,7 @@ def run(
     by_peer: Figures = {}
     with servers(database) as found_servers:
         kafka, store, folder = found_servers.kafka, found_servers.database, found_servers.folder
-        settings = from_environment({"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers})
+        settings = Settings.from_environment({"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers})
         topics: set[str] = set()
         for number, case in enumerate(cases):
             if case.topic not in topics:

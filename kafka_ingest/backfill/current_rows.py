@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from kafka_ingest.ledger.dead_letter_filter import waiting
-from kafka_ingest.ledger.dead_letters import count, has_letters_table
+from kafka_ingest.ledger.dead_letters import count, has_dead_letters_table
 from kafka_ingest.ledger.range_sql import position_of, range_conditions
 from kafka_ingest.ledger.tables import DEAD_LETTERS
 from kafka_ingest.sinks.misfits import existing_columns
@@ -81,7 +81,7 @@ class ExistingRows:
 
 def count_dead_letters(connection: sa.Connection, stream: str, ranges: Iterable[OffsetRange]) -> int:
     """Dead letters that wait in these ranges."""
-    if not has_letters_table(connection):
+    if not has_dead_letters_table(connection):
         return 0
     c = DEAD_LETTERS.c
     within = range_conditions((c.topic, c.kafka_partition, c.kafka_offset), ranges)

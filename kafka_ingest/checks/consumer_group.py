@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from kafka_ingest.checks.run_ledger import Finding
+from kafka_ingest.checks.run_ledger import CheckResult
 from kafka_ingest.engine.stream_state import group_of, read_next_offsets
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.settings import Settings
@@ -25,7 +25,7 @@ def check_consumer_group(
     metadata: KafkaMetadata,
     *,
     sleep: Callable[[float], None] = time.sleep,
-) -> Finding:
+) -> CheckResult:
     """The consumer group's offset of each Kafka partition that exists is the ledger's next offset.
 
     Looks up to three times, half a second apart. Raises KafkaUnavailable, AccessDenied and the database's errors.
@@ -42,7 +42,7 @@ def check_consumer_group(
         faults = tuple(_faults(group_id, before, committed, after))
         if not faults:
             break
-    return Finding(len(before), faults, {"consumer_group": group_id})
+    return CheckResult(len(before), faults, {"consumer_group": group_id})
 
 
 def _faults(

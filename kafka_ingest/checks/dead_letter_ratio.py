@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from kafka_ingest.checks.run_ledger import Finding
+from kafka_ingest.checks.run_ledger import CheckResult
 from kafka_ingest.ledger.tables import BATCHES
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.dead_letter_limit import JUDGED_MESSAGES
@@ -14,7 +14,7 @@ from kafka_ingest.streams.stream import Stream
 ENTRIES_BACK = 500
 
 
-def check_dead_letter_ratio(sink: Sink, stream: Stream, run_id: str) -> Finding:
+def check_dead_letter_ratio(sink: Sink, stream: Stream, run_id: str) -> CheckResult:
     """Dead letters of this run's messages against the stream's `warn_dead_letter_ratio`.
 
     A run of under 100 messages is judged together with the loads just before it; if these are under 100 too, it passes.
@@ -41,8 +41,10 @@ def check_dead_letter_ratio(sink: Sink, stream: Stream, run_id: str) -> Finding:
     limit = stream.warn_dead_letter_ratio
     details = {"dead_letter_ratio": round(ratio, 4), "limit": limit, "messages": messages, "dead_letters": bad}
     if messages < JUDGED_MESSAGES or ratio <= limit:
-        return Finding(checked, (), details)
-    return Finding(checked, (f"{bad} of {messages} messages are dead letters: {ratio:.1%}, over {limit:.1%}",), details)
+        return CheckResult(checked, (), details)
+    return CheckResult(
+        checked, (f"{bad} of {messages} messages are dead letters: {ratio:.1%}, over {limit:.1%}",), details
+    )
 
 
 def _counts() -> sa.Select[tuple[int, int, int]]:

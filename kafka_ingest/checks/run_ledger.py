@@ -21,7 +21,7 @@ _PLACE = (BATCHES.c.topic, BATCHES.c.kafka_partition, BATCHES.c.start_offset, BA
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """The result of one check: what was looked at, and what is wrong (nothing where it passed)."""
 
     checked: int
@@ -34,26 +34,26 @@ class Finding:
         return not self.faults
 
 
-def check_accounting(sink: Sink, stream: Stream, run_id: str) -> Finding:
+def check_accounting(sink: Sink, stream: Stream, run_id: str) -> CheckResult:
     """rows + deletes + dead letters + ignored + absent == offsets, for each range this run loaded."""
     with sink.errors("checking the ledger's accounts"), sink.engine.connect() as connection:
         return accounts(connection, sa.and_(BATCHES.c.stream == stream.name, BATCHES.c.run_id == run_id))
 
 
-def accounts(connection: sa.Connection, which: sa.ColumnElement[bool], *, limit: int | None = None) -> Finding:
+def accounts(connection: sa.Connection, which: sa.ColumnElement[bool], *, limit: int | None = None) -> CheckResult:
     """Whether these entries of the ledger add up; at most `limit` faults."""
     c = BATCHES.c
     accounted = c.row_count + c.delete_count + c.dead_letter_count + c.ignored_count + c.absent_count
     wrong = sa.select(*_PLACE, accounted.label("accounted")).where(which, accounted != c.end_offset - c.start_offset)
     total = connection.execute(sa.select(sa.func.count()).select_from(BATCHES).where(which)).scalar_one()
     rows = connection.execute(wrong.order_by(c.id).limit(limit)).all()
-    return Finding(
+    return CheckResult(
         total,
         tuple(f"{place(r)}: {r.accounted} of {r.end_offset - r.start_offset} offsets are accounted for" for r in rows),
     )
 
 
-def check_tiling(sink: Sink, stream: Stream, run_id: str) -> Finding:
+def check_tiling(sink: Sink, stream: Stream, run_id: str) -> CheckResult:
     """Live ranges follow each other without gap or overlap, from the one before this run's first to the next offset."""
     with sink.errors("checking the ledger's ranges"), sink.engine.connect() as connection:
         spans = connection.execute(
@@ -71,7 +71,7 @@ def check_tiling(sink: Sink, stream: Stream, run_id: str) -> Finding:
             checked += len(ranges)
             faults += list(_gaps(ranges))
             faults += list(_wrong_end(connection, stream, span, ranges))
-    return Finding(checked, tuple(faults))
+    return CheckResult(checked, tuple(faults))
 
 
 def _ranges_around(connection: sa.Connection, stream: Stream, span: Any) -> list[Any]:

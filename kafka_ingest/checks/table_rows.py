@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from kafka_ingest.checks.run_ledger import Finding
+from kafka_ingest.checks.run_ledger import CheckResult
 from kafka_ingest.ledger.tables import BATCHES, of_partition
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.slices import TopicPartition
@@ -104,7 +104,7 @@ def append_tables(stream: Stream) -> list[TargetTable]:
     return [target for target in stream.targets if not target.is_upsert]
 
 
-def check_run_rows(sink: Sink, stream: Stream, run_id: str, target: TargetTable) -> Finding:
+def check_run_rows(sink: Sink, stream: Stream, run_id: str, target: TargetTable) -> CheckResult:
     """The rows in the ranges this run loaded last, the newest ranges first, about `COUNTED_ROWS` of them.
 
     Ranges that another run has loaded since are left to that run's check.
@@ -139,7 +139,7 @@ def check_run_rows(sink: Sink, stream: Stream, run_id: str, target: TargetTable)
             checked += sum(len(g) for g in own)
             faults += list(_compare(connection, stream, target, tp, own))
     details = {"ranges_left_to_the_audit": len(mine) - len(counted), "ranges_loaded_again_since": elsewhere}
-    return Finding(checked, tuple(faults), {k: v for k, v in details.items() if v})
+    return CheckResult(checked, tuple(faults), {k: v for k, v in details.items() if v})
 
 
 def _entries_since(connection: sa.Connection, stream: Stream, tp: TopicPartition, mine: Sequence[Any]) -> list[Entry]:
@@ -162,7 +162,7 @@ def _written_over(entry: Entry, rows: Sequence[Any]) -> bool:
 
 def audit_rows(
     sink: Sink, stream: Stream, target: TargetTable, *, seconds: float, clock: Callable[[], float] = time.monotonic
-) -> Finding:
+) -> CheckResult:
     """The whole table against the whole ledger, Kafka partition by Kafka partition, for at most about `seconds`.
 
     Rows below a table's first offset of a partition are taken to have been deleted there on purpose.
@@ -195,7 +195,7 @@ def audit_rows(
                         groups = []
                 faults += list(_compare(connection, stream, target, tp, groups))
     details = {"ranges_below_the_table's_first_row": below, "partitions_not_reached_in_time": left}
-    return Finding(checked, tuple(faults), {k: v for k, v in details.items() if v})
+    return CheckResult(checked, tuple(faults), {k: v for k, v in details.items() if v})
 
 
 def _is_deleted_head(group: Sequence[Entry], index: int, first: int | None) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from kafka_ingest.checks.run_ledger import TILING_KINDS, Finding, accounts, place
+from kafka_ingest.checks.run_ledger import TILING_KINDS, CheckResult, accounts, place
 from kafka_ingest.ledger.tables import BATCHES, OFFSETS
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.streams.stream import Stream
@@ -16,13 +16,13 @@ from kafka_ingest.streams.stream import Stream
 SHOWN_FAULTS = 100
 
 
-def audit_accounting(sink: Sink, stream: Stream) -> Finding:
+def audit_accounting(sink: Sink, stream: Stream) -> CheckResult:
     """rows + deletes + dead letters + ignored + absent == offsets, for every range ever loaded."""
     with sink.errors("auditing the ledger's accounts"), sink.engine.connect() as connection:
         return accounts(connection, BATCHES.c.stream == stream.name, limit=SHOWN_FAULTS)
 
 
-def audit_tiling(sink: Sink, stream: Stream) -> Finding:
+def audit_tiling(sink: Sink, stream: Stream) -> CheckResult:
     """Live ranges of every Kafka partition follow each other without gap or overlap, and end at the next offset."""
     c = BATCHES.c
     tiling = sa.and_(c.stream == stream.name, c.kind.in_(TILING_KINDS))
@@ -53,7 +53,7 @@ def audit_tiling(sink: Sink, stream: Stream) -> Finding:
                 ),
             )
         ).all()
-    return Finding(sum(p.n for p in partitions), (*_uneven(uneven), *_ends(partitions)))
+    return CheckResult(sum(p.n for p in partitions), (*_uneven(uneven), *_ends(partitions)))
 
 
 def _uneven(rows: Iterable[Any]) -> Iterable[str]:

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, cast, get_args
 import click
 
 from kafka_ingest.backfill.selection import MAX_OFFSET, MAX_PARTITION, TIME_EXAMPLE, parse_time
+from kafka_ingest.cli.console import make_console
 from kafka_ingest.cli.dead_letters_view import (
     ReplayReport,
     group_table,
@@ -22,14 +23,14 @@ from kafka_ingest.cli.dead_letters_view import (
     replayed_table,
 )
 from kafka_ingest.cli.options import streams_named
-from kafka_ingest.cli.status_view import make_console
 from kafka_ingest.engine.replay import ReplayPlan, plan_replay, replay
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.ledger import dead_letters as stored
-from kafka_ingest.ledger.dead_letter_filter import LetterFilter, Status, at_position, conditions, with_id
-from kafka_ingest.ledger.dead_letters import Letter
-from kafka_ingest.settings import from_environment
-from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter, Status, at_position, conditions, with_id
+from kafka_ingest.ledger.dead_letters import StoredDeadLetter
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.slices import Stage
 
 _POSITION = re.compile(r"(?P<topic>[^\[\]\s]{1,280})\[(?P<partition>\d{1,9})\]@(?P<offset>\d{1,18})", re.ASCII)
@@ -68,9 +69,9 @@ def filters(command: Command) -> Command:
     return command
 
 
-def _filter(status: Status, **options: Any) -> LetterFilter:
+def _filter(status: Status, **options: Any) -> DeadLetterFilter:
     first, end = _offsets(options["offset"])
-    return LetterFilter(
+    return DeadLetterFilter(
         stream=options["stream"],
         topics=options["topics"],
         partition=options["partition"],
@@ -120,7 +121,7 @@ def list_(status: Status, limit: int, summary: bool, is_json: bool, **options: A
     """Show dead letters, newest first."""
     where = conditions(_filter(status, **options))
     with _opened() as sink, sink.errors("reading dead letters"), sink.engine.connect() as connection:
-        exists = stored.has_letters_table(connection)
+        exists = stored.has_dead_letters_table(connection)
         total = stored.count(connection, where) if exists else 0
         groups = stored.groups(connection, where, limit) if exists and summary else []
         found = stored.newest(connection, where, limit) if exists and not summary else []
@@ -163,7 +164,7 @@ def show(which: str, stream: str | None, raw: bool, is_json: bool) -> None:
     click.echo(json.dumps(letter_json(letter)) if is_json else letter_text(letter))
 
 
-def _find(which: str, stream: str | None) -> Letter:
+def _find(which: str, stream: str | None) -> StoredDeadLetter:
     match = _POSITION.fullmatch(which)
     if match is not None:
         where = at_position(match["topic"], int(match["partition"]), int(match["offset"]))
@@ -171,9 +172,9 @@ def _find(which: str, stream: str | None) -> Letter:
         where = with_id(int(which))
     else:
         raise click.UsageError(f"{which!r} is neither an id nor TOPIC[PARTITION]@OFFSET, such as 17 or 'news[0]@100'")
-    where = where & conditions(LetterFilter(stream=stream, status="all"))
+    where = where & conditions(DeadLetterFilter(stream=stream, status="all"))
     with _opened() as sink, sink.errors("reading a dead letter"), sink.engine.connect() as connection:
-        found = stored.read(connection, where, 2) if stored.has_letters_table(connection) else []
+        found = stored.read(connection, where, 2) if stored.has_dead_letters_table(connection) else []
     if not found:
         raise ConfigError(f"there is no dead letter {which}" + (f" of stream {stream}" if stream else ""))
     if len(found) > 1:
@@ -242,4 +243,4 @@ def _say(text: str) -> None:
 
 
 def _opened() -> closing[Sink]:
-    return closing(open_sink(from_environment().database_url))
+    return closing(open_sink(Settings.from_environment().database_url))

@@ -22,7 +22,7 @@ from kafka_ingest.cli.samples.producer import (
     timestamps_spread,
     topic_of,
 )
-from kafka_ingest.settings import from_environment
+from kafka_ingest.settings import Settings
 
 SAMPLE_STREAM = "information"
 MAX_COUNT = 10**12
@@ -93,7 +93,7 @@ def produce(
     News and announcements in many languages and date formats, a few of them bad in every way a message can be bad.
     """
     stream = streams_named(stream_name)[stream_name]
-    settings = from_environment()
+    settings = Settings.from_environment()
     target = topic_of(stream, topic)
     if stream_name != SAMPLE_STREAM:
         click.echo(

@@ -24,7 +24,7 @@ _PIPE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class RunLoaded:
+class LoadedByRun:
     """Sums over a run's ranges."""
 
     messages: int
@@ -32,7 +32,7 @@ class RunLoaded:
     dead_letters: int
 
 
-def loaded_by_run(sink: Sink, stream: Stream, run_id: str) -> RunLoaded:
+def loaded_by_run(sink: Sink, stream: Stream, run_id: str) -> LoadedByRun:
     """What the ledger says of one run; zeros before its first batch."""
     c = BATCHES.c
     sums = [
@@ -42,8 +42,8 @@ def loaded_by_run(sink: Sink, stream: Stream, run_id: str) -> RunLoaded:
     query = sa.select(*sums).where(c.run_id == run_id, c.stream == stream.name)
     with sink.errors(f"reading the ledger of stream {stream.name}"), sink.engine.connect() as connection:
         if not sa.inspect(connection).has_table(BATCHES.name):
-            return RunLoaded(0, 0, 0)
-        return RunLoaded(*(int(n) for n in connection.execute(query).one()))
+            return LoadedByRun(0, 0, 0)
+        return LoadedByRun(*(int(n) for n in connection.execute(query).one()))
 
 
 class RunProgress:

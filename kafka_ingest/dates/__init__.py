@@ -1,4 +1,4 @@
-"""Dates in any of the usual forms to instants in UTC: `translate` reads a column, `DateRule` says how.
+"""Dates in any of the usual forms to instants in UTC: `parse_dates` reads a column, `DateRule` says how.
 
 | form | examples |
 |---|---|
@@ -26,7 +26,7 @@
 
 from __future__ import annotations
 
+from kafka_ingest.dates.parsing import ParsedDates, parse_dates
 from kafka_ingest.dates.rule import DateRule
-from kafka_ingest.dates.translation import Translated, translate
 
-__all__ = ["DateRule", "Translated", "translate"]
+__all__ = ["DateRule", "ParsedDates", "parse_dates"]

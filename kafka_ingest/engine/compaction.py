@@ -55,7 +55,7 @@ def compact_ledger(
     entry of a group stays, with the group's range and sums; accounting and tiling hold before, between and after. Safe
     to repeat and to interrupt: each step is one transaction that holds the partition's row of the ledger.
 
-    Raises what `Sink.translate` makes of the driver's errors.
+    Raises what `Sink.classify_error` makes of the driver's errors.
     """
     deadline = clock() + seconds
     looked = removed = 0

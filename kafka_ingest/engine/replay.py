@@ -10,8 +10,15 @@ import sqlalchemy as sa
 
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.ledger import dead_letters
-from kafka_ingest.ledger.dead_letter_filter import Condition, LetterFilter, conditions, not_tried_by, tried_by, up_to
-from kafka_ingest.ledger.dead_letters import Letter
+from kafka_ingest.ledger.dead_letter_filter import (
+    Condition,
+    DeadLetterFilter,
+    conditions,
+    not_tried_by,
+    tried_by,
+    up_to,
+)
+from kafka_ingest.ledger.dead_letters import StoredDeadLetter
 from kafka_ingest.ledger.version import require_present
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.pipeline import run_pipeline
@@ -37,7 +44,7 @@ class ReplayPlan:
 
 
 def plan_replay(
-    sink: Sink, stream: Stream, wanted: LetterFilter, *, run_id: str, limit: int | None = None
+    sink: Sink, stream: Stream, wanted: DeadLetterFilter, *, run_id: str, limit: int | None = None
 ) -> ReplayPlan:
     """Looks only. Letters recorded later, and those this run has replayed before (where its op is tried again), are not
     part of it; `limit` counts the latter too.
@@ -46,7 +53,7 @@ def plan_replay(
     """
     wanted = replace(wanted, stream=stream.name, status="waiting")
     with sink.errors(f"looking for dead letters of stream {stream.name}"), sink.engine.connect() as connection:
-        if not dead_letters.has_letters_table(connection):
+        if not dead_letters.has_dead_letters_table(connection):
             return ReplayPlan(stream, sa.false(), 0, {})
         where = conditions(wanted)
         where = sa.and_(where, up_to(dead_letters.last_id(connection, where)), not_tried_by(run_id))
@@ -108,7 +115,7 @@ def replay(
         yield result
 
 
-def _next(sink: Sink, plan: ReplayPlan, after_id: int, left: int) -> list[Letter]:
+def _next(sink: Sink, plan: ReplayPlan, after_id: int, left: int) -> list[StoredDeadLetter]:
     policy = plan.stream.batch
     rows = min(left, policy.max_rows, SLICE_ROWS)
     with sink.errors(f"reading dead letters of stream {plan.stream.name}"), sink.engine.connect() as connection:

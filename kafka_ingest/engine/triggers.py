@@ -19,14 +19,14 @@ SLICE_SECONDS = 0.5
 TOPICS_SECONDS = 30.0
 
 
-class Source(Protocol):
+class Trigger(Protocol):
     """What a drain asks before each slice."""
 
     def wait_until_due(self) -> bool:
         """True when a slice is due, False when there will be none."""
 
 
-class RangeSource:
+class RangeTrigger:
     """Due as long as something of the ranges remains."""
 
     def __init__(self, reader: RangeReader, stopping: Event) -> None:
@@ -37,7 +37,7 @@ class RangeSource:
         return not self._stopping.is_set() and bool(self._reader.remaining())
 
 
-class LiveSource:
+class LiveTrigger:
     """Follows the ends of the log, and says when a slice is due: `take(min_messages, within=max_wait_seconds)`."""
 
     def __init__(

@@ -22,7 +22,7 @@ UNREADABLE: Headers = (("(a header name is not UTF-8, so the client gives no hea
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class PartitionBatch:
     """Successive messages of one partition and one leader epoch, in offset order."""
 
     offsets: npt.NDArray[np.int64]
@@ -38,12 +38,12 @@ class Fetched:
     def __len__(self) -> int:
         return len(self.values)
 
-    def split(self, at: int) -> tuple[Fetched, Fetched]:
+    def split(self, at: int) -> tuple[PartitionBatch, PartitionBatch]:
         """The first `at` messages, and the others."""
         return self._part(slice(at), self.leader_epoch), self._part(slice(at, None), self.leader_epoch)
 
-    def _part(self, part: slice, leader_epoch: int | None) -> Fetched:
-        return Fetched(
+    def _part(self, part: slice, leader_epoch: int | None) -> PartitionBatch:
+        return PartitionBatch(
             self.offsets[part],
             self.timestamps_ms[part],
             self.sizes[part],
@@ -54,7 +54,7 @@ class Fetched:
         )
 
 
-def by_partition(messages: Sequence[Any]) -> Iterator[tuple[TopicPartition, Fetched]]:
+def by_partition(messages: Sequence[Any]) -> Iterator[tuple[TopicPartition, PartitionBatch]]:
     """Messages of the client, none of them an error, in pieces of one partition and leader epoch each, in the order they
     came."""
     if not messages:
@@ -86,10 +86,10 @@ def _by_epoch(messages: Sequence[Any], start: int, end: int) -> Iterator[tuple[s
         yield slice(start + a, start + b), epochs[a]
 
 
-def _columns(messages: Sequence[Any]) -> Fetched:
+def _columns(messages: Sequence[Any]) -> PartitionBatch:
     count = len(messages)
     keys, headers = list(map(_key, messages)), _all_headers(messages)
-    return Fetched(
+    return PartitionBatch(
         offsets=np.fromiter(map(_offset, messages), dtype=np.int64, count=count),
         timestamps_ms=np.fromiter(map(itemgetter(1), map(_timestamp, messages)), dtype=np.int64, count=count),
         sizes=_sizes(messages, keys, headers),

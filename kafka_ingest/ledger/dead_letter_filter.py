@@ -19,7 +19,7 @@ _C = DEAD_LETTERS.c
 
 
 @dataclass(frozen=True, slots=True)
-class LetterFilter:
+class DeadLetterFilter:
     """Which dead letters. Everything left out is not looked at; instants are `[since, until)`."""
 
     stream: str | None = None
@@ -54,7 +54,7 @@ def waiting() -> Condition:
     return sa.or_(_C.replay_outcome.is_(None), _C.replay_outcome == "dead_letter")
 
 
-def conditions(wanted: LetterFilter) -> Condition:
+def conditions(wanted: DeadLetterFilter) -> Condition:
     """A filter as SQL."""
     instant = _C.created_at if wanted.clock == "created" else _C.kafka_timestamp
     exact: list[tuple[sa.ColumnElement[Any], object]] = [

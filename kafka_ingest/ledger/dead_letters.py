@@ -27,7 +27,7 @@ _BYTES_A_STATEMENT = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LetterInfo:
+class DeadLetterInfo:
     """A dead letter without its bytes."""
 
     id: int
@@ -66,7 +66,7 @@ class LetterInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letter(LetterInfo):
+class StoredDeadLetter(DeadLetterInfo):
     """A dead letter with its original bytes."""
 
     key: bytes | None
@@ -75,7 +75,7 @@ class Letter(LetterInfo):
 
 
 @dataclass(frozen=True, slots=True)
-class LetterGroup:
+class DeadLetterGroup:
     """Letters of a stream that failed alike."""
 
     stream: str
@@ -169,7 +169,7 @@ def decode_headers(text: str | None) -> Headers | None:
     return [(name, None if value is None else base64.b64decode(value)) for name, value in json.loads(text)]
 
 
-def has_letters_table(connection: sa.Connection) -> bool:
+def has_dead_letters_table(connection: sa.Connection) -> bool:
     """False before the first run has made the ledger."""
     return sa.inspect(connection).has_table(DEAD_LETTERS.name)
 
@@ -188,21 +188,21 @@ def last_id(connection: sa.Connection, where: Condition) -> int:
     return int(connection.execute(sa.select(sa.func.max(_C.id)).where(where)).scalar() or 0)
 
 
-def groups(connection: sa.Connection, where: Condition, limit: int) -> list[LetterGroup]:
+def groups(connection: sa.Connection, where: Condition, limit: int) -> list[DeadLetterGroup]:
     """Counts by stream, stage and error, most first."""
     number = sa.func.count().label("letters")
     query = sa.select(_C.stream, _C.stage, _C.error, number).where(where).group_by(_C.stream, _C.stage, _C.error)
     rows = connection.execute(query.order_by(number.desc(), _C.stream, _C.stage, _C.error).limit(limit))
-    return [LetterGroup(r.stream, r.stage, r.error, int(r.letters)) for r in rows]
+    return [DeadLetterGroup(r.stream, r.stage, r.error, int(r.letters)) for r in rows]
 
 
-def newest(connection: sa.Connection, where: Condition, limit: int) -> list[LetterInfo]:
+def newest(connection: sa.Connection, where: Condition, limit: int) -> list[DeadLetterInfo]:
     """The letters recorded last, newest first, without their bytes."""
     rows = connection.execute(_info_query(connection).where(where).order_by(_C.id.desc()).limit(limit)).mappings()
-    return [LetterInfo(**_plain(row)) for row in rows]
+    return [DeadLetterInfo(**_plain(row)) for row in rows]
 
 
-def read(connection: sa.Connection, where: Condition, limit: int) -> list[Letter]:
+def read(connection: sa.Connection, where: Condition, limit: int) -> list[StoredDeadLetter]:
     """Letters with their bytes, in order of id. The caller bounds their size (`next_slice`) or their number."""
     query = _info_query(connection).add_columns(*(_C[name] for name in _BODIES))
     rows = connection.execute(query.where(where).order_by(_C.id).limit(limit)).mappings()
@@ -211,7 +211,7 @@ def read(connection: sa.Connection, where: Condition, limit: int) -> list[Letter
 
 def next_slice(
     connection: sa.Connection, where: Condition, *, after_id: int, max_rows: int, max_bytes: int
-) -> list[Letter]:
+) -> list[StoredDeadLetter]:
     """The next letters after an id, in order of id, bounded by number and size; a larger one comes alone."""
     weight = sum((sa.func.coalesce(sa.func.length(_C[name]), 0) for name in _BODIES), start=sa.literal(0))
     query = sa.select(_C.id, weight.label("weight")).where(where, _C.id > after_id).order_by(_C.id).limit(max_rows)
@@ -225,7 +225,7 @@ def next_slice(
     return [letter for part in in_lists(ids) for letter in read(connection, sa.and_(where, _C.id.in_(part)), len(part))]
 
 
-def lock(connection: sa.Connection, where: Condition, letters: Sequence[LetterInfo]) -> set[int]:
+def lock(connection: sa.Connection, where: Condition, letters: Sequence[DeadLetterInfo]) -> set[int]:
     """Lock those of `letters` that still stand where they stood and still answer to `where`; returns their ids.
 
     In order of id, after the ledger's rows, so that nobody waits for anybody in a circle.
@@ -293,6 +293,6 @@ def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
     return {name: aware_utc(value) if isinstance(value, dt.datetime) else value for name, value in row.items()}
 
 
-def _letter(row: dict[str, Any]) -> Letter:
+def _letter(row: dict[str, Any]) -> StoredDeadLetter:
     key, value, headers = (row.pop(name) for name in _BODIES)
-    return Letter(**_plain(row), key=key, value=value, headers=decode_headers(headers))
+    return StoredDeadLetter(**_plain(row), key=key, value=value, headers=decode_headers(headers))

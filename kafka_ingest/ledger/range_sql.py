@@ -18,16 +18,16 @@ IN_VALUES = 1_000
 # deep.
 OR_TERMS = 100
 
-Position = tuple[sa.ColumnElement[Any], sa.ColumnElement[Any], sa.ColumnElement[Any]]
+PositionColumns = tuple[sa.ColumnElement[Any], sa.ColumnElement[Any], sa.ColumnElement[Any]]
 """The columns of topic, Kafka partition and offset."""
 
 
-def position_of(table: sa.Table) -> Position:
+def position_of(table: sa.Table) -> PositionColumns:
     """The position columns of a target table."""
     return table.c["_kafka_topic"], table.c["_kafka_partition"], table.c["_kafka_offset"]
 
 
-def range_conditions(columns: Position, ranges: Iterable[OffsetRange]) -> Iterator[sa.ColumnElement[bool]]:
+def range_conditions(columns: PositionColumns, ranges: Iterable[OffsetRange]) -> Iterator[sa.ColumnElement[bool]]:
     """Conditions that together hold exactly for these ranges, each for a statement of its own.
 
     Ranges of a single offset, of which a replay has many, are put together as lists per Kafka partition.
@@ -64,7 +64,9 @@ def parts(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield values[start : start + size]
 
 
-def delete_ranges(connection: sa.Connection, table: sa.Table, columns: Position, ranges: Iterable[OffsetRange]) -> None:
+def delete_ranges(
+    connection: sa.Connection, table: sa.Table, columns: PositionColumns, ranges: Iterable[OffsetRange]
+) -> None:
     """Delete a table's rows in these ranges.
 
     Looked for first, without a lock, as there seldom are any: a DELETE that finds nothing still waits for the row after its

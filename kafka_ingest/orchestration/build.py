@@ -12,11 +12,11 @@ from kafka_ingest.orchestration.assets import ledger_spec, stream_assets, topic_
 from kafka_ingest.orchestration.audit_schedule import audit_schedule, stream_audit
 from kafka_ingest.orchestration.checks import stream_checks
 from kafka_ingest.orchestration.example import is_example, items_per_hour, items_per_hour_automation
-from kafka_ingest.orchestration.io_manager import handover_io_manager
+from kafka_ingest.orchestration.io_manager import run_files_io_manager
 from kafka_ingest.orchestration.names import STREAM_TAG, job_name
 from kafka_ingest.orchestration.preview import preview_job
 from kafka_ingest.orchestration.replay_job import replay_job
-from kafka_ingest.orchestration.resources import HANDOVER, INGESTION, IngestionResource
+from kafka_ingest.orchestration.resources import INGESTION, RUN_FILES, IngestionResource
 from kafka_ingest.orchestration.retention import retention_schedule
 from kafka_ingest.orchestration.sensors import stream_sensor
 from kafka_ingest.streams.stream import Stream
@@ -58,7 +58,7 @@ def build_definitions(streams: Iterable[Stream]) -> dg.Definitions:
         jobs=jobs,
         sensors=sensors,
         schedules=schedules,
-        resources={INGESTION: IngestionResource(), HANDOVER: handover_io_manager},
+        resources={INGESTION: IngestionResource(), RUN_FILES: run_files_io_manager},
         # The ops hand each other frames and connections: one process per run, not one per op.
         executor=dg.in_process_executor,
     )

@@ -15,10 +15,11 @@ import sqlalchemy as sa
 
 from kafka_ingest.orchestration.assets import partitions_of
 from kafka_ingest.orchestration.automation import AtMostRuns
+from kafka_ingest.orchestration.boundary import op_errors
 from kafka_ingest.orchestration.names import STREAM_TAG, table_key
-from kafka_ingest.orchestration.ops import op_errors
-from kafka_ingest.settings import from_environment
-from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.streams.information import Information
 from kafka_ingest.streams.model import MICROSECONDS
 from kafka_ingest.streams.stream import Stream
@@ -143,7 +144,7 @@ def _items_per_hour(stream: Stream) -> dg.AssetsDefinition:
     def information_per_hour(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         hours = hours_of(stream, context.partition_keys)
         with op_errors(context.op_execution_context):
-            sink = open_sink(from_environment().database_url)
+            sink = open_sink(Settings.from_environment().database_url)
             try:
                 rows = count_hours(sink, hours)
             finally:

@@ -24,7 +24,7 @@ KEPT_SECONDS = 24 * 3600.0
 _FOLDER = "kafka_ingest_handover"
 
 
-class Handover(dg.IOManager):
+class RunFiles(dg.IOManager):
     """Pickles under the instance's storage folder, readable by this user only (they hold messages)."""
 
     def __init__(self, root: Path, taker: str | None = None) -> None:
@@ -65,7 +65,7 @@ class Handover(dg.IOManager):
     def _path(self, context: dg.OutputContext) -> Path:
         run_id, step, name = context.run_id, context.step_key, context.name
         # The number is that of the layout; files of another one are as good as gone.
-        return self._root / str(run_id) / f"{step}.{name}.2.pickle"
+        return self._root / str(run_id) / f"{step}.{name}.3.pickle"
 
     def forget(self, run_ids: Sequence[str]) -> None:
         """Delete the files of these runs, and those left behind by runs that failed long ago."""
@@ -79,11 +79,11 @@ class Handover(dg.IOManager):
 
 
 @dg.io_manager(description="Frames between the ops of a run.")
-def handover_io_manager(context: dg.InitResourceContext) -> Handover:
+def run_files_io_manager(context: dg.InitResourceContext) -> RunFiles:
     assert context.instance is not None  # noqa: S101  Dagster gives one wherever resources are made
-    return handover_of(context.instance, None if context.run is None else context.run.run_id)
+    return run_files_of(context.instance, None if context.run is None else context.run.run_id)
 
 
-def handover_of(instance: dg.DagsterInstance, taker: str | None = None) -> Handover:
+def run_files_of(instance: dg.DagsterInstance, taker: str | None = None) -> RunFiles:
     """The handover folder of an instance."""
-    return Handover(Path(instance.storage_directory()) / _FOLDER, taker)
+    return RunFiles(Path(instance.storage_directory()) / _FOLDER, taker)

@@ -13,12 +13,13 @@ from pydantic import Field
 from kafka_ingest.backfill.selection import MAX_OFFSET, MAX_PARTITION, TIME_EXAMPLE, parse_time
 from kafka_ingest.engine.replay import ReplayPlan, plan_replay, replay
 from kafka_ingest.errors import KafkaIngestError
-from kafka_ingest.ledger.dead_letter_filter import LetterFilter
+from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter
+from kafka_ingest.orchestration.boundary import op_errors
 from kafka_ingest.orchestration.markdown import code
 from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG, dead_letters_key, replay_job_name, table_key
-from kafka_ingest.orchestration.ops import op_errors
-from kafka_ingest.settings import from_environment
-from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.sinks.replay_proposal import ReplayResult
 from kafka_ingest.slices import Outcome, Stage
 from kafka_ingest.streams.stream import Stream
@@ -76,9 +77,9 @@ class ReplayConfig(dg.Config):
         default=False, description="Only say what would become of each letter; everything is rolled back."
     )
 
-    def wanted(self) -> LetterFilter:
+    def wanted(self) -> DeadLetterFilter:
         """Raises ConfigError naming the field that is wrong."""
-        return LetterFilter(
+        return DeadLetterFilter(
             topics=tuple(self.topics),
             partition=self.partition,
             first_offset=self.offset_from,
@@ -104,7 +105,7 @@ def replay_job(stream: Stream) -> dg.JobDefinition:
     def replay_dead_letters(context: dg.OpExecutionContext, config: ReplayConfig) -> Iterator[Any]:
         report = _Report()
         trouble: KafkaIngestError | None = None
-        with closing(open_sink(from_environment().database_url)) as sink:
+        with closing(open_sink(Settings.from_environment().database_url)) as sink:
             with op_errors(context):
                 plan = plan_replay(sink, stream, config.wanted(), run_id=context.run_id, limit=config.limit)
             for topic, number in plan.left_out.items():

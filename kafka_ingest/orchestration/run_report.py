@@ -5,20 +5,29 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
+from kafka_ingest.backfill.progress import PROGRESS_TAG, PaceMeter
+from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.orchestration.markdown import code
-from kafka_ingest.slices import LoadResult, OffsetRange, TopicPartition
+from kafka_ingest.orchestration.names import dead_letters_key, table_key
+from kafka_ingest.orchestration.topic_observations import TopicObserver
+from kafka_ingest.slices import Batch, LoadResult, OffsetRange, TopicPartition
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
+
+# A drain says what it did at most this often: every event costs Dagster milliseconds and kilobytes.
+EVENT_SECONDS = 10.0
+# A backfill's progress tag, which a progress bar follows, costs much less.
+PROGRESS_SECONDS = 2.0
 
 _SHOWN_RANGES = 50
 
 
-class Progress:
+class RunReport:
     """Sums of load results. Latencies are those of the slices, weighted by nothing: the latest and the worst."""
 
     def __init__(self) -> None:
@@ -102,3 +111,64 @@ def _ranges_table(ranges: Mapping[TopicPartition, OffsetRange]) -> str:
     if len(shown) > _SHOWN_RANGES:
         lines.append(f"\n…and {len(shown) - _SHOWN_RANGES} more partitions; all are in `kafka_ingest_batches`.")
     return "\n".join(lines)
+
+
+class BackfillProgress:
+    """Says how far a backfill is: in the run's progress tag, and now and then in its log."""
+
+    def __init__(self, context: dg.AssetExecutionContext, batch: Batch, first: LoadResult) -> None:
+        self._context = context
+        self._meter = PaceMeter(batch.size, done=_offsets(first))
+        self._logged = self._tagged = time.monotonic()
+        self._tag()
+
+    def add(self, result: LoadResult) -> None:
+        self._meter.add(offsets=_offsets(result), rows=result.total("rows"))
+        now = time.monotonic()
+        if now - self._tagged >= PROGRESS_SECONDS:
+            self._tagged = now
+            self._tag()
+        if now - self._logged >= EVENT_SECONDS:
+            self._logged = now
+            self._context.log.info(str(self._meter.look()))
+
+    def end(self) -> None:
+        self._tag()
+
+    def _tag(self) -> None:
+        self._context.instance.add_run_tags(self._context.run.run_id, {PROGRESS_TAG: self._meter.look().tag})
+
+
+def _offsets(result: LoadResult) -> int:
+    return sum(c.range.size for c in result.counts)
+
+
+def events(
+    context: dg.AssetExecutionContext,
+    stream: Stream,
+    ingestion: Ingestion,
+    recent: RunReport,
+    topics: TopicObserver,
+) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
+    state = ingestion.look()
+    lag = state.lag
+    context.log.info(
+        f"{recent.totals['rows']} rows, {recent.totals['dead_letters']} dead letters in {recent.slices} slices; lag {lag}"
+    )
+    yield from topics.observations(state)
+    yield from materializations(stream, recent, lag, leave_out=())
+
+
+def materializations(
+    stream: Stream, progress: RunReport, lag: int, *, leave_out: Sequence[str]
+) -> Iterator[dg.AssetMaterialization]:
+    """One per asset and window that got messages. The numbers are the run's since the last report, not the window's."""
+    for window in progress.windows:
+        if window in leave_out:
+            continue
+        extra = {"messages_of_window": progress.windows[window]}
+        for target in stream.targets:
+            metadata = progress.table_metadata(target, lag) | extra
+            yield dg.AssetMaterialization(table_key(stream, target), partition=window, metadata=metadata)
+        metadata = progress.dead_letter_metadata(stream, lag) | extra
+        yield dg.AssetMaterialization(dead_letters_key(stream), partition=window, metadata=metadata)

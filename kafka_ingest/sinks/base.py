@@ -1,4 +1,4 @@
-"""What a database has to do for us, and which sink serves which database. The extension point for databases."""
+"""What a database has to do for us. The extension point for databases."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import ClassVar
 import pandas as pd
 import sqlalchemy as sa
 
-from kafka_ingest.errors import ConfigError, KafkaIngestError
+from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.sinks.misfits import Misfit, lacks, missing_columns
 from kafka_ingest.streams.target import TargetTable
 
@@ -26,7 +26,7 @@ class Sink(ABC):
     """One target database. Not thread-safe; `close()` it.
 
     A writer method runs inside the load's transaction, raises RowsRejected where the database refuses a row's data, and
-    lets every other driver error through, for `translate` to classify. It never commits.
+    lets every other driver error through, for `classify_error` to classify. It never commits.
     """
 
     backends: ClassVar[tuple[str, ...]]
@@ -41,7 +41,7 @@ class Sink(ABC):
     def __init__(self, url: sa.URL) -> None: ...
 
     @abstractmethod
-    def begin_load(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
+    def prepare_staging(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
         """Make ready, outside a transaction, what a load into `targets` needs (staging tables, session settings)."""
 
     @abstractmethod
@@ -71,14 +71,14 @@ class Sink(ABC):
         return "NULL"
 
     @abstractmethod
-    def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
+    def classify_error(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
         """Our error for the driver's, retryable or permanent, by error number; no secret in its text."""
 
     def is_locked(self, error: sa.exc.DBAPIError) -> bool:
         """Whether a statement that does not wait for locks was refused because another transaction holds one."""
         return False
 
-    def hurry(self, seconds: int) -> None:  # noqa: B027  # a database that is not far away has nothing to do
+    def limit_statement_seconds(self, seconds: int) -> None:  # noqa: B027  # a database that is not far away has nothing to do
         """Wait at most so long for the answer to a statement, from the next connection on: for callers that are waited for."""
 
     def misfits(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> list[Misfit]:
@@ -96,7 +96,7 @@ class Sink(ABC):
         ]
 
     @contextmanager
-    def only_one(self, connection: sa.Connection) -> Iterator[None]:
+    def ddl_lock(self, connection: sa.Connection) -> Iterator[None]:
         """Lets one process of this database in at a time: two first runs must not both create the tables.
 
         The default is for databases whose transactions already see to it.
@@ -109,7 +109,7 @@ class Sink(ABC):
         try:
             yield
         except sa.exc.SQLAlchemyError as error:
-            raise self.translate(error, doing) from error
+            raise self.classify_error(error, doing) from error
 
     @contextmanager
     def snapshot(self) -> Iterator[sa.Connection]:
@@ -128,31 +128,15 @@ class Sink(ABC):
 
 SinkFactory = Callable[[sa.URL], Sink]
 
-_SINKS: dict[str, SinkFactory] = {}
+registered: dict[str, SinkFactory] = {}
+"""What `register_sink` was given, by backend."""
 
 
 def register_sink(backends: Sequence[str], factory: SinkFactory) -> None:
-    """Use `factory` for database URLs of these backends, from now on."""
+    """Use `factory` for database URLs of these backends in this process, before any other sink for them.
+
+    A sink that is installed as a package needs no call: an entry point of the group `kafka_ingest.sinks` names its class
+    (sinks/registry.py).
+    """
     for backend in backends:
-        _SINKS[backend] = factory
-
-
-def open_sink(url: sa.URL) -> Sink:
-    """The sink for a database URL; connects only when used. Raises ConfigError for a backend nobody registered."""
-    # Imported here because they import this module; registering is their last line.
-    import kafka_ingest.sinks.mysql.sink
-    import kafka_ingest.sinks.sqlite.sink  # noqa: F401
-
-    backend = url.get_backend_name()
-    if backend not in _SINKS:
-        raise ConfigError(
-            f"KAFKA_INGEST_DATABASE_URL has backend {backend!r}; there is a sink for {', '.join(sorted(_SINKS))}. "
-            "A new one is a module that calls register_sink()."
-        )
-    try:
-        return _SINKS[backend](url)
-    except (ImportError, sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
-        raise ConfigError(
-            f"KAFKA_INGEST_DATABASE_URL has driver {url.drivername!r}, which cannot be used ({error}); "
-            "for MySQL and MariaDB it is mysql+pymysql://…"
-        ) from None
+        registered[backend] = factory

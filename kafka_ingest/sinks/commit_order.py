@@ -11,7 +11,7 @@ from types import TracebackType
 GIVE_WAY_SECONDS = 15.0
 
 
-class OutOfTurn(Exception):
+class WriteAheadRejected(Exception):
     """Rows written ahead cannot stay: the transaction is rolled back, and the slice loaded when its turn has come.
 
     Never leaves `sinks/`.
@@ -22,19 +22,19 @@ class Abandoned(Exception):
     """The slice before this one has failed, so this one must not load. The failure itself is that slice's to raise."""
 
 
-class Turn:
+class CommitTicket:
     """One slice's place. Of each slice in flight the `previous` one is committed first; None: nothing is before it.
 
-    Used by two threads: the slice's own and that of the next one. `with turn:` around the load settles it.
+    Used by two threads: the slice's own and that of the next one. `with ticket:` around the load settles it.
     """
 
-    def __init__(self, previous: Turn | None = None) -> None:
+    def __init__(self, previous: CommitTicket | None = None) -> None:
         self._previous = previous
         self._may_follow = Event()
         self._is_settled = Event()
         self._is_loaded = False
 
-    def __enter__(self) -> Turn:
+    def __enter__(self) -> CommitTicket:
         return self
 
     def __exit__(
@@ -42,7 +42,7 @@ class Turn:
     ) -> None:
         self.settle(is_loaded=kind is None)
 
-    def let_follow(self) -> None:
+    def let_next_begin(self) -> None:
         """The next slice may begin to write rows: this one has emptied its ranges. Repeatable.
 
         A DELETE by range may lock the row after its range too, and would wait for the next slice if that came first.
@@ -56,7 +56,7 @@ class Turn:
         self._may_follow.set()
         self._is_settled.set()
 
-    def has_come(self) -> bool:
+    def is_next(self) -> bool:
         """Whether nothing is before this slice any more, once the one before may be followed. Raises Abandoned."""
         if self._previous is None:
             return True
@@ -67,14 +67,14 @@ class Turn:
         return True
 
     def wait(self, seconds: float | None = None) -> None:
-        """Until the slice before is committed. Raises OutOfTurn after `seconds`, Abandoned where it has failed."""
+        """Until the slice before is committed. Raises WriteAheadRejected after `seconds`, Abandoned where it has failed."""
         if self._previous is None:
             return
         if not self._previous._is_settled.wait(seconds):
-            raise OutOfTurn(f"the slice before has not been committed for {seconds:g} s")
+            raise WriteAheadRejected(f"the slice before has not been committed for {seconds:g} s")
         self._follow(self._previous)
 
-    def _follow(self, previous: Turn) -> None:
+    def _follow(self, previous: CommitTicket) -> None:
         if not previous._is_loaded:
             raise Abandoned
         self._previous = None

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from kafka_ingest.errors import OffsetGap
 from kafka_ingest.ledger.dead_letter_filter import Condition
-from kafka_ingest.ledger.dead_letters import Letter, lock, mark_replayed
+from kafka_ingest.ledger.dead_letters import StoredDeadLetter, lock, mark_replayed
 from kafka_ingest.ledger.positions import Advance, Fence
 from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.sinks.admission import AdmittedPart, AdmittedSlice, Proposal
@@ -57,7 +57,7 @@ class ReplayResult:
     """Table → window → rows and deletes that came into it."""
 
 
-def raw_slice_of(letters: Sequence[Letter]) -> RawSlice:
+def raw_slice_of(letters: Sequence[StoredDeadLetter]) -> RawSlice:
     """The original messages, as the reader would deliver them from a log that holds nothing else.
 
     `letters` are in order of position, so that letter `i` is message number `i`.
@@ -92,7 +92,7 @@ class LetterProposal(Proposal):
         self,
         stream: Stream,
         parsed: ParsedSlice,
-        letters: Sequence[Letter],
+        letters: Sequence[StoredDeadLetter],
         where: Condition,
         only: Sequence[TargetTable] | None = None,
     ) -> None:
@@ -159,7 +159,7 @@ class LetterProposal(Proposal):
 def replay_slice(
     sink: Sink,
     parsed: ParsedSlice,
-    letters: Sequence[Letter],
+    letters: Sequence[StoredDeadLetter],
     where: Condition,
     context: LoadContext,
     *,
@@ -168,7 +168,7 @@ def replay_slice(
     """Apply letters exactly once, by the sequence of `sinks/load.py`: a crash before its COMMIT leaves nothing, a crash after it
     leaves everything; the next replay sees which it was, as letters that are dealt with no longer answer to `where`.
 
-    Raises OffsetGap, AccountingError, and what `Sink.translate` makes of the driver's errors.
+    Raises OffsetGap, AccountingError, and what `Sink.classify_error` makes of the driver's errors.
     """
     stream = context.stream
     only = None
@@ -185,7 +185,7 @@ def replay_slice(
     )
 
 
-def _replayed(letter: Letter, outcome: Outcome, dead: DeadLetter | None) -> ReplayedLetter:
+def _replayed(letter: StoredDeadLetter, outcome: Outcome, dead: DeadLetter | None) -> ReplayedLetter:
     return ReplayedLetter(
         id=letter.id,
         position=letter.position,

@@ -41,7 +41,7 @@ def prepare_tables(sink: Sink, stream: Stream) -> None:
     all that 2 found and the statements to run; 3 and 4 are then not begun.
     """
     doing = f"preparing the tables of stream {stream.name}"
-    with sink.errors(doing), sink.engine.connect() as connection, sink.only_one(connection):
+    with sink.errors(doing), sink.engine.connect() as connection, sink.ddl_lock(connection):
         check_version(connection)
         _check_distinct(connection, stream)
         METADATA.create_all(connection, checkfirst=True)  # 1

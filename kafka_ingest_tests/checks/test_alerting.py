@@ -12,7 +12,7 @@ import pytest
 from kafka_ingest.checks.alerting import Reading, over_limit, tell_changes
 from kafka_ingest.checks.webhook import WebhookFailed, post
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.settings import operations
+from kafka_ingest.settings import MonitoringSettings
 from kafka_ingest_tests.support.hook import Hook
 
 
@@ -109,13 +109,13 @@ def test_a_webhook_nobody_listens_at_fails_without_the_url(hook: Hook) -> None:
 )
 def test_a_webhook_that_is_no_url_is_refused_without_being_shown(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        operations({"KAFKA_INGEST_ALERT_WEBHOOK": text})
+        MonitoringSettings.from_environment({"KAFKA_INGEST_ALERT_WEBHOOK": text})
     assert "s3" not in "".join(traceback.format_exception(caught.value)).replace("test_alerting", "")
 
 
 def test_operations_are_read_from_the_environment_and_hide_the_webhook() -> None:
-    assert operations({}).retention_days == 14
-    found = operations(
+    assert MonitoringSettings.from_environment({}).retention_days == 14
+    found = MonitoringSettings.from_environment(
         {
             "KAFKA_INGEST_ALERT_WEBHOOK": "https://h/s3cret",
             "KAFKA_INGEST_ALERT_LAG": "1000",
@@ -128,7 +128,7 @@ def test_operations_are_read_from_the_environment_and_hide_the_webhook() -> None
     assert found.run_link("r") == "http://ui:3000/runs/r"
     assert "s3cret" not in repr(found)
     with pytest.raises(ConfigError, match="KAFKA_INGEST_ALERT_LAG='-1'"):
-        operations({"KAFKA_INGEST_ALERT_LAG": "-1"})
+        MonitoringSettings.from_environment({"KAFKA_INGEST_ALERT_LAG": "-1"})
     for days in ("36501", "9" * 5_000):
         with pytest.raises(ConfigError, match=r"RETENTION_DAYS='[0-9]+' is not a whole number from 0 to 36500"):
-            operations({"KAFKA_INGEST_RETENTION_DAYS": days})
+            MonitoringSettings.from_environment({"KAFKA_INGEST_RETENTION_DAYS": days})

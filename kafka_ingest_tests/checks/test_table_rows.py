@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from kafka_ingest.checks import table_rows
-from kafka_ingest.checks.run_ledger import Finding
+from kafka_ingest.checks.run_ledger import CheckResult
 from kafka_ingest.checks.table_rows import Entry, audit_rows, check_run_rows, components, expected_rows
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.stream import Stream
@@ -49,7 +49,7 @@ def delete(target: Target, where: str) -> None:
         connection.exec_driver_sql(f"DELETE FROM t_event WHERE {where}")
 
 
-def audit(target: Target, seconds: float = 60.0) -> Finding:
+def audit(target: Target, seconds: float = 60.0) -> CheckResult:
     return audit_rows(target.sink, MIXED, TargetTable.of(Event), seconds=seconds)
 
 

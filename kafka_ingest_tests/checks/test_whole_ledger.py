@@ -10,7 +10,7 @@ import pytest
 from kafka_ingest.checks.consumer_group import check_consumer_group
 from kafka_ingest.checks.dead_letter_ratio import check_dead_letter_ratio
 from kafka_ingest.checks.whole_ledger import audit_accounting, audit_tiling
-from kafka_ingest.settings import from_environment
+from kafka_ingest.settings import Settings
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest_tests.support.cluster import FakeMetadata, log
 from kafka_ingest_tests.support.database import Target
@@ -19,7 +19,7 @@ from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 P0, P1 = TopicPartition("mixed", 0), TopicPartition("mixed", 1)
 GOOD, BAD = Msg({"type": "event", "name": "n"}), Msg(b"{")
-SETTINGS = from_environment({})
+SETTINGS = Settings.from_environment({})
 
 
 @pytest.fixture

@@ -9,44 +9,44 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from kafka_ingest.dates import translate
+from kafka_ingest.dates import parse_dates
 from kafka_ingest_tests.support.dates import FORMS
 
 
 def test_all_forms_are_read_in_one_column_wherever_the_machine_is(machine_zone: str) -> None:
     column = pd.Series([value for value, _ in FORMS], dtype=object)
-    translated = translate(column)
-    assert [instant.isoformat() for instant in translated.instants] == [instant for _, instant in FORMS]
-    assert translated.errors.empty
+    parsed = parse_dates(column)
+    assert [instant.isoformat() for instant in parsed.instants] == [instant for _, instant in FORMS]
+    assert parsed.errors.empty
 
 
 def test_results_keep_order_index_and_name_and_the_input_is_untouched() -> None:
     values = ["2024-05-01", "bad", None, 20240230, np.int64(1714566615), "5/1/2024"]
     column = pd.Series(values, index=[9, 4, 7, 1, 0, 3], name="created", dtype=object)
     before = column.copy(deep=True)
-    translated = translate(column)
-    assert translated.instants.index.tolist() == [9, 4, 7, 1, 0, 3]
-    assert translated.instants.isna().tolist() == [False, True, True, True, False, False]
-    assert translated.errors.index.tolist() == [4, 1]
-    assert translated.errors.dtype == object
-    assert all(type(error) is str for error in translated.errors)
-    assert translated.instants.name == translated.errors.name == "created"
+    parsed = parse_dates(column)
+    assert parsed.instants.index.tolist() == [9, 4, 7, 1, 0, 3]
+    assert parsed.instants.isna().tolist() == [False, True, True, True, False, False]
+    assert parsed.errors.index.tolist() == [4, 1]
+    assert parsed.errors.dtype == object
+    assert all(type(error) is str for error in parsed.errors)
+    assert parsed.instants.name == parsed.errors.name == "created"
     pd.testing.assert_series_equal(column, before)
     assert [type(value) for value in column] == [type(value) for value in values]
 
 
 def test_labels_may_be_text_or_occur_twice() -> None:
-    translated = translate(pd.Series(["bad", "2024-05-01", "worse"], index=["a", "a", "b"], dtype=object))
-    assert translated.errors.index.tolist() == ["a", "b"]
-    assert translated.instants.isna().tolist() == [True, False, True]
+    parsed = parse_dates(pd.Series(["bad", "2024-05-01", "worse"], index=["a", "a", "b"], dtype=object))
+    assert parsed.errors.index.tolist() == ["a", "b"]
+    assert parsed.instants.isna().tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("dtype", ["object", "string", "string[python]", "int64", "float64"])
 def test_an_empty_column_gives_empty_results(dtype: str) -> None:
-    translated = translate(pd.Series([], dtype=dtype))
-    assert translated.instants.dtype == "datetime64[us]"
-    assert len(translated.instants) == len(translated.errors) == 0
-    assert translated.errors.dtype == object
+    parsed = parse_dates(pd.Series([], dtype=dtype))
+    assert parsed.instants.dtype == "datetime64[us]"
+    assert len(parsed.instants) == len(parsed.errors) == 0
+    assert parsed.errors.dtype == object
 
 
 @pytest.mark.parametrize(
@@ -57,11 +57,11 @@ def test_an_empty_column_gives_empty_results(dtype: str) -> None:
 def test_every_kind_of_text_column_reads_the_same(dtype: Any) -> None:
     texts = [value for value, _ in FORMS if isinstance(value, str)] + ["bad", "", "2024-02-30"]
     column = pd.Series([*texts, None], dtype=dtype, index=range(5, len(texts) + 6))
-    expected = translate(pd.Series([*texts, None], dtype=object, index=range(5, len(texts) + 6)))
-    translated = translate(column)
-    pd.testing.assert_series_equal(translated.instants, expected.instants)
-    pd.testing.assert_series_equal(translated.errors, expected.errors)
-    part = translate(column.iloc[3:-1:2])
+    expected = parse_dates(pd.Series([*texts, None], dtype=object, index=range(5, len(texts) + 6)))
+    parsed = parse_dates(column)
+    pd.testing.assert_series_equal(parsed.instants, expected.instants)
+    pd.testing.assert_series_equal(parsed.errors, expected.errors)
+    part = parse_dates(column.iloc[3:-1:2])
     pd.testing.assert_series_equal(part.instants, expected.instants.iloc[3:-1:2])
 
 
@@ -82,15 +82,15 @@ def test_every_kind_of_text_column_reads_the_same(dtype: Any) -> None:
 )
 def test_a_column_of_another_dtype_reads_as_its_values_do(dtype: Any, values: list[Any]) -> None:
     column = pd.Series(values, dtype=dtype)
-    translated, expected = translate(column), translate(pd.Series(column.to_numpy(dtype=object), dtype=object))
-    pd.testing.assert_series_equal(translated.instants, expected.instants)
-    pd.testing.assert_series_equal(translated.errors, expected.errors)
+    parsed, expected = parse_dates(column), parse_dates(pd.Series(column.to_numpy(dtype=object), dtype=object))
+    pd.testing.assert_series_equal(parsed.instants, expected.instants)
+    pd.testing.assert_series_equal(parsed.errors, expected.errors)
 
 
 def test_text_that_differs_in_a_nul_only_is_told_apart() -> None:
-    translated = translate(pd.Series(["", "\0", "2024-05-01", "2024-05-01\0", "2024-05-01\0\0"], dtype=object))
-    assert translated.instants.notna().tolist() == [False, False, True, False, False]
-    assert translated.errors.index.tolist() == [1, 3, 4]
+    parsed = parse_dates(pd.Series(["", "\0", "2024-05-01", "2024-05-01\0", "2024-05-01\0\0"], dtype=object))
+    assert parsed.instants.notna().tolist() == [False, False, True, False, False]
+    assert parsed.errors.index.tolist() == [1, 3, 4]
 
 
 def test_a_column_longer_than_a_round_is_read_in_order() -> None:
@@ -99,8 +99,8 @@ def test_a_column_longer_than_a_round_is_read_in_order() -> None:
         f"2024-05-01T{at // 3600 % 24:02d}:{at // 60 % 60:02d}:{at % 60:02d}" for at in range(count)
     ]
     values[0], values[65_535], values[65_536], values[131_072], values[-1] = "bad", 20240501, "bad", None, "5/1/2024"
-    translated = translate(pd.Series(values, dtype=object))
-    assert translated.errors.index.tolist() == [0, 65_536]
-    seconds = translated.instants.drop([0, 65_535, 65_536, 131_072, count - 1]) - pd.Timestamp("2024-05-01")
+    parsed = parse_dates(pd.Series(values, dtype=object))
+    assert parsed.errors.index.tolist() == [0, 65_536]
+    seconds = parsed.instants.drop([0, 65_535, 65_536, 131_072, count - 1]) - pd.Timestamp("2024-05-01")
     assert (seconds.dt.total_seconds() == seconds.index.to_numpy() % 86_400).all()
-    assert translated.instants.iloc[[65_535, count - 1]].tolist() == [pd.Timestamp("2024-05-01")] * 2
+    assert parsed.instants.iloc[[65_535, count - 1]].tolist() == [pd.Timestamp("2024-05-01")] * 2

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kafka_ingest.dates import DateRule, translate
+from kafka_ingest.dates import DateRule, parse_dates
 from kafka_ingest.errors import ConfigError
 from kafka_ingest_tests.support.dates import EAST, HALF, MICRO, NOON, SECOND, read
 
@@ -70,7 +70,7 @@ def test_every_quarter_hour_of_two_years_agrees_with_zoneinfo() -> None:
         info = ZoneInfo(zone)
         expected = [wall.replace(tzinfo=info).astimezone(timezone.utc).replace(tzinfo=None) for wall in walls]
         column = pd.Series([wall.strftime("%Y-%m-%d %H:%M") for wall in walls], dtype=object)
-        got = translate(column, DateRule(timezone=zone)).instants
+        got = parse_dates(column, DateRule(timezone=zone)).instants
         assert (got.to_numpy() == np.array(expected, dtype="M8[us]")).all()
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from kafka_ingest.engine.replay import plan_replay
 from kafka_ingest.errors import OffsetGap, SchemaMismatch
-from kafka_ingest.ledger.dead_letter_filter import LetterFilter
+from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter
 from kafka_ingest.ledger.tables import DEAD_LETTERS, OFFSETS
 from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.sinks.tables import prepare_tables
@@ -51,7 +51,7 @@ def test_a_partition_without_a_ledger_position_is_refused(target: Target) -> Non
 
 def test_a_database_without_a_ledger_has_nothing_to_replay() -> None:
     sink = SQLiteSink(sa.make_url("sqlite://"))
-    assert plan_replay(sink, FIXED, LetterFilter(), run_id="r").letters == 0
+    assert plan_replay(sink, FIXED, DeadLetterFilter(), run_id="r").letters == 0
 
 
 def test_a_ledger_of_an_older_version_gets_the_columns_and_indexes_it_lacks(target: Target) -> None:

@@ -234,7 +234,7 @@ def test_a_table_dropped_under_us_fails_loudly_and_loads_again_after_it_is_there
     ranges = [OffsetRange(*tp, 0, p.next_offset) for tp, p in lost.ledger.items() if p.next_offset]
     with opened(case.stream, case.settings) as ingestion:
         batch = ingestion.plan(ranges, "backfill")
-        ingestion.load(ingestion.translate(ingestion.read(batch)), "backfill")
+        ingestion.load(ingestion.apply_steps(ingestion.read(batch)), "backfill")
         list(ingestion.drain(batch))
     case.check()
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from kafka_ingest.sinks.base import open_sink
 from kafka_ingest.sinks.load_step import LoadStep
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.letters import FIXED, NO_ROUTES, account, event
 from kafka_ingest_tests.support.raws import Msg, Part, raw_slice

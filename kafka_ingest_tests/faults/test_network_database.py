@@ -14,9 +14,9 @@ from kafka_ingest.engine.stream_state import read_positions
 from kafka_ingest.errors import DatabaseUnavailable, RetryableError
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.kafka import LocalKafka
-from kafka_ingest.sinks.base import open_sink
 from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.sinks.mysql import sink as mysql_sink
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest_tests.e2e.check import assert_exactly_once
 from kafka_ingest_tests.e2e.leaks import Resources
 from kafka_ingest_tests.e2e.news import Truth, news, produce

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from kafka_ingest.engine.replay import replay as replay_slices
 from kafka_ingest.errors import DatabaseUnavailable
-from kafka_ingest.ledger.dead_letter_filter import LetterFilter
+from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter
 from kafka_ingest.orchestration.names import dead_letters_key, table_key
 from kafka_ingest.orchestration.replay_job import ReplayConfig, replay_job
 from kafka_ingest.sinks.sqlite.sink import SQLiteSink
@@ -146,7 +146,7 @@ def test_a_database_that_goes_away_is_retried_and_each_letter_is_tried_once(
     assert len([e for e in result.all_events if e.is_step_up_for_retry]) == 1
     assert [letter.attempts for letter in kept(target)] == [1] * 5
     assert [o.metadata["replayed"].value for o in observed(result)] == [2, 3], "before the trouble and after it"
-    assert len(kept(target, LetterFilter())) == 2
+    assert len(kept(target, DeadLetterFilter())) == 2
 
 
 def test_every_field_of_the_launchpad_says_what_it_is_and_is_bounded() -> None:
@@ -154,5 +154,5 @@ def test_every_field_of_the_launchpad_says_what_it_is_and_is_bounded() -> None:
         assert field.description, name
     with pytest.raises(ValueError, match="limit"):
         ReplayConfig(limit=0)
-    assert ReplayConfig().wanted() == LetterFilter()
+    assert ReplayConfig().wanted() == DeadLetterFilter()
     assert ReplayConfig(time_from="2026-01-01T16:00+08:00").wanted().since == NOW

@@ -19,9 +19,10 @@ from kafka_ingest.ledger.positions import pin_positions
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.pipeline import run_pipeline
-from kafka_ingest.sinks.base import RowsRejected, open_sink
+from kafka_ingest.sinks.base import RowsRejected
 from kafka_ingest.sinks.load import LoadContext, load
 from kafka_ingest.sinks.mysql.sink import MySQLSink
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.slices import LoadResult, OffsetRange, RawSlice, TopicPartition
 from kafka_ingest.streams.model import AppendModel, UpsertModel, date_field, field
@@ -296,7 +297,7 @@ def test_load_data_never_stores_what_it_warned_about(database: LocalDatabase, da
     rows = good.rows[TargetTable.of(Everything)]
     too_long = rows.assign(short=rows["short"].astype("string[pyarrow]").str.repeat(40))
     with opened.engine.connect() as connection:
-        opened.begin_load(connection, [TargetTable.of(Everything)])
+        opened.prepare_staging(connection, [TargetTable.of(Everything)])
         with connection.begin(), pytest.raises(RowsRejected, match=r"1265|1406"), connection.begin_nested():
             opened.insert(connection, TargetTable.of(Everything), too_long)
         assert connection.execute(sa.text("SELECT COUNT(*) FROM everything_bulk")).scalar() == 0

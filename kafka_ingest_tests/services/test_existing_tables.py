@@ -19,9 +19,9 @@ from sqlalchemy.orm import Mapped
 from kafka_ingest.cli.doctor.database import check_database
 from kafka_ingest.errors import SchemaMismatch
 from kafka_ingest.local.database import LocalDatabase
-from kafka_ingest.settings import from_environment
-from kafka_ingest.sinks.base import open_sink
+from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.mysql.types import change, parse_type
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.model import AppendModel, UpsertModel, date_field, field
@@ -297,7 +297,7 @@ def test_the_doctor_says_the_same_before_any_run(target: Target, database_url: s
         "ALTER TABLE fitted MODIFY COLUMN at DATETIME, ENGINE=MyISAM",
         "ALTER TABLE fitted_keys DROP COLUMN amount",
     )
-    settings = from_environment({"KAFKA_INGEST_DATABASE_URL": database_url})
+    settings = Settings.from_environment({"KAFKA_INGEST_DATABASE_URL": database_url})
     findings = {f.check: f for f in check_database(settings, [STREAM])}
     found, keys = findings["table fitted"], findings["table fitted_keys"]
     text = refusal(target)
@@ -321,7 +321,7 @@ def test_the_doctor_names_the_grant_that_a_run_needs_to_add_a_column(
     database.run_as_root(f"CREATE USER '{user}'@'%' IDENTIFIED BY 'secret'")
     database.run_as_root(f"GRANT {rights} ON {url.database}.* TO '{user}'@'%'")
     limited = url.set(username=user, password="secret").render_as_string(hide_password=False)  # noqa: S106
-    settings = from_environment({"KAFKA_INGEST_DATABASE_URL": limited})
+    settings = Settings.from_environment({"KAFKA_INGEST_DATABASE_URL": limited})
     failed = [f for f in check_database(settings, [STREAM]) if f.verdict == "fail"]
     assert [f.check for f in failed] == ["privileges to add columns"]
     assert "ALTER" in failed[0].detail

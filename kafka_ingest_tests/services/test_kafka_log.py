@@ -182,7 +182,7 @@ def test_a_live_member_of_the_group_refuses_the_commit_clearly(kafka: LocalKafka
     try:
         with opened(stream, settings) as ingestion:
             batch = ingestion.plan((), "live")
-            result = ingestion.load(ingestion.translate(ingestion.read(batch)), "live")
+            result = ingestion.load(ingestion.apply_steps(ingestion.read(batch)), "live")
             with pytest.raises(PermanentError, match="Another consumer is a live member"):
                 ingestion.commit(result.next_offsets)
     finally:

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from kafka_ingest.ledger.positions import Advance, advance_positions, ledger_positions, lock_fences, pin_positions
 from kafka_ingest.ledger.tables import METADATA
-from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.slices import TopicPartition
 
 pytestmark = pytest.mark.services

@@ -16,8 +16,9 @@ from kafka_ingest.cli.doctor.database import check_database
 from kafka_ingest.cli.status_state import _count
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.local.database import LocalDatabase
-from kafka_ingest.settings import from_environment
-from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.model import UpsertModel
 from kafka_ingest.streams.stream import RouteByTopic, Stream
@@ -105,7 +106,7 @@ def test_a_tombstone_in_one_schema_leaves_the_other_schemas_row(
     for table, fate in ((here, "tombstone"), (there, "row")):
         _, found = stream_of_table({"schemas": stream}, table.label)
         assert [t.fate for t in trace(sink, stream, found, "k")] == [fate]
-    settings = from_environment({"KAFKA_INGEST_DATABASE_URL": database_url})
+    settings = Settings.from_environment({"KAFKA_INGEST_DATABASE_URL": database_url})
     findings = {f.check: f for f in check_database(settings, [stream])}
     assert [findings[f"table {t.label}"].verdict for t in stream.targets] == ["ok"] * 4
     assert "transactions" not in findings

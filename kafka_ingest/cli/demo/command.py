@@ -15,7 +15,8 @@ from pathlib import Path
 import click
 from rich.live import Live
 
-from kafka_ingest.cli.demo.dagster_dev import DagsterDev, choose_port, dagster_home
+from kafka_ingest.cli.console import make_console
+from kafka_ingest.cli.demo.dagster_dev import DemoDagster, choose_port, dagster_home
 from kafka_ingest.cli.demo.view import DemoState, panel, plain_line, runs_text
 from kafka_ingest.cli.errors import FailedCommand
 from kafka_ingest.cli.interrupts import Interrupts
@@ -24,15 +25,15 @@ from kafka_ingest.cli.options import BAD_RATIO_OPTION, NumberType
 from kafka_ingest.cli.samples.messages import sample_messages
 from kafka_ingest.cli.samples.producer import ProduceCounts, ensure_topic, produce_messages
 from kafka_ingest.cli.status_state import StreamStatus, gather
-from kafka_ingest.cli.status_view import make_console
 from kafka_ingest.errors import ConfigError, KafkaIngestError
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.local.errors import LocalServerError
 from kafka_ingest.local.server import is_running, stop_data_dir
 from kafka_ingest.local.stack import SERVER_KINDS, LocalStack
 from kafka_ingest.redaction import redact
-from kafka_ingest.settings import Settings, from_environment
-from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.streams.information import STREAM
 
 PARTITIONS = 4
@@ -92,7 +93,7 @@ class Demo:
         self._stop_producing = threading.Event()
         self._producer: threading.Thread | None = None
         self._producer_error: BaseException | None = None
-        self._dagster: DagsterDev | None = None
+        self._dagster: DemoDagster | None = None
         self._servers: tuple[str, ...] = ()
         self._environ: dict[str, str] = {}
         self._settings: Settings | None = None
@@ -127,7 +128,7 @@ class Demo:
             _say(line)
         self._servers = tuple(kind for kind in (stack.kafka, stack.database) if kind in SERVER_KINDS)
         self._environ = demo_environment(os.environ, stack)
-        self._settings = from_environment(self._environ)
+        self._settings = Settings.from_environment(self._environ)
         self._metadata = KafkaMetadata(self._settings)
         self._sink = open_sink(self._settings.database_url)
         ensure_topic(self._settings, STREAM.topic_names[0], PARTITIONS)
@@ -144,7 +145,7 @@ class Demo:
         if chosen != port:
             _say(f"Port {port} is taken: the UI is on {chosen}")
         log_file = self._root / "dagster.log"
-        self._dagster = DagsterDev(home=home, log_file=log_file, port=chosen, environ=self._environ)
+        self._dagster = DemoDagster(home=home, log_file=log_file, port=chosen, environ=self._environ)
         _say(f"Starting Dagster (log: {log_file}, home: {home})")
         with self._interrupts.deferred():
             self._dagster.start()

@@ -58,7 +58,7 @@ def dagster_home(root: Path, environ: Mapping[str, str]) -> Path:
     return home
 
 
-class DagsterDev:
+class DemoDagster:
     """One `dagster dev`. Call `stop` in the end, whatever happened."""
 
     def __init__(self, *, home: Path, log_file: Path, port: int, environ: Mapping[str, str]) -> None:

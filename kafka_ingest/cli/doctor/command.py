@@ -12,7 +12,7 @@ import click
 from kafka_ingest.cli.doctor.findings import Finding, as_json, fail, ok, redacted, warn
 from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.redaction import environment_secrets
-from kafka_ingest.settings import from_environment
+from kafka_ingest.settings import Settings
 from kafka_ingest.streams.registry import declared_streams
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -51,7 +51,7 @@ def _show(findings: Iterable[Finding]) -> bool:
 def examine() -> Iterator[Finding]:
     """Every check, in order of what depends on what."""
     try:
-        settings = from_environment()
+        settings = Settings.from_environment()
     except KafkaIngestError as error:
         yield fail("settings", str(error), "Correct the environment variable.")
         return

@@ -15,8 +15,9 @@ from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.ledger.tables import BATCHES, DEAD_LETTERS, METADATA, OFFSETS
 from kafka_ingest.ledger.version import check_version
 from kafka_ingest.settings import Settings
-from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.misfits import missing_columns
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.sinks.tables import Comparison, compare_tables, tables_of
 from kafka_ingest.streams.stream import Stream
 
@@ -37,7 +38,7 @@ def check_database(settings: Settings, streams: Collection[Stream]) -> Iterator[
     except (KafkaIngestError, ImportError, sa.exc.ArgumentError) as error:
         yield fail("database", f"{type(error).__name__}: {error}", _URL)
         return
-    sink.hurry(STATEMENT_SECONDS)
+    sink.limit_statement_seconds(STATEMENT_SECONDS)
     with closing(sink):
         yield from _check(sink, settings, streams)
 

@@ -20,7 +20,7 @@ from kafka_ingest.errors import (
     SchemaMismatch,
     TransactionConflict,
 )
-from kafka_ingest.sinks.base import RowsRejected, Sink, register_sink
+from kafka_ingest.sinks.base import RowsRejected, Sink
 from kafka_ingest.sinks.driver_rows import driver_rows
 from kafka_ingest.sinks.misfits import Misfit
 from kafka_ingest.sinks.mysql import load_data_format as infile
@@ -35,7 +35,7 @@ LOGGER = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 10
 STATEMENT_TIMEOUT_SECONDS = 300  # unless the URL says otherwise, as read_timeout and write_timeout
-ONLY_ONE_TIMEOUT_SECONDS = 60
+DDL_LOCK_TIMEOUT_SECONDS = 60
 # A client that vanished without a word (a power cut, a cut cable) leaves its transaction, and its locks, until the server
 # gives the connection up: after 8 hours by default. Between two statements of ours are seconds at most.
 IDLE_TIMEOUT_SECONDS = 120
@@ -128,7 +128,7 @@ class MySQLSink(Sink):
         self.uses_load_data: bool | None = None
         """Whether rows go by LOAD DATA; None until the first connection has asked the server."""
         url, self._tls = split_tls(url)
-        self._hurry_seconds: int | None = None
+        self._statement_seconds: int | None = None
         self.engine = sa.create_engine(
             url,
             creator=lambda: self._connect(url),
@@ -153,9 +153,9 @@ class MySQLSink(Sink):
             "init_command": _SESSION.format(idle=IDLE_TIMEOUT_SECONDS),
             "defer_connect": True,
         }
-        if self._hurry_seconds is not None:
+        if self._statement_seconds is not None:
             for name in ("read_timeout", "write_timeout"):
-                options[name] = min(options[name], self._hurry_seconds)
+                options[name] = min(options[name], self._statement_seconds)
         connection = OfferingConnection(**options)
         with self._tls.handshake():
             connection.connect()
@@ -168,16 +168,16 @@ class MySQLSink(Sink):
     def misfits(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> list[Misfit]:
         return mysql_misfits(connection, tables)
 
-    def hurry(self, seconds: int) -> None:
-        self._hurry_seconds = seconds
+    def limit_statement_seconds(self, seconds: int) -> None:
+        self._statement_seconds = seconds
 
     @contextmanager
-    def only_one(self, connection: sa.Connection) -> Iterator[None]:
+    def ddl_lock(self, connection: sa.Connection) -> Iterator[None]:
         """A named lock of the session (MySQL manual, "Locking Functions"); it goes with the connection if we die."""
         name = f"kafka_ingest:{hashlib.sha256(str(connection.engine.url.database).encode()).hexdigest()[:32]}"
-        if not connection.exec_driver_sql("SELECT GET_LOCK(%s, %s)", (name, ONLY_ONE_TIMEOUT_SECONDS)).scalar():
+        if not connection.exec_driver_sql("SELECT GET_LOCK(%s, %s)", (name, DDL_LOCK_TIMEOUT_SECONDS)).scalar():
             raise DatabaseUnavailable(
-                f"another run has been preparing tables for {ONLY_ONE_TIMEOUT_SECONDS} s; it is retried"
+                f"another run has been preparing tables for {DDL_LOCK_TIMEOUT_SECONDS} s; it is retried"
             )
         try:
             yield
@@ -191,7 +191,7 @@ class MySQLSink(Sink):
         with self.engine.connect() as connection:
             yield connection.execution_options(isolation_level="REPEATABLE READ")
 
-    def begin_load(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
+    def prepare_staging(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
         """Empty staging tables for upserts. Before the transaction: a server that enforces GTID consistency refuses
         CREATE TEMPORARY TABLE inside one (MySQL manual, "Restrictions on Replication with GTIDs")."""
         if self.uses_load_data is None:
@@ -255,7 +255,7 @@ class MySQLSink(Sink):
             milliseconds=self.milliseconds_sql,
         )
 
-    def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
+    def classify_error(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
         error = _first(error)
         original = getattr(error, "orig", None)
         number = _errno(original)
@@ -377,6 +377,3 @@ def _errno(error: BaseException | None) -> int | None:
 
 def _message(error: BaseException | None) -> str:
     return str(error.args[1]) if error is not None and len(error.args) > 1 else str(error)
-
-
-register_sink(MySQLSink.backends, MySQLSink)

@@ -9,7 +9,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from kafka_ingest.errors import DatabaseUnavailable, KafkaIngestError, PermanentError, SchemaMismatch
-from kafka_ingest.sinks.base import RowsRejected, Sink, register_sink
+from kafka_ingest.sinks.base import RowsRejected, Sink
 from kafka_ingest.sinks.driver_rows import driver_rows
 from kafka_ingest.sinks.latest_per_key import is_later_sql, same_key_sql
 from kafka_ingest.sinks.misfits import Misfit
@@ -30,7 +30,7 @@ class SQLiteSink(Sink):
         sa.event.listen(self.engine, "connect", _on_connect)
         sa.event.listen(self.engine, "begin", _on_begin)
 
-    def begin_load(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
+    def prepare_staging(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
         """Nothing to stage."""
 
     def insert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
@@ -71,7 +71,7 @@ class SQLiteSink(Sink):
     def misfits(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> list[Misfit]:
         return sqlite_misfits(connection, tables)
 
-    def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
+    def classify_error(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
         original = getattr(error, "orig", None)
         name = getattr(original, "sqlite_errorname", "") or ""
         text = f"{doing}: {original or type(error).__name__} ({name or 'SQLite'})"
@@ -121,6 +121,3 @@ def _on_connect(connection: Any, _record: Any) -> None:
 def _on_begin(connection: sa.Connection) -> None:
     # SQLite has no row locks; the one write lock stands for FOR UPDATE (manual, "BEGIN IMMEDIATE").
     connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-register_sink(SQLiteSink.backends, SQLiteSink)

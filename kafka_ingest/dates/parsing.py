@@ -53,7 +53,7 @@ _LARGEST = 2**63  # of an integer; epochs in nanoseconds end there, in the year 
 
 
 @dataclass(frozen=True, slots=True)
-class Translated:
+class ParsedDates:
     """Every value's instant, and what was wrong with those that have none."""
 
     instants: pd.Series
@@ -62,7 +62,7 @@ class Translated:
     """One sentence (object, str) for each value that could not be read, under its label; empty when all is well."""
 
 
-def translate(values: pd.Series, rule: DateRule = DateRule()) -> Translated:  # noqa: B008 (DateRule is frozen)
+def parse_dates(values: pd.Series, rule: DateRule = DateRule()) -> ParsedDates:  # noqa: B008 (DateRule is frozen)
     """Read every value as an instant. Never raises on data; each value's result depends on it and the rule alone."""
     # 1. What the values are.
     reading = _Reading(len(values))
@@ -93,7 +93,7 @@ def translate(values: pd.Series, rule: DateRule = DateRule()) -> Translated:  # 
         f"{_shown(value)} {_WHY[state]}; accepted: {accepted}"
         for value, state in zip(shown, states[failed].tolist(), strict=True)
     ]
-    return Translated(
+    return ParsedDates(
         instants=pd.Series(micros.view("M8[us]"), index=values.index, name=values.name),
         errors=pd.Series(messages, index=values.index[failed], name=values.name, dtype=object),
     )
