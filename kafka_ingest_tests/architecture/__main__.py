@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import kafka_ingest
 from kafka_ingest_tests.architecture.figures import ROWS, Figures, figures_of, tree_at
+from kafka_ingest_tests.architecture.floors import NoRoom
 from kafka_ingest_tests.architecture.picture import differing, write
 
 ROOT = Path(kafka_ingest.__file__).parents[1]
@@ -35,24 +36,30 @@ def main() -> int:
         "--check", action="store_true", help="write nothing; exit code 1 where they do not fit the source"
     )
     options = parser.parse_args()
-    if options.command == "figures":
-        try:
-            counted = {revision: _figures_at(revision) for revision in options.rev} or {
-                "working tree": figures_of(ROOT)
-            }
-        except ValueError as error:
-            parser.error(str(error))
-        _print(
-            json.dumps({label: asdict(f) for label, f in counted.items()}, indent=1) if options.json else table(counted)
-        )
-        return 0
-    if options.check:
-        stale = differing(ROOT)
-        for path in stale:
-            _print(f"{path.relative_to(ROOT)} does not fit the source: run `{parser.prog} picture` and commit it")
-        return 1 if stale else 0
-    write(ROOT)
+    try:
+        if options.command == "figures":
+            return _show_figures(options.rev, as_json=options.json)
+        if options.check:
+            return _check_picture()
+        write(ROOT)
+    except (NoRoom, ValueError) as error:
+        parser.error(str(error))
     return 0
+
+
+def _show_figures(revisions: Sequence[str], *, as_json: bool) -> int:
+    counted = {revision: _figures_at(revision) for revision in revisions} or {"working tree": figures_of(ROOT)}
+    _print(json.dumps({label: asdict(f) for label, f in counted.items()}, indent=1) if as_json else table(counted))
+    return 0
+
+
+def _check_picture() -> int:
+    stale = differing(ROOT)
+    for path in stale:
+        _print(
+            f"{path.relative_to(ROOT)} does not fit the source: write it anew by the command `picture`, and commit it"
+        )
+    return 1 if stale else 0
 
 
 def table(counted: Mapping[str, Figures]) -> str:

@@ -95,6 +95,10 @@ DOCUMENTED: tuple[str, ...] = ("kafka_ingest", "kafka_ingest.streams")
 ROOMS: dict[str, tuple[int, Room]] = {room.path: (floor, room) for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 
+class NoRoom(LookupError):
+    """A module that the table has no room for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a module stands. `room` is the folder's own path where the table has a pattern."""
@@ -105,15 +109,13 @@ class Place:
 
 
 def place_of(module: Module) -> Place:
-    """The room with the longest path that holds the module. Raises LookupError where there is none."""
+    """The room with the longest path that holds the module. Raises NoRoom where there is none."""
     for path in (module.path, *module.path.parents):
         for floor, room in ROOMS.values():
             for pattern in map(PurePosixPath, (room.path, *room.was)):
                 if len(path.parts) == len(pattern.parts) and path.match(str(pattern)) and path.suffix == pattern.suffix:
                     return Place(floor, str(path) if pattern.name == "*" else room.path, room)
-    raise LookupError(
-        f"{module.path} is in no room: give it one in {__name__}.FLOORS, or move it into one of {list(ROOMS)}"
-    )
+    raise NoRoom(f"{module.path} is in no room: give it one in {__name__}.FLOORS, or move it into one of {list(ROOMS)}")
 
 
 def places_of(modules: Mapping[str, Module]) -> dict[str, Place]:

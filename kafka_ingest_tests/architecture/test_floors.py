@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from kafka_ingest_tests.architecture.floors import forbidden, place_of
+from kafka_ingest_tests.architecture.floors import NoRoom, forbidden, place_of
 from kafka_ingest_tests.architecture.imports import Module
 
 
@@ -64,7 +64,5 @@ def test_a_module_of_before_the_floors_has_the_room_it_moved_to() -> None:
 
 
 def test_a_module_in_no_room_is_named_with_what_to_do() -> None:
-    with pytest.raises(
-        LookupError, match=r"attic/box\.py is in no room: give it one in .*FLOORS, or move it into one of"
-    ):
+    with pytest.raises(NoRoom, match=r"attic/box\.py is in no room: give it one in .*FLOORS, or move it into one of"):
         place_of(module("attic/box.py"))
