@@ -119,7 +119,7 @@ def _round(
 
 
 def _empty(store: LocalDatabase) -> str:
-    store.run_as_root(f"DROP DATABASE IF EXISTS {_DATABASE}")
+    store.run_as_administrator(f"DROP DATABASE IF EXISTS {_DATABASE}")
     store.create_database(_DATABASE)
     return store.url(_DATABASE)
 

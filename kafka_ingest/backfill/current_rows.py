@@ -11,28 +11,20 @@ from kafka_ingest.ledger.dead_letter_filter import waiting
 from kafka_ingest.ledger.dead_letters import count, has_dead_letters_table
 from kafka_ingest.ledger.range_sql import position_of, range_conditions
 from kafka_ingest.ledger.tables import DEAD_LETTERS
+from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.misfits import existing_columns
 from kafka_ingest.slices import OffsetRange
 from kafka_ingest.streams.model import PLACE_COLUMNS
 from kafka_ingest.streams.target import TargetTable
 
-# FLOAT of MySQL and MariaDB has 24 bits up to this precision (MySQL manual, "Floating-Point Types").
-_SINGLE_PRECISION = 24
-
 Columns = dict[str, list[Any]]
 """Values by column name, row by row."""
-
-
-def is_single_float(kind: sa.types.TypeEngine[Any], dialect: str) -> bool:
-    """Whether the database keeps a column of this type in four bytes."""
-    is_double = isinstance(kind, sa.Double) or (getattr(kind, "precision", None) or 0) > _SINGLE_PRECISION
-    return isinstance(kind, sa.Float) and not is_double and dialect in ("mysql", "mariadb")
 
 
 class ExistingRows:
     """Rows of one model's table as they stand. A table that does not exist is empty; a column it lacks is NULL."""
 
-    def __init__(self, connection: sa.Connection, target: TargetTable) -> None:
+    def __init__(self, connection: sa.Connection, sink: Sink, target: TargetTable) -> None:
         self._connection = connection
         self._target = target
         self._table = target.table
@@ -41,8 +33,7 @@ class ExistingRows:
         present = existing_columns(connection, self._table) if self._exists else set()
         self.names = [c.name for c in self._table.columns]
         self._selected = [
-            _readable(c, connection.dialect.name) if c.name.lower() in present else sa.null().label(c.name)
-            for c in self._table.columns
+            sink.readable(c) if c.name.lower() in present else sa.null().label(c.name) for c in self._table.columns
         ]
         self._graves = target.tombstones
         if self._graves is not None and not inspector.has_table(self._graves.name, schema=self._graves.schema):
@@ -86,18 +77,6 @@ def count_dead_letters(connection: sa.Connection, stream: str, ranges: Iterable[
     c = DEAD_LETTERS.c
     within = range_conditions((c.topic, c.kafka_partition, c.kafka_offset), ranges)
     return sum(count(connection, sa.and_(c.stream == stream, waiting(), condition)) for condition in within)
-
-
-def _readable(column: sa.Column[Any], dialect: str) -> sa.ColumnElement[Any]:
-    """The column as an expression whose value is exact: JSON and decimals as text, single floats with all their digits."""
-    if isinstance(column.type, sa.JSON):
-        return sa.type_coerce(column, sa.Text).label(column.name)
-    if is_single_float(column.type, dialect):
-        # Shown with six digits, unless it is part of an expression of doubles.
-        return (sa.type_coerce(column, sa.Double) + sa.literal_column("0e0", sa.Double)).label(column.name)
-    if isinstance(column.type, sa.Numeric) and not isinstance(column.type, sa.Float):
-        return sa.cast(column, sa.String).label(column.name)
-    return column
 
 
 def _by_column(names: Sequence[str], rows: Iterable[Any]) -> Columns:

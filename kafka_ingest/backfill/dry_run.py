@@ -113,7 +113,7 @@ def dry_run(
         connection = stack.enter_context(sink.engine.connect())
         forecast.failure = explain_misfits(sink, connection, stream)
         forecast.dead_letters_now = count_dead_letters(connection, stream.name, ranges)
-        tables = [stack.enter_context(closing(table_comparison(connection, target))) for target in stream.targets]
+        tables = [stack.enter_context(closing(table_comparison(connection, sink, target))) for target in stream.targets]
         reader = stack.enter_context(closing(_open_reader(stream, settings, len(ranges))))
         orders = MessageOrders(stream, sink, metadata, partial(_open_reader, stream, settings))
         decoder = StreamDecoder(stream)

@@ -13,18 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from kafka_ingest.backfill.current_rows import is_single_float
-
 Mask = npt.NDArray[np.bool_]
 
 # Integers beyond 64 bits are doubles in MySQL's JSON (manual, "The JSON Data Type").
 _JSON_INTEGER_LIMIT = 1 << 63
 
 
-def differs(kind: sa.types.TypeEngine[Any], new: pa.Array, old: Sequence[Any], *, dialect: str) -> Mask:
+def differs(kind: sa.types.TypeEngine[Any], new: pa.Array, old: Sequence[Any], *, is_single_float: bool) -> Mask:
     """Row by row, whether the value a load would write differs from the one the table holds.
 
-    new: a column of a validated frame. old: the same column of `ExistingRows`, row by row.
+    new: a column of a validated frame. old: the same column of `ExistingRows`, row by row. is_single_float: whether the table
+    keeps it in four bytes.
     """
     if isinstance(kind, sa.JSON):
         return _each(new, old, _json)
@@ -34,7 +33,7 @@ def differs(kind: sa.types.TypeEngine[Any], new: pa.Array, old: Sequence[Any], *
         held = pa.array(old, new.type, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return _each(new, old, lambda value: value)  # a value no load of ours wrote
-    if is_single_float(kind, dialect):
+    if is_single_float:
         new, held = new.cast(pa.float32(), safe=False), held.cast(pa.float32(), safe=False)
     unequal = pc.fill_null(pc.not_equal(new, held), False)
     return _mask(pc.or_(unequal, pc.xor(new.is_null(), held.is_null())))

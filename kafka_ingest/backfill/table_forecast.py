@@ -15,6 +15,7 @@ from kafka_ingest.backfill.current_rows import Columns, ExistingRows
 from kafka_ingest.backfill.key_forecast import KeyState, KeyStates, Place, key_text
 from kafka_ingest.backfill.row_diff import Mask, differs
 from kafka_ingest.pipelines.parsed_slice import ParsedSlice
+from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.driver_rows import arrow_column
 from kafka_ingest.sinks.latest_per_key import latest_per_key
 from kafka_ingest.slices import OffsetRange
@@ -39,11 +40,11 @@ class TableForecast:
 class AppendComparison:
     """Rows by Kafka position: a load replaces a range's rows."""
 
-    def __init__(self, connection: sa.Connection, target: TargetTable) -> None:
+    def __init__(self, connection: sa.Connection, sink: Sink, target: TargetTable) -> None:
         self.name = target.label
         self._target = target
-        self._dialect = connection.dialect.name
-        self._existing = ExistingRows(connection, target)
+        self._sink = sink
+        self._existing = ExistingRows(connection, sink, target)
         self._found = TableForecast()
 
     def compare(self, parsed: ParsedSlice) -> None:
@@ -66,7 +67,7 @@ class AppendComparison:
         self._found.added += len(new_offsets) - len(at_new)
         self._found.removed += len(old_offsets) - len(at_old)
         if rows is not None and len(at_new):
-            changed = _differ(self._target, rows, at_new.tolist(), old, at_old.tolist(), self._dialect)
+            changed = _differ(self._target, rows, at_new.tolist(), old, at_old.tolist(), self._sink)
             self._found.changed += int(changed.sum())
             self._found.unchanged += int((~changed).sum())
 
@@ -80,11 +81,11 @@ class AppendComparison:
 class UpsertComparison:
     """Rows by business key: the last message wins, between slices too."""
 
-    def __init__(self, connection: sa.Connection, target: TargetTable) -> None:
+    def __init__(self, connection: sa.Connection, sink: Sink, target: TargetTable) -> None:
         self.name = target.label
         self._target = target
-        self._dialect = connection.dialect.name
-        self._existing = ExistingRows(connection, target)
+        self._sink = sink
+        self._existing = ExistingRows(connection, sink, target)
         self._states = KeyStates()
 
     def compare(self, parsed: ParsedSlice) -> None:
@@ -102,7 +103,7 @@ class UpsertComparison:
         old = self._existing.of_keys(keys)
         at_old = {key: i for i, key in enumerate(_keys(self._target, old))}
         common = [i for i, key in enumerate(keys) if key in at_old]
-        mask = _differ(self._target, rows, common, old, [at_old[keys[i]] for i in common], self._dialect)
+        mask = _differ(self._target, rows, common, old, [at_old[keys[i]] for i in common], self._sink)
         changed = dict(zip(common, mask.tolist(), strict=True))
         states = self._states_of(keys, old)
         for i, place in enumerate(self._places(rows)):
@@ -137,9 +138,10 @@ class UpsertComparison:
         self._states.close()
 
 
-def table_comparison(connection: sa.Connection, target: TargetTable) -> AppendComparison | UpsertComparison:
+def table_comparison(connection: sa.Connection, sink: Sink, target: TargetTable) -> AppendComparison | UpsertComparison:
     """The comparison for a table. Close it."""
-    return UpsertComparison(connection, target) if target.is_upsert else AppendComparison(connection, target)
+    kind = UpsertComparison if target.is_upsert else AppendComparison
+    return kind(connection, sink, target)
 
 
 def _differ(
@@ -148,7 +150,7 @@ def _differ(
     at_new: Sequence[int],
     old: Mapping[str, Sequence[Any]],
     at_old: Sequence[int],
-    dialect: str,
+    sink: Sink,
 ) -> Mask:
     """Row by row of the pairs (at_new, at_old), whether any column differs."""
     types = {c.name: c.type for c in target.table.columns}
@@ -156,7 +158,9 @@ def _differ(
     found: Mask = np.zeros(len(at_new), dtype=bool)
     for name in target.columns:
         new = arrow_column(rows, name).take(taken)
-        found |= differs(types[name], new, [old[name][i] for i in at_old], dialect=dialect)
+        found |= differs(
+            types[name], new, [old[name][i] for i in at_old], is_single_float=sink.is_single_float(types[name])
+        )
     return found
 
 

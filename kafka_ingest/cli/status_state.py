@@ -21,8 +21,6 @@ from kafka_ingest.streams.target import TargetTable
 
 # Counting a large InnoDB table reads all of an index: after this long the server's estimate has to do.
 COUNT_SECONDS = 2.0
-# The statement took too long: MySQL's error number, the one it gives for a count its threads shared, and MariaDB's.
-_TOO_LONG = frozenset({3024, 1317, 1969})
 
 Agreement = Literal["ok", "new", "group_behind", "group_ahead", "data_lost", "cut_off", "recreated"]
 
@@ -98,7 +96,7 @@ def gather(
     state = observe(stream, metadata, sink, settings)
     with sink.errors(f"reading the ledger of stream {stream.name}"), sink.engine.connect() as connection:
         existing = set(sa.inspect(connection).get_table_names())
-        tables = tuple(_count(connection, target) for target in stream.targets)
+        tables = tuple(_count(connection, sink, target) for target in stream.targets)
         loaded = _loaded(connection, stream) if BATCHES.name in existing else {}
         last = _last(connection, stream) if BATCHES.name in existing else (None, None)
         windows = _windows(connection, stream) if BATCHES.name in existing else (0, None, None)
@@ -178,25 +176,7 @@ def _dead_letters(connection: sa.Connection, stream: Stream) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def _count(connection: sa.Connection, target: TargetTable) -> TableRows:
+def _count(connection: sa.Connection, sink: Sink, target: TargetTable) -> TableRows:
     if not sa.inspect(connection).has_table(target.name, schema=target.schema):
         return TableRows(target.label, None, True)
-    count = sa.select(sa.func.count()).select_from(target.table)
-    if connection.dialect.name in ("mysql", "mariadb"):
-        if getattr(connection.dialect, "is_mariadb", False):
-            text = f"SET STATEMENT max_statement_time={COUNT_SECONDS:g} FOR {count.compile(connection)}"
-        else:
-            hinted = count.prefix_with(f"/*+ MAX_EXECUTION_TIME({COUNT_SECONDS * 1000:.0f}) */")
-            text = str(hinted.compile(connection))
-        try:
-            return TableRows(target.label, int(connection.exec_driver_sql(text).scalar_one()), True)
-        except sa.exc.DBAPIError as error:
-            if error.orig is None or error.orig.args[:1] not in [(number,) for number in _TOO_LONG]:
-                raise
-        estimate = sa.text(
-            "SELECT table_rows FROM information_schema.tables "
-            "WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :name"
-        )
-        where = {"schema": target.schema, "name": target.name}
-        return TableRows(target.label, int(connection.execute(estimate, where).scalar() or 0), False)
-    return TableRows(target.label, int(connection.execute(count).scalar_one()), True)
+    return TableRows(target.label, *sink.count_rows(connection, target.table, seconds=COUNT_SECONDS))

@@ -151,8 +151,9 @@ def _row(stream: str, raw: RawSlice, letter: DeadLetter, stamp: Any, run_id: str
 
 
 def printable(text: str) -> str:
-    """An error text as it is stored: it quotes the message, so what UTF-8 cannot hold is escaped, and it is cut."""
-    return text[:_ERROR_CHARACTERS].encode("utf-8", "backslashreplace").decode("utf-8")
+    """An error text as it is stored: it quotes the message, so what UTF-8 or a database's text (U+0000) cannot hold is escaped,
+    and it is cut."""
+    return text[:_ERROR_CHARACTERS].replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def encode_headers(headers: Headers | None) -> str | None:

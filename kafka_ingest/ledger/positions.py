@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,13 +147,19 @@ def pin_positions(
         if tp not in known
     ]
     if rows:
-        connection.execute(_insert_ignore(connection, OFFSETS), rows)
+        _insert_missing(connection, rows)
 
 
-def _insert_ignore(connection: sa.Connection, table: sa.Table) -> sa.Insert:
-    """INSERT that leaves an existing row alone: another run may pin the same partition at the same moment."""
-    prefix = "OR IGNORE" if connection.dialect.name == "sqlite" else "IGNORE"
-    return sa.insert(table).prefix_with(prefix)
+def _insert_missing(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert the rows whose partition is not there: another run may pin the same one at the same moment, and its row stays."""
+    try:
+        with connection.begin_nested():
+            connection.execute(sa.insert(OFFSETS), rows)
+    except sa.exc.IntegrityError:
+        if len(rows) == 1:
+            return
+        for row in rows:
+            _insert_missing(connection, [row])
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import pandas as pd
 import sqlalchemy as sa
 
 from kafka_ingest.errors import KafkaIngestError
+from kafka_ingest.findings import Finding
+from kafka_ingest.local.database_server import LocalDatabaseServer
 from kafka_ingest.sinks.misfits import Misfit, lacks, missing_columns
 from kafka_ingest.streams.target import TargetTable
 
@@ -22,6 +25,23 @@ class RowsRejected(Exception):
     """
 
 
+class RowCount(NamedTuple):
+    """How many rows a table has."""
+
+    rows: int
+    is_exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What the next run has to be able to do."""
+
+    makes_tables: bool
+    adds_columns: bool
+    tables: Sequence[sa.Table]
+    """All it writes to: those of the streams and the ledger's."""
+
+
 class Sink(ABC):
     """One target database. Not thread-safe; `close()` it.
 
@@ -31,6 +51,9 @@ class Sink(ABC):
 
     backends: ClassVar[tuple[str, ...]]
     """SQLAlchemy backend names (`mysql` of `mysql+pymysql://`) this sink serves."""
+
+    kind: ClassVar[str] = "sql"
+    """What Dagster's UI shows on the assets, an icon where it knows the name."""
 
     loads_in_parallel: ClassVar[bool] = False
     """Whether several slices may be loaded at the same time, over a connection each, and gain by it."""
@@ -65,11 +88,6 @@ class Sink(ABC):
     def delete(self, connection: sa.Connection, target: TargetTable, keys: pd.DataFrame) -> None:
         """Delete by business key, except where the table holds a higher position, and remember the tombstones."""
 
-    def milliseconds_sql(self, column: str) -> str:
-        """SQL for a date column's value in milliseconds since the epoch; NULL for NULL. For rows of a version before there was
-        an order of messages (`_kafka_order`); the default is for databases that have none."""
-        return "NULL"
-
     @abstractmethod
     def classify_error(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
         """Our error for the driver's, retryable or permanent, by error number; no secret in its text."""
@@ -94,6 +112,37 @@ class Sink(ABC):
             if inspector.has_table(table.name, schema=table.schema)
             for column in missing_columns(connection, table)
         ]
+
+    def is_single_float(self, kind: sa.types.TypeEngine[Any]) -> bool:
+        """Whether the database keeps a column of this type in four bytes."""
+        return False
+
+    def readable(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        """The column as an expression whose value is exact, for comparison: JSON and decimals as text."""
+        if isinstance(column.type, sa.JSON):
+            return sa.type_coerce(column, sa.Text).label(column.name)
+        if isinstance(column.type, sa.Numeric) and not isinstance(column.type, sa.Float):
+            return sa.cast(column, sa.String).label(column.name)
+        return column
+
+    def count_rows(self, connection: sa.Connection, table: sa.Table, *, seconds: float) -> RowCount:
+        """How many rows a table has, for a person who waits about `seconds` for it: an estimate where counting takes longer.
+
+        The default counts however long it takes.
+        """
+        count = sa.select(sa.func.count()).select_from(table)
+        return RowCount(int(connection.execute(count).scalar_one()), True)
+
+    def examine(self, connection: sa.Connection, needs: Needs) -> Iterator[Finding]:
+        """What `kafka-ingest doctor` says of this database: its version, its clock, settings that matter, and whether the user
+        may do what a run needs. Leaves nothing behind. The default has nothing to say."""
+        yield from ()
+
+    @classmethod
+    def local_server(cls) -> type[LocalDatabaseServer] | None:
+        """A server of this kind that can be started on this machine, for demos and tests (`kafka-ingest local up`); None where
+        there is none."""
+        return None
 
     @contextmanager
     def ddl_lock(self, connection: sa.Connection) -> Iterator[None]:

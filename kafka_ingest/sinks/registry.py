@@ -11,6 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 import sqlalchemy as sa
 
 from kafka_ingest.errors import ConfigError
+from kafka_ingest.local.database_server import LocalDatabaseServer
 from kafka_ingest.sinks.base import Sink, SinkFactory, registered
 
 GROUP = "kafka_ingest.sinks"
@@ -51,6 +52,18 @@ def sink_factory(backend: str) -> SinkFactory:
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"the sink for {backend!r}, {point.value}, cannot be imported: {error}") from error
     return factory
+
+
+def sink_kind(backend: str) -> str:
+    """What Dagster's UI shows on the tables of this backend (`Sink.kind`). Raises ConfigError as `sink_factory` does."""
+    factory = sink_factory(backend)
+    return factory.kind if isinstance(factory, type) and issubclass(factory, Sink) else Sink.kind
+
+
+def local_server(backend: str) -> type[LocalDatabaseServer] | None:
+    """A server of this kind for this machine; None where its sink has none. Raises ConfigError as `sink_factory` does."""
+    factory = sink_factory(backend)
+    return factory.local_server() if isinstance(factory, type) and issubclass(factory, Sink) else None
 
 
 def open_sink(url: sa.URL) -> Sink:

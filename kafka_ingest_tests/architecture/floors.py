@@ -41,11 +41,12 @@ FLOORS: tuple[tuple[Room, ...], ...] = (
         ),
         Room("settings.py", "Settings from the environment, typed and checked.", knows=("errors.py",)),
         Room("redaction.py", "Secrets taken out of texts.", knows=("errors.py", "settings.py")),
+        Room("findings.py", "What a check of the set-up finds, and how to mend it.", knows=("redaction.py",)),
         Room(
             "local",
             "Real servers on this machine for demos and tests.",
             knows=("errors.py", "processes.py"),
-            known_by=("sinks/*", "cli"),
+            known_by=("sinks", "sinks/*", "cli"),
         ),
     ),
     (Room("streams", "What a person declares: streams, models, steps, and the tables they become."),),
@@ -63,7 +64,8 @@ FLOORS: tuple[tuple[Room, ...], ...] = (
     ),
     (
         Room("orchestration", "Streams as Dagster assets, jobs, sensors, schedules and checks."),
-        Room("definitions.py", "The Dagster code location.", knows=("orchestration",)),
+        Room("examples", "Assets built on the tables, as a user builds them.", knows=("orchestration",)),
+        Room("definitions.py", "The Dagster code location.", knows=("orchestration", "examples")),
         Room("__init__.py", "What a project that uses this package imports.", knows=("orchestration",)),
     ),
     (Room("cli", "The commands of `kafka-ingest`."),),

@@ -45,7 +45,7 @@ def test_downward_within_a_room_and_beside_where_it_is_said(importer: str, impor
         ("backfill/dry_run.py", "checks/trace.py", "backfill and checks stand side by side on floor 6"),
         ("errors.py", "settings.py", "errors.py and settings.py stand side by side on floor 0"),
         ("local/database.py", "settings.py", "local and settings.py stand side by side on floor 0"),
-        ("engine/plan.py", "local/kafka.py", "local is for sinks/*, cli only"),
+        ("engine/plan.py", "local/kafka.py", "local is for sinks, sinks/*, cli only"),
     ],
 )
 def test_upward_and_beside_are_forbidden_with_the_reason(importer: str, imported: str, why: str) -> None:

@@ -14,6 +14,8 @@ import sqlalchemy as sa
 from kafka_ingest.backfill.progress import PaceMeter, duration_text, parse_tag
 from kafka_ingest.backfill.row_diff import differs
 from kafka_ingest.backfill.table_forecast import TableForecast, table_comparison
+from kafka_ingest.sinks.mysql.sink import MySQLSink
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.slices import RawSlice, TopicPartition
 from kafka_ingest.streams.model import Model
 from kafka_ingest.streams.target import TargetTable
@@ -27,7 +29,7 @@ def foretell(target: Target, *slices: RawSlice) -> dict[str, TableForecast]:
     found = {}
     with target.sink.engine.connect() as connection:
         for table in target.stream.targets:
-            with closing(table_comparison(connection, table)) as comparison:
+            with closing(table_comparison(connection, target.sink, table)) as comparison:
                 for raw in slices:
                     comparison.compare(piped(target.stream, raw))
                 found[table.label] = comparison.result()
@@ -127,41 +129,54 @@ def test_every_column_type_is_unchanged_once_loaded_and_changed_once_damaged() -
         with target.sink.engine.connect() as connection, connection.begin() as transaction:
             quoted = connection.dialect.identifier_preparer.quote(name)
             connection.exec_driver_sql(f"UPDATE t_everything SET {quoted} = NULL")
-            with closing(table_comparison(connection, TargetTable.of(Everything))) as comparison:
+            with closing(table_comparison(connection, target.sink, TargetTable.of(Everything))) as comparison:
                 comparison.compare(piped(EVERYTHING, raw))
                 assert comparison.result() == TableForecast(changed=1, unchanged=1), name
             transaction.rollback()
 
 
 @pytest.mark.parametrize(
-    ("kind", "new", "old", "dialect", "expected"),
+    ("kind", "new", "old", "expected"),
     [
-        (sa.JSON(), '{"a": 1, "b": [2]}', '{"b":[2.0],"a":1}', "mysql", False),
-        (sa.JSON(), '{"a": 1}', '{"a": true}', "mysql", True),
-        (sa.JSON(), "1e2", "100", "mysql", False),
-        (sa.JSON(), "123456789012345678901", "1.2345678901234568e20", "mysql", False),
-        (sa.JSON(), None, "{}", "mysql", True),
-        (sa.JSON(), "[1]", "[1", "mysql", True),
-        (sa.Numeric(12, 4), "1.5", "1.5000", "mysql", False),
-        (sa.Numeric(12, 4), "1.5", "1.5001", "mysql", True),
-        (sa.Numeric(12, 4), "10", "10.0", "sqlite", False),
-        (sa.Text(), "a", "a ", "mysql", True),
-        (sa.Text(), None, None, "mysql", False),
-        (sa.Text(), "", None, "mysql", True),
+        (sa.JSON(), '{"a": 1, "b": [2]}', '{"b":[2.0],"a":1}', False),
+        (sa.JSON(), '{"a": 1}', '{"a": true}', True),
+        (sa.JSON(), "1e2", "100", False),
+        (sa.JSON(), "123456789012345678901", "1.2345678901234568e20", False),
+        (sa.JSON(), None, "{}", True),
+        (sa.JSON(), "[1]", "[1", True),
+        (sa.Numeric(12, 4), "1.5", "1.5000", False),
+        (sa.Numeric(12, 4), "1.5", "1.5001", True),
+        (sa.Numeric(12, 4), "10", "10.0", False),
+        (sa.Text(), "a", "a ", True),
+        (sa.Text(), None, None, False),
+        (sa.Text(), "", None, True),
     ],
 )
 def test_values_are_compared_by_what_they_mean(
-    kind: sa.types.TypeEngine[Any], new: Any, old: Any, dialect: str, expected: bool
+    kind: sa.types.TypeEngine[Any], new: Any, old: Any, expected: bool
 ) -> None:
-    found = differs(kind, pa.array([new, None], pa.string()), [old, None], dialect=dialect)
+    found = differs(kind, pa.array([new, None], pa.string()), [old, None], is_single_float=False)
     assert found.tolist() == [expected, False]
 
 
 def test_a_float_of_four_bytes_is_compared_in_four_bytes() -> None:
     new, stored = pa.array([0.1, 0.1], pa.float64()), [float(np.float32(0.1)), 0.1001]
-    assert differs(sa.Float(), new, stored, dialect="mysql").tolist() == [False, True]
-    assert differs(sa.Float(), new, stored, dialect="sqlite").tolist() == [True, True]
-    assert differs(sa.Double(), new, [0.1, 0.1001], dialect="mysql").tolist() == [False, True]
+    assert differs(sa.Float(), new, stored, is_single_float=True).tolist() == [False, True]
+    assert differs(sa.Float(), new, stored, is_single_float=False).tolist() == [True, True]
+    assert differs(sa.Double(), new, [0.1, 0.1001], is_single_float=False).tolist() == [False, True]
+
+
+def test_mysql_keeps_short_floats_in_four_bytes_and_sqlite_none() -> None:
+    kinds: tuple[sa.types.TypeEngine[Any], ...] = (
+        sa.Float(),
+        sa.Float(24),
+        sa.Float(25),
+        sa.Double(),
+        sa.Numeric(10, 2),
+    )
+    mysql = MySQLSink(sa.make_url("mysql+pymysql://nobody@127.0.0.1:1/x"))
+    assert [mysql.is_single_float(kind) for kind in kinds] == [True, True, False, False, False]
+    assert not any(SQLiteSink(sa.make_url("sqlite://")).is_single_float(kind) for kind in kinds)
 
 
 def test_pace_counts_what_was_done_before_the_clock_started_but_not_in_the_rate() -> None:

@@ -210,7 +210,7 @@ def test_a_connection_killed_at_any_step_is_retryable(case: Case, database: Loca
             query = f"SELECT id FROM information_schema.processlist WHERE db = '{name}' AND id <> {own}"
             found = connection.exec_driver_sql(query).scalars().all()
         for each in found:
-            database.run_as_root(f"KILL CONNECTION {each}")
+            database.run_as_administrator(f"KILL CONNECTION {each}")
 
     for step in [step for step in LoadStep if step not in (LoadStep.STAGE, LoadStep.AHEAD, LoadStep.DONE)]:
         case.produce(30)
@@ -298,14 +298,14 @@ def _globals(database: LocalDatabase, **values: str) -> Iterator[Callable[..., N
     def set_global(**more: str) -> None:
         for name, value in more.items():
             before.setdefault(name, _global(database, name))
-            database.run_as_root(f"SET GLOBAL {name} = {value}")
+            database.run_as_administrator(f"SET GLOBAL {name} = {value}")
 
     try:
         set_global(**values)
         yield set_global
     finally:
         for name, value in before.items():
-            database.run_as_root(f"SET GLOBAL {name} = {value}")
+            database.run_as_administrator(f"SET GLOBAL {name} = {value}")
 
 
 def _global(database: LocalDatabase, name: str) -> str:

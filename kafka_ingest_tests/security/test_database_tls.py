@@ -132,9 +132,9 @@ def test_an_expired_server_certificate_is_refused(secure_mysql: SecureDatabase) 
 
 def _serve(server: LocalDatabase, identity: Identity) -> None:
     """MySQL manual, "Server-Side Runtime Configuration and Monitoring for Encrypted Connections"."""
-    server.run_as_root(f"SET GLOBAL ssl_cert = '{identity.certificate}'")
-    server.run_as_root(f"SET GLOBAL ssl_key = '{identity.key}'")
-    server.run_as_root("ALTER INSTANCE RELOAD TLS")
+    server.run_as_administrator(f"SET GLOBAL ssl_cert = '{identity.certificate}'")
+    server.run_as_administrator(f"SET GLOBAL ssl_key = '{identity.key}'")
+    server.run_as_administrator("ALTER INSTANCE RELOAD TLS")
 
 
 def test_an_unencrypted_connection_is_refused_where_the_user_has_to_use_tls(account: Account) -> None:

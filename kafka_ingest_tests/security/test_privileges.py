@@ -16,15 +16,15 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AclOperation, NewTopic, ResourceType
 
 from kafka_ingest.cli.doctor.database import check_database
-from kafka_ingest.cli.doctor.findings import Finding
 from kafka_ingest.cli.doctor.kafka import check_kafka
-from kafka_ingest.cli.doctor.scratch import FIRST_RUN, RUNNING
 from kafka_ingest.cli.status_state import gather
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.engine.replay import plan_replay, replay
 from kafka_ingest.errors import AccessDenied, KafkaIngestError
+from kafka_ingest.findings import Finding
 from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter
 from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.mysql.examination import FIRST_RUN, RUNNING
 from kafka_ingest.slices import OffsetRange
 from kafka_ingest.streams.information import STREAM
 from kafka_ingest.streams.stream import Stream

@@ -305,7 +305,7 @@ def test_load_data_never_stores_what_it_warned_about(database: LocalDatabase, da
 
 
 def test_where_the_server_forbids_local_infile_rows_go_by_insert(database: LocalDatabase, database_url: str) -> None:
-    database.run_as_root("SET GLOBAL local_infile = OFF")
+    database.run_as_administrator("SET GLOBAL local_infile = OFF")
     try:
         opened = open_sink(sa.make_url(database_url))
         assert isinstance(opened, MySQLSink)
@@ -318,7 +318,7 @@ def test_where_the_server_forbids_local_infile_rows_go_by_insert(database: Local
         assert opened.uses_load_data is False
         opened.close()
     finally:
-        database.run_as_root("SET GLOBAL local_infile = ON")
+        database.run_as_administrator("SET GLOBAL local_infile = ON")
 
 
 def test_a_missing_column_names_the_alter_and_evolve_adds_it(database_url: str) -> None:

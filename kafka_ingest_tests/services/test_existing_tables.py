@@ -318,8 +318,8 @@ def test_the_doctor_names_the_grant_that_a_run_needs_to_add_a_column(
     execute(target, "ALTER TABLE fitted DROP COLUMN _kafka_timestamp")
     user = f"u_{uuid.uuid4().hex[:12]}"
     rights = "SELECT, INSERT, UPDATE, DELETE, CREATE, INDEX, CREATE TEMPORARY TABLES"
-    database.run_as_root(f"CREATE USER '{user}'@'%' IDENTIFIED BY 'secret'")
-    database.run_as_root(f"GRANT {rights} ON {url.database}.* TO '{user}'@'%'")
+    database.run_as_administrator(f"CREATE USER '{user}'@'%' IDENTIFIED BY 'secret'")
+    database.run_as_administrator(f"GRANT {rights} ON {url.database}.* TO '{user}'@'%'")
     limited = url.set(username=user, password="secret").render_as_string(hide_password=False)  # noqa: S106
     settings = Settings.from_environment({"KAFKA_INGEST_DATABASE_URL": limited})
     failed = [f for f in check_database(settings, [STREAM]) if f.verdict == "fail"]

@@ -100,7 +100,7 @@ def test_a_tombstone_in_one_schema_leaves_the_other_schemas_row(
     for table, count in ((rows_here, 1), (rows_there, 2)):
         assert audit_rows(sink, stream, table, seconds=60).passed
         with sink.engine.connect() as connection:
-            counted = _count(connection, table)
+            counted = _count(connection, sink, table)
         assert (counted.table, counted.rows) == (table.label, count)
 
     for table, fate in ((here, "tombstone"), (there, "row")):

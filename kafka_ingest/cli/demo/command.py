@@ -29,11 +29,11 @@ from kafka_ingest.errors import ConfigError, KafkaIngestError
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.local.errors import LocalServerError
 from kafka_ingest.local.server import is_running, stop_data_dir
-from kafka_ingest.local.stack import SERVER_KINDS, LocalStack
+from kafka_ingest.local.stack import LocalStack, folders
 from kafka_ingest.redaction import redact
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.registry import open_sink
+from kafka_ingest.sinks.registry import local_server, open_sink
 from kafka_ingest.streams.information import STREAM
 
 PARTITIONS = 4
@@ -88,7 +88,7 @@ class Demo:
         self._bad_ratio = bad_ratio
         self._interrupts = interrupts
         self._started = time.monotonic()
-        self._ran_before = {kind for kind in SERVER_KINDS if is_running(root / kind)}
+        self._ran_before = {kind for kind in folders(root) if is_running(root / kind)}
         self._counts = ProduceCounts()
         self._stop_producing = threading.Event()
         self._producer: threading.Thread | None = None
@@ -123,10 +123,10 @@ class Demo:
             raise failed
 
     def _start_servers(self, kafka: str, database: str) -> None:
-        stack = LocalStack.up(self._root, kafka=kafka, database=database, progress=_say)
+        stack = LocalStack.up(self._root, kafka=kafka, database=database, progress=_say, server_of=local_server)
         for line in stack.lines:
             _say(line)
-        self._servers = tuple(kind for kind in (stack.kafka, stack.database) if kind in SERVER_KINDS)
+        self._servers = tuple(kind for kind in (stack.kafka, stack.database) if kind in folders(self._root))
         self._environ = demo_environment(os.environ, stack)
         self._settings = Settings.from_environment(self._environ)
         self._metadata = KafkaMetadata(self._settings)
@@ -260,11 +260,11 @@ class Demo:
             self._summary(trouble)
         if self._sink is not None:
             self._sink.close()
-        for kind in SERVER_KINDS:
+        for kind in folders(self._root):
             if kind not in self._ran_before and is_running(self._root / kind):
                 _say(f"Stopping {kind}")
                 stop_data_dir(self._root / kind)
-        kept = [kind for kind in SERVER_KINDS if is_running(self._root / kind)]
+        kept = [kind for kind in folders(self._root) if is_running(self._root / kind)]
         if kept:
             _say(f"Left running, as before: {', '.join(kept)}")
         return left

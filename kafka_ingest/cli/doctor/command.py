@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from kafka_ingest.cli.doctor.findings import Finding, as_json, fail, ok, redacted, warn
 from kafka_ingest.errors import KafkaIngestError
+from kafka_ingest.findings import Finding, as_json, fail, ok, redacted, warn
 from kafka_ingest.redaction import environment_secrets
 from kafka_ingest.settings import Settings
 from kafka_ingest.streams.registry import declared_streams

@@ -11,9 +11,9 @@ from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import AclOperation, AdminClient, OffsetSpec
 
-from kafka_ingest.cli.doctor.findings import Finding, fail, ok, warn
 from kafka_ingest.engine.stream_state import group_of
 from kafka_ingest.errors import KafkaIngestError, KafkaUnavailable
+from kafka_ingest.findings import Finding, fail, ok, warn
 from kafka_ingest.kafka.admin import AskingAdmin
 from kafka_ingest.kafka.errors import kafka_error
 from kafka_ingest.kafka.group_members import GroupState, describe_group

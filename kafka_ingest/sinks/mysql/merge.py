@@ -32,7 +32,7 @@ from dataclasses import dataclass
 
 from kafka_ingest.errors import TransactionConflict
 from kafka_ingest.sinks.base import RowsRejected
-from kafka_ingest.sinks.latest_per_key import is_later_sql, same_key_sql
+from kafka_ingest.sinks.latest_per_key import OrderSql, is_later_sql, same_key_sql
 from kafka_ingest.streams.target import TargetTable
 
 # Each further round means that another transaction has committed one of our keys, or deleted one, in the moment between two
@@ -52,9 +52,12 @@ class Statements:
     """Rows affected; of an UPDATE the rows found, changed or not (CLIENT_FOUND_ROWS). Raises RowsRejected."""
     count: Callable[[str], int]
     """The one number a SELECT gives."""
-    quote: Callable[[str], str]
-    milliseconds: Callable[[str], str]
-    """As `Sink.milliseconds_sql`."""
+    order: OrderSql
+
+    @property
+    def quote(self) -> Callable[[str], str]:
+        """A column's name, quoted."""
+        return self.order.quote
 
 
 def merge(
@@ -87,7 +90,7 @@ def merge(
         # too, and left as they are.
         found = statements.run(
             f"UPDATE {stage} AS s STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON {same} SET {changes} "
-            f"WHERE NOT ({is_later_sql(target, quote, statements.milliseconds, 't', 's')})"
+            f"WHERE NOT ({is_later_sql(target, statements.order, 't', 's')})"
         )
         if found == wanted or not statements.count(f"SELECT COUNT(*) {lacking}"):
             return
@@ -97,7 +100,7 @@ def merge(
 def drop_buried(statements: Statements, target: TargetTable, stage: str, graves: str) -> int:
     """Take rows out of `stage` that a later tombstone has deleted already; how many. Saves writing them."""
     same = same_key_sql(statements.quote, target.key, "s", "g")
-    later = is_later_sql(target, statements.quote, statements.milliseconds, "g", "s")
+    later = is_later_sql(target, statements.order, "g", "s")
     return statements.run(
         f"DELETE s FROM {stage} AS s STRAIGHT_JOIN {graves} AS g FORCE INDEX (PRIMARY) ON {same} WHERE {later}"
     )
@@ -106,7 +109,7 @@ def drop_buried(statements: Statements, target: TargetTable, stage: str, graves:
 def bury(statements: Statements, target: TargetTable, table: str, stage: str, graves: str) -> None:
     """Delete rows of `stage`'s keys that a tombstone written meanwhile has deleted. After `merge`."""
     quote, keys = statements.quote, target.key
-    later = is_later_sql(target, quote, statements.milliseconds, "g", "s")
+    later = is_later_sql(target, statements.order, "g", "s")
     same = same_key_sql(quote, keys, "s", "g")
     if statements.count(
         f"SELECT COUNT(*) FROM {stage} AS s STRAIGHT_JOIN {graves} AS g FORCE INDEX (PRIMARY) ON {same} "
@@ -121,5 +124,5 @@ def delete_buried(statements: Statements, target: TargetTable, table: str, stage
     statements.run(
         f"DELETE t FROM {stage} AS s STRAIGHT_JOIN {graves} AS g FORCE INDEX (PRIMARY) "
         f"ON {same_key_sql(quote, keys, 's', 'g')} STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) "
-        f"ON {same_key_sql(quote, keys, 's', 't')} WHERE {is_later_sql(target, quote, statements.milliseconds, 'g', 't')}"
+        f"ON {same_key_sql(quote, keys, 's', 't')} WHERE {is_later_sql(target, statements.order, 'g', 't')}"
     )

@@ -20,10 +20,16 @@ from kafka_ingest.errors import (
     SchemaMismatch,
     TransactionConflict,
 )
-from kafka_ingest.sinks.base import RowsRejected, Sink
+from kafka_ingest.findings import Finding
+from kafka_ingest.local.database import LocalDatabase
+from kafka_ingest.local.database_server import LocalDatabaseServer
+from kafka_ingest.sinks.base import Needs, RowCount, RowsRejected, Sink
 from kafka_ingest.sinks.driver_rows import driver_rows
+from kafka_ingest.sinks.latest_per_key import OrderSql
 from kafka_ingest.sinks.misfits import Misfit
-from kafka_ingest.sinks.mysql import load_data_format as infile
+from kafka_ingest.sinks.mysql import load_data_format
+from kafka_ingest.sinks.mysql.exact_text import is_mariadb
+from kafka_ingest.sinks.mysql.examination import examine_engines, examine_privileges, examine_server
 from kafka_ingest.sinks.mysql.load_data_connection import FILE, OfferingConnection
 from kafka_ingest.sinks.mysql.merge import DuplicateKey, Statements, bury, delete_buried, drop_buried, merge
 from kafka_ingest.sinks.mysql.misfits import mysql_misfits
@@ -114,6 +120,10 @@ _RETRYABLE = frozenset(
 _DENIED = frozenset({1044, 1045, 1142, 1143, 1227, 1370, 1698, 1820, 1862, 2026, 2059, 2061, 3118, 3159, 4151})
 # No database, no column, number of columns, no table, no view, no default for a column nobody writes.
 _SCHEMA = frozenset({1049, 1054, 1136, 1146, 1051, 1347, 1356, 1364})
+# A statement took longer than it may (MySQL, a kill, MariaDB).
+_TOO_LONG = frozenset({3024, 1317, 1969})
+# FLOAT has 24 bits up to this precision (MySQL manual, "Floating-Point Types").
+_SINGLE_PRECISION = 24
 # The server or its configuration forbids LOCAL INFILE.
 _NO_LOCAL_INFILE = frozenset({1148, 2068, 3948, 3950, 4166})
 
@@ -122,6 +132,7 @@ class MySQLSink(Sink):
     """Loads into MySQL 8 or newer and MariaDB 10.6 or newer, InnoDB tables."""
 
     backends: ClassVar[tuple[str, ...]] = ("mysql", "mariadb")
+    kind: ClassVar[str] = "mysql"
     loads_in_parallel: ClassVar[bool] = True
 
     def __init__(self, url: sa.URL) -> None:
@@ -167,6 +178,43 @@ class MySQLSink(Sink):
 
     def misfits(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> list[Misfit]:
         return mysql_misfits(connection, tables)
+
+    def is_single_float(self, kind: sa.types.TypeEngine[Any]) -> bool:
+        is_double = isinstance(kind, sa.Double) or (getattr(kind, "precision", None) or 0) > _SINGLE_PRECISION
+        return isinstance(kind, sa.Float) and not is_double
+
+    def readable(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        if self.is_single_float(column.type):
+            # Shown with six digits, unless it is part of an expression of doubles.
+            return (sa.type_coerce(column, sa.Double) + sa.literal_column("0e0", sa.Double)).label(column.name)
+        return super().readable(column)
+
+    def count_rows(self, connection: sa.Connection, table: sa.Table, *, seconds: float) -> RowCount:
+        count = sa.select(sa.func.count()).select_from(table)
+        if is_mariadb(connection):
+            text = f"SET STATEMENT max_statement_time={seconds:g} FOR {count.compile(connection)}"
+        else:
+            text = str(count.prefix_with(f"/*+ MAX_EXECUTION_TIME({seconds * 1000:.0f}) */").compile(connection))
+        try:
+            return RowCount(int(connection.exec_driver_sql(text).scalar_one()), True)
+        except sa.exc.DBAPIError as error:
+            if _errno(error.orig) not in _TOO_LONG:
+                raise
+        estimate = sa.text(
+            "SELECT table_rows FROM information_schema.tables "
+            "WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :name"
+        )
+        found = connection.execute(estimate, {"schema": table.schema, "name": table.name}).scalar()
+        return RowCount(int(found or 0), False)
+
+    def examine(self, connection: sa.Connection, needs: Needs) -> Iterator[Finding]:
+        yield from examine_server(connection)
+        yield from examine_privileges(connection, needs)
+        yield from examine_engines(connection, needs.tables)
+
+    @classmethod
+    def local_server(cls) -> type[LocalDatabaseServer]:
+        return LocalDatabase
 
     def limit_statement_seconds(self, seconds: int) -> None:
         self._statement_seconds = seconds
@@ -239,9 +287,6 @@ class MySQLSink(Sink):
         merge(statements, target, graves, stage, names, len(keys))
         delete_buried(statements, target, quote(target.table), stage, graves)
 
-    def milliseconds_sql(self, column: str) -> str:
-        return f"TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {column}) DIV 1000"
-
     def _stage(self, connection: sa.Connection, table: sa.Table, names: Sequence[str], rows: pd.DataFrame) -> None:
         stage = _stage(table)
         self._run(connection, f"DELETE FROM {stage}")  # what an upsert before left there; quick where it is empty
@@ -251,8 +296,7 @@ class MySQLSink(Sink):
         return Statements(
             run=lambda sql: self._run(connection, sql),
             count=lambda sql: int(connection.exec_driver_sql(sql).scalar_one()),
-            quote=connection.dialect.identifier_preparer.quote,
-            milliseconds=self.milliseconds_sql,
+            order=OrderSql(connection.dialect.identifier_preparer.quote, _milliseconds),
         )
 
     def classify_error(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
@@ -292,11 +336,11 @@ class MySQLSink(Sink):
         driver = connection.connection.driver_connection
         assert isinstance(driver, OfferingConnection)  # noqa: S101  our creator makes no other
         if self.uses_load_data:
-            statement = f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE {table} {infile.FORMAT} ({columns})"
+            statement = f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE {table} {load_data_format.FORMAT} ({columns})"
             # Names are quoted for statements with parameters, where a % is doubled; this one has none.
             statement = statement.replace("%%", "%")
             try:
-                stored, warnings = driver.load_local(statement, infile.encode(rows, names))
+                stored, warnings = driver.load_local(statement, load_data_format.encode(rows, names))
             except pymysql.err.MySQLError as error:
                 if _errno(error) not in _NO_LOCAL_INFILE:
                     self._raise(error, statement)
@@ -368,6 +412,10 @@ def _stage(table: sa.Table) -> str:
 def _rejected(error: BaseException | None) -> RowsRejected:
     kind = DuplicateKey if _errno(error) in _DUPLICATE_ENTRY else RowsRejected
     return kind(f"{_message(error)} (error {_errno(error)})")
+
+
+def _milliseconds(column: str) -> str:
+    return f"TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {column}) DIV 1000"
 
 
 def _errno(error: BaseException | None) -> int | None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import pandas as pd
 import sqlalchemy as sa
 
 from kafka_ingest.errors import DatabaseUnavailable, KafkaIngestError, PermanentError, SchemaMismatch
-from kafka_ingest.sinks.base import RowsRejected, Sink
+from kafka_ingest.findings import Finding
+from kafka_ingest.sinks.base import Needs, RowsRejected, Sink
 from kafka_ingest.sinks.driver_rows import driver_rows
-from kafka_ingest.sinks.latest_per_key import is_later_sql, same_key_sql
+from kafka_ingest.sinks.latest_per_key import OrderSql, is_later_sql, same_key_sql
 from kafka_ingest.sinks.misfits import Misfit
+from kafka_ingest.sinks.sqlite.examination import examine_file
 from kafka_ingest.sinks.sqlite.misfits import sqlite_misfits
 from kafka_ingest.streams.model import PLACE_COLUMNS
 from kafka_ingest.streams.target import TargetTable
@@ -24,6 +26,7 @@ class SQLiteSink(Sink):
     """Loads into an SQLite file (3.24 or newer, for upserts)."""
 
     backends: ClassVar[tuple[str, ...]] = ("sqlite",)
+    kind: ClassVar[str] = "sqlite"
 
     def __init__(self, url: sa.URL) -> None:
         self.engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
@@ -52,21 +55,20 @@ class SQLiteSink(Sink):
         self._run(connection, self._upsert_sql(connection, target, graves, names), driver_rows(keys, names))
         self._delete_buried(connection, target, graves)
 
-    def milliseconds_sql(self, column: str) -> str:
-        # strftime's %f has three decimals (manual, "Date And Time Functions").
-        return f"CAST(strftime('%s', {column}) || substr(strftime('%f', {column}), 4) AS INTEGER)"
-
     def _delete_buried(self, connection: sa.Connection, target: TargetTable, graves: sa.Table) -> None:
         """Rows a later tombstone has deleted go; an older message loaded again does not bring one back."""
         quote = connection.dialect.identifier_preparer
         table, grave = quote.format_table(target.table), quote.format_table(graves)
         same = same_key_sql(quote.quote, target.key, "t", "g")
-        later = is_later_sql(target, quote.quote, self.milliseconds_sql, "g", "t")
+        later = is_later_sql(target, OrderSql(quote.quote, _milliseconds), "g", "t")
         sql = f"DELETE FROM {table} AS t WHERE EXISTS (SELECT 1 FROM {grave} AS g WHERE {same} AND {later})"
         try:
             connection.exec_driver_sql(sql)
         except sa.exc.IntegrityError as error:
             raise RowsRejected(str(error.orig)) from error
+
+    def examine(self, connection: sa.Connection, needs: Needs) -> Iterator[Finding]:
+        return examine_file(connection)
 
     def misfits(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> list[Misfit]:
         return sqlite_misfits(connection, tables)
@@ -92,7 +94,7 @@ class SQLiteSink(Sink):
         return (
             f"INSERT INTO {into} ({', '.join(map(quote, names))}) VALUES ({_marks(names)}) "
             f"ON CONFLICT ({', '.join(map(quote, target.key))}) DO UPDATE SET {changes} "
-            f"WHERE NOT ({is_later_sql(target, quote, self.milliseconds_sql, into, 'excluded')})"
+            f"WHERE NOT ({is_later_sql(target, OrderSql(quote, _milliseconds), into, 'excluded')})"
         )
 
     @staticmethod
@@ -103,6 +105,11 @@ class SQLiteSink(Sink):
             connection.exec_driver_sql(sql, rows)
         except (sa.exc.IntegrityError, sa.exc.DataError, sa.exc.InterfaceError) as error:
             raise RowsRejected(str(error.orig)) from error
+
+
+def _milliseconds(column: str) -> str:
+    # strftime's %f has three decimals (manual, "Date And Time Functions").
+    return f"CAST(strftime('%s', {column}) || substr(strftime('%f', {column}), 4) AS INTEGER)"
 
 
 def _marks(names: Sequence[str]) -> str:

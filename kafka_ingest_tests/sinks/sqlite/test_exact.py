@@ -62,7 +62,7 @@ def slice_of(topic: str, *bodies: bytes, start: int = 0) -> RawSlice:
 
 def foretell(target: Target, model: type[Model], raw: RawSlice) -> TableForecast:
     with target.sink.engine.connect() as connection:
-        table = table_comparison(connection, TargetTable.of(model))
+        table = table_comparison(connection, target.sink, TargetTable.of(model))
         table.compare(piped(STREAM, raw))
         found = table.result()
         table.close()

@@ -9,14 +9,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from kafka_ingest.examples.information_per_hour import MOST_RUNS, example_definitions
 from kafka_ingest.orchestration.build import build_definitions
-from kafka_ingest.orchestration.example import MOST_RUNS
 from kafka_ingest.streams.information import STREAM
 
 TABLE = dg.AssetKey(["information", "information"])
 KEY = dg.AssetKey(["information", "information_per_hour"])
 START = dt.datetime(2026, 3, 1, 8, 1, tzinfo=dt.timezone.utc)
-DEFINITIONS = build_definitions([STREAM])
+DEFINITIONS = dg.Definitions.merge(build_definitions([STREAM]), example_definitions([STREAM]))
 PARTITIONS = DEFINITIONS.resolve_assets_def(KEY).partitions_def
 assert isinstance(PARTITIONS, dg.TimeWindowPartitionsDefinition)
 WINDOWS = PARTITIONS.get_partition_keys(current_time=START)

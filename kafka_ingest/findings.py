@@ -1,4 +1,4 @@
-"""What the doctor finds."""
+"""What `kafka-ingest doctor` finds, line by line."""
 
 from __future__ import annotations
 

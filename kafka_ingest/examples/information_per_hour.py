@@ -49,11 +49,6 @@ PER_HOUR = sa.Table(
 )
 
 
-def is_example(stream: Stream) -> bool:
-    """Whether this is the declared example stream."""
-    return stream.name == "information" and Information in stream.routes.values()
-
-
 def count_hours(sink: Sink, hours: Iterable[dt.datetime]) -> int:
     """Count the items of these hours (naive UTC) again; rows written. One transaction: repeating it changes nothing."""
     table, written = Information.__table__, 0
@@ -122,7 +117,7 @@ def _items_per_hour(stream: Stream) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         automation_condition=wanted(),
         group_name=stream.name,
-        kinds={"mysql", "sql"},
+        kinds={"sql"},
         description="News items per source and hour: an example of building on the tables.",
         metadata={
             "dagster/table_name": PER_HOUR.name,
@@ -166,3 +161,12 @@ def items_per_hour_automation(stream: Stream) -> dg.SensorDefinition:
             run_tags={STREAM_TAG: stream.name},
             use_user_code_server=True,
         )
+
+
+def example_definitions(streams: Iterable[Stream]) -> dg.Definitions:
+    """The asset and its sensor beside the stream they build on; nothing where that is not declared."""
+    declared = [stream for stream in streams if Information in stream.routes.values()]
+    return dg.Definitions(
+        assets=[items_per_hour(stream) for stream in declared],
+        sensors=[items_per_hour_automation(stream) for stream in declared],
+    )

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 from kafka_ingest.engine.stream_state import StreamState
 from kafka_ingest.errors import ConfigError
+from kafka_ingest.examples.information_per_hour import count_hours, example_definitions, hours_of
 from kafka_ingest.kafka.metadata import TopicState, Watermarks
 from kafka_ingest.ledger.positions import LedgerPosition
 from kafka_ingest.orchestration.build import build_definitions
-from kafka_ingest.orchestration.example import count_hours, hours_of
 from kafka_ingest.orchestration.topic_observations import TopicObserver
 from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.slices import TopicPartition
@@ -85,7 +85,7 @@ def test_after_rows_are_gone_the_counts_follow(target: Target) -> None:
 
 
 def test_the_asset_materializes_a_window_and_a_range_of_them(target: Target) -> None:
-    definition = build_definitions([STREAM]).resolve_assets_def(KEY)
+    definition = example_definitions([STREAM]).resolve_assets_def(KEY)
     result = dg.materialize([definition], partition_key=SEVEN)
     assert counted(target) == SEVEN_ROWS
     (event,) = result.asset_materializations_for_node(definition.node_def.name)
@@ -99,8 +99,8 @@ def test_the_asset_materializes_a_window_and_a_range_of_them(target: Target) -> 
 
 
 def test_it_is_there_for_the_example_stream_only() -> None:
-    keys = {s.key for s in build_definitions([MIXED]).resolve_all_asset_specs()}
-    assert KEY not in keys
+    assert list(example_definitions([MIXED]).resolve_all_asset_specs()) == []
+    assert KEY in {spec.key for spec in example_definitions([MIXED, STREAM]).resolve_all_asset_specs()}
 
 
 P = [TopicPartition("mixed", 0), TopicPartition("mixed2", 0)]
@@ -131,13 +131,16 @@ def test_a_users_own_assets_stand_beside_ours() -> None:
     @dg.asset(deps=[KEY])
     def report() -> None: ...
 
-    both = dg.Definitions.merge(build_definitions([STREAM]), dg.Definitions(assets=[report]))
+    both = dg.Definitions.merge(
+        build_definitions([STREAM]), example_definitions([STREAM]), dg.Definitions(assets=[report])
+    )
     dg.Definitions.validate_loadable(both)
     assert {KEY, dg.AssetKey("report")} <= {s.key for s in both.resolve_all_asset_specs()}
 
 
 def test_columns_lead_back_to_the_fields_of_the_topic() -> None:
-    specs = {s.key.to_user_string(): s for s in build_definitions([STREAM]).resolve_all_asset_specs()}
+    both = dg.Definitions.merge(build_definitions([STREAM]), example_definitions([STREAM]))
+    specs = {s.key.to_user_string(): s for s in both.resolve_all_asset_specs()}
     lineage = specs["information/information"].metadata["dagster/column_lineage"].deps_by_column
     (origin,) = lineage["source"]
     assert (origin.asset_key.to_user_string(), origin.column_name) == ("kafka/information", "source.name")
