@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import NewTopic
@@ -20,10 +19,8 @@ from kafka_ingest.errors import KafkaIngestError, KafkaUnavailable
 from kafka_ingest.kafka.admin import AskingAdmin
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
 from kafka_ingest.kafka.metadata import client_properties
+from kafka_ingest.ledger.dead_letters import StoredDeadLetter
 from kafka_ingest.settings import Settings
-
-if TYPE_CHECKING:
-    from kafka_ingest.ledger.dead_letters import StoredDeadLetter
 
 LOGGER = logging.getLogger(__name__)
 
