@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -36,6 +37,10 @@ MAX_ORDER = LATEST_MILLISECONDS
 """The last millisecond of the year 9999; a later timestamp, which no clock gives, counts as this one."""
 
 
+# A topic's name has none of these; a recreated topic's former life is kept under `topic@id`.
+_POSITION = re.compile(r"(?P<topic>[^\[\]\s]{1,280})\[(?P<partition>[0-9]{1,9})\]@(?P<offset>[0-9]{1,18})")
+
+
 class TopicPartition(NamedTuple):
     """One Kafka partition of a topic; sorts by topic, then partition."""
 
@@ -44,6 +49,27 @@ class TopicPartition(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.topic}[{self.partition}]"
+
+
+class Position(NamedTuple):
+    """Where a message stands. Written `topic[partition]@offset`."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
+    @property
+    def topic_partition(self) -> TopicPartition:
+        return TopicPartition(self.topic, self.partition)
+
+    @classmethod
+    def parse(cls, text: str) -> Position | None:
+        """The position a text names; None where it names none."""
+        found = _POSITION.fullmatch(text)
+        return found and cls(found["topic"], int(found["partition"]), int(found["offset"]))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -196,7 +222,7 @@ class RawSlice:
     def position(self, number: int) -> str:
         """`topic[partition]@offset` of one message."""
         found = self.ranges[self.range_index[number]]
-        return f"{found.topic}[{found.partition}]@{self.offsets[number]}"
+        return str(Position(found.topic, found.partition, int(self.offsets[number])))
 
 
 def _running_maxima(raw: RawSlice) -> npt.NDArray[np.int64]:

@@ -31,9 +31,8 @@ from kafka_ingest.ledger.dead_letters import StoredDeadLetter
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.registry import open_sink
-from kafka_ingest.slices import Stage
+from kafka_ingest.slices import Position, Stage
 
-_POSITION = re.compile(r"(?P<topic>[^\[\]\s]{1,280})\[(?P<partition>\d{1,9})\]@(?P<offset>\d{1,18})", re.ASCII)
 _OFFSETS = re.compile(r"(?P<first>\d{1,18})(?:-(?P<end>\d{1,18}))?", re.ASCII)
 _GROUPS_BEFORE_REPLAY = 5
 
@@ -165,9 +164,9 @@ def show(which: str, stream: str | None, raw: bool, is_json: bool) -> None:
 
 
 def _find(which: str, stream: str | None) -> StoredDeadLetter:
-    match = _POSITION.fullmatch(which)
-    if match is not None:
-        where = at_position(match["topic"], int(match["partition"]), int(match["offset"]))
+    position = Position.parse(which)
+    if position is not None:
+        where = at_position(position)
     elif which.isdecimal() and len(which) <= 18:
         where = with_id(int(which))
     else:

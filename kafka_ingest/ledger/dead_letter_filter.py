@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.ledger.tables import DEAD_LETTERS, naive_utc
-from kafka_ingest.slices import Stage
+from kafka_ingest.slices import Position, Stage
 
 Status = Literal["waiting", "replayed", "all"]
 """`waiting`: never replayed, or still a dead letter after it. `replayed`: became a row, a delete or ignored."""
@@ -106,5 +106,10 @@ def with_id(number: int) -> Condition:
     return _C.id == number
 
 
-def at_position(topic: str, partition: int, offset: int) -> Condition:
-    return sa.and_(_C.topic == topic, _C.kafka_partition == partition, _C.kafka_offset == offset)
+def at_position(position: Position) -> Condition:
+    """The letter of the message that stands here."""
+    return sa.and_(
+        _C.topic == position.topic,
+        _C.kafka_partition == position.partition,
+        _C.kafka_offset == position.offset,
+    )

@@ -13,11 +13,20 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from kafka_ingest.ledger.dead_letter_filter import Condition
+from kafka_ingest.ledger.dead_letter_filter import Condition, waiting
 from kafka_ingest.ledger.range_sql import in_lists, range_conditions
 from kafka_ingest.ledger.tables import DEAD_LETTERS, aware_utc, naive_utc
 from kafka_ingest.ledger.version import VERSION, check_version
-from kafka_ingest.slices import DeadLetter, Headers, OffsetRange, Outcome, RawSlice, TopicPartition, position_columns
+from kafka_ingest.slices import (
+    DeadLetter,
+    Headers,
+    OffsetRange,
+    Outcome,
+    Position,
+    RawSlice,
+    TopicPartition,
+    position_columns,
+)
 
 _C = DEAD_LETTERS.c
 _BODIES = ("message_key", "message_value", "message_headers")
@@ -54,7 +63,7 @@ class DeadLetterInfo:
 
     @property
     def position(self) -> str:
-        return f"{self.topic}[{self.kafka_partition}]@{self.kafka_offset}"
+        return str(Position(self.topic, self.kafka_partition, self.kafka_offset))
 
     @property
     def topic_partition(self) -> TopicPartition:
@@ -179,6 +188,20 @@ def count(connection: sa.Connection, where: Condition) -> int:
     return int(connection.execute(sa.select(sa.func.count()).select_from(DEAD_LETTERS).where(where)).scalar_one())
 
 
+def count_waiting(connection: sa.Connection, stream: str, *, at_most: int | None = None) -> int:
+    """How many letters of a stream wait to be replayed; counting ends at `at_most`."""
+    mine = sa.select(_C.id).where(_C.stream == stream, waiting()).limit(at_most).subquery()
+    return int(connection.execute(sa.select(sa.func.count()).select_from(mine)).scalar_one())
+
+
+def count_waiting_in(connection: sa.Connection, stream: str, ranges: Iterable[OffsetRange]) -> int:
+    """How many letters of a stream wait in these ranges; none before the first run has made the ledger."""
+    if not has_dead_letters_table(connection):
+        return 0
+    within = range_conditions((_C.topic, _C.kafka_partition, _C.kafka_offset), ranges)
+    return sum(count(connection, sa.and_(_C.stream == stream, waiting(), condition)) for condition in within)
+
+
 def count_by_topic(connection: sa.Connection, where: Condition) -> dict[str, int]:
     rows = connection.execute(sa.select(_C.topic, sa.func.count()).where(where).group_by(_C.topic).order_by(_C.topic))
     return {topic: int(number) for topic, number in rows}
@@ -236,7 +259,7 @@ def lock(connection: sa.Connection, where: Condition, letters: Sequence[DeadLett
     for part in in_lists(sorted(positions)):
         query = sa.select(_C.id, _C.topic, _C.kafka_partition, _C.kafka_offset).where(where, _C.id.in_(part))
         for r in connection.execute(query.order_by(_C.id).with_for_update()):
-            if positions[r.id] == f"{r.topic}[{r.kafka_partition}]@{r.kafka_offset}":
+            if positions[r.id] == str(Position(r.topic, r.kafka_partition, r.kafka_offset)):
                 found.add(int(r.id))
     return found
 
