@@ -13,12 +13,12 @@ from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.kafka.reader import RangeReader, open_consumer
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.pipeline import run_pipeline
-from kafka_ingest.records import OffsetRange
 from kafka_ingest.settings import Settings
-from kafka_ingest.sinks import infile
-from kafka_ingest.sinks.base import open_sink
-from kafka_ingest.sinks.local_infile import FILE, OfferingConnection
+from kafka_ingest.sinks.mysql import load_data_format as infile
+from kafka_ingest.sinks.mysql.load_data_connection import FILE, OfferingConnection
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.sinks.tables import prepare_tables
+from kafka_ingest.slices import OffsetRange
 from kafka_ingest.streams.stream import Stream
 
 # Rows of a prepared file, each a statement and a commit of its own: one statement of millions is slower on every server tried.

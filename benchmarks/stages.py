@@ -20,15 +20,15 @@ from typing import TypeVar
 from benchmarks.command import Figures, table, write_json
 from benchmarks.messages import produce
 from benchmarks.streams import STREAM
-from kafka_ingest.cli.producing import ensure_topic
+from kafka_ingest.cli.samples.producer import ensure_topic
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.kafka.reader import RangeReader, open_consumer
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.pipeline import run_pipeline
-from kafka_ingest.records import OffsetRange
-from kafka_ingest.settings import Settings, from_environment
-from kafka_ingest.sinks import infile
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.mysql import load_data_format as infile
+from kafka_ingest.slices import OffsetRange
 
 TARGET_PER_SECOND = 150_000
 STAGES = ("read", "decode and route", "translate and validate", "encode")
@@ -73,7 +73,7 @@ def measure(messages: int, rounds: int) -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         kafka = LocalKafka.start(Path(folder) / "kafka", progress=print)
         try:
-            settings = from_environment({"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers})
+            settings = Settings.from_environment({"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers})
             topic = STREAM.topic_names[0]
             ensure_topic(settings, topic, 4)
             produce(kafka.bootstrap_servers, topic, messages, partitions=4)

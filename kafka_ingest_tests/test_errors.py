@@ -24,8 +24,8 @@ from kafka_ingest.errors import (
 )
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.mysql import MySQLSink
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.sinks.mysql.sink import MySQLSink
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 
 
 def drawn_tree() -> dict[str, str]:
@@ -115,7 +115,7 @@ MYSQL = [
 @pytest.mark.parametrize(("number", "expected"), MYSQL)
 def test_mysql_errors_are_classified_by_number(number: int, expected: type[KafkaIngestError]) -> None:
     sink = MySQLSink(sa.make_url("mysql+pymysql://me:hunter2@h/db"))
-    found = sink.translate(mysql_error(number), "loading x")
+    found = sink.classify_error(mysql_error(number), "loading x")
     assert type(found) is expected
     assert str(found).startswith(f"loading x: the server's words (error {number})")
     assert "a secret value" not in str(found)
@@ -125,7 +125,7 @@ def test_mysql_errors_are_classified_by_number(number: int, expected: type[Kafka
 def test_a_connection_closed_below_mysql_is_retryable() -> None:
     sink = MySQLSink(sa.make_url("mysql+pymysql://me:hunter2@h/db"))
     error = sa.exc.InterfaceError("SELECT 1", None, pymysql.err.InterfaceError(0, ""))
-    assert type(sink.translate(error, "loading")) is DatabaseUnavailable
+    assert type(sink.classify_error(error, "loading")) is DatabaseUnavailable
 
 
 def sqlite_error(errorname: str, text: str) -> sa.exc.DBAPIError:
@@ -149,7 +149,7 @@ def sqlite_error(errorname: str, text: str) -> sa.exc.DBAPIError:
 )
 def test_sqlite_errors_are_classified(errorname: str, text: str, expected: type[KafkaIngestError]) -> None:
     sink = SQLiteSink(sa.make_url("sqlite://"))
-    found = sink.translate(sqlite_error(errorname, text), "loading x")
+    found = sink.classify_error(sqlite_error(errorname, text), "loading x")
     assert type(found) is expected
     assert "a secret value" not in str(found)
 

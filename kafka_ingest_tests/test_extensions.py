@@ -11,11 +11,11 @@ from kafka_ingest.errors import ConfigError
 from kafka_ingest.orchestration.build import build_definitions
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.pipeline import run_pipeline
-from kafka_ingest.records import TopicPartition
-from kafka_ingest.sinks.base import open_sink
 from kafka_ingest.sinks.load import LoadContext, load
-from kafka_ingest.sinks.mysql import MySQLSink
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.sinks.mysql.sink import MySQLSink
+from kafka_ingest.sinks.registry import open_sink
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.registry import declared_streams
 from kafka_ingest_tests.support.database import NOW, Target
 from kafka_ingest_tests.support.outside.memory_sink import MemorySink

@@ -7,20 +7,20 @@ import json
 
 import click
 
+from kafka_ingest.backfill.dry_run import Forecast, dry_run
+from kafka_ingest.backfill.selection import Selection, ranges_of_selection
+from kafka_ingest.backfill.window_ranges import ranges_of_windows
 from kafka_ingest.cli.backfill_view import RunBar, forecast_table, forecast_text, run_json, run_text
+from kafka_ingest.cli.clients import open_clients
+from kafka_ingest.cli.console import make_console
 from kafka_ingest.cli.dagster_api import DEFAULT_URL, DagsterApi
 from kafka_ingest.cli.errors import FailedCommand
 from kafka_ingest.cli.options import streams_named
-from kafka_ingest.cli.status import opened
-from kafka_ingest.cli.status_view import make_console
-from kafka_ingest.engine.dry_run import Forecast, dry_run
-from kafka_ingest.engine.selection import Selection, ranges_of_selection
-from kafka_ingest.engine.window_ranges import ranges_of_windows
 from kafka_ingest.orchestration.launching import backfill_config, backfill_tags
 from kafka_ingest.orchestration.names import job_name
-from kafka_ingest.records import OffsetRange
 from kafka_ingest.redaction import redact
-from kafka_ingest.settings import from_environment
+from kafka_ingest.settings import Settings
+from kafka_ingest.slices import OffsetRange
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import window_bounds, window_of
 
@@ -121,8 +121,8 @@ def _selection(start: str | None, end: str | None, partitions: tuple[str, ...]) 
 
 
 def _dry_run(stream: Stream, keys: tuple[str, ...], selection: Selection, is_json: bool, now: dt.datetime) -> None:
-    settings = from_environment()
-    with opened(settings) as (metadata, sink):
+    settings = Settings.from_environment()
+    with open_clients(settings) as (metadata, sink):
         ranges: tuple[OffsetRange, ...] = (
             ranges_of_windows(stream, keys, metadata, sink, now=now)
             if keys

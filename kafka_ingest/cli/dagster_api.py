@@ -55,7 +55,7 @@ class RunLook:
 
 
 @dataclass(frozen=True, slots=True)
-class RunLoaded:
+class RunNumbers:
     """A run's own numbers, by asset (its last name) and label, and the windows it has materialized."""
 
     numbers: Mapping[str, Mapping[str, int]]
@@ -149,14 +149,14 @@ class DagsterApi:
                     return look
             time.sleep(_POLL_SECONDS)
 
-    def loaded(self, run_id: str) -> RunLoaded:
+    def loaded(self, run_id: str) -> RunNumbers:
         """What the run said it did, in the last materialization of each asset."""
         found = self.ask(_RESULT, run=run_id)["runOrError"]["assetMaterializations"]
         numbers: dict[str, dict[str, int]] = {}
         for each in found:  # oldest first
             entries = {e["label"]: e["intValue"] for e in each["metadataEntries"] if e.get("intValue") is not None}
             numbers[each["assetKey"]["path"][-1]] = entries
-        return RunLoaded(numbers, tuple(sorted({each["partition"] for each in found if each["partition"]})))
+        return RunNumbers(numbers, tuple(sorted({each["partition"] for each in found if each["partition"]})))
 
     def failure(self, run_id: str) -> str:
         """The first failed step's own words."""

@@ -12,6 +12,8 @@ from typing import Any, Literal, TypeVar, cast, get_args
 
 import click
 
+from kafka_ingest.backfill.selection import MAX_OFFSET, MAX_PARTITION, TIME_EXAMPLE, parse_time
+from kafka_ingest.cli.console import make_console
 from kafka_ingest.cli.dead_letters_view import (
     ReplayReport,
     group_table,
@@ -21,15 +23,15 @@ from kafka_ingest.cli.dead_letters_view import (
     replayed_table,
 )
 from kafka_ingest.cli.options import streams_named
-from kafka_ingest.cli.status_view import make_console
 from kafka_ingest.engine.replay import ReplayPlan, plan_replay, replay
-from kafka_ingest.engine.selection import MAX_OFFSET, MAX_PARTITION, TIME_EXAMPLE, parse_time
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.records import Stage
-from kafka_ingest.settings import from_environment
-from kafka_ingest.sinks import letters
-from kafka_ingest.sinks.base import Sink, open_sink
-from kafka_ingest.sinks.letters import Letter, LetterFilter
+from kafka_ingest.ledger import dead_letters as stored
+from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter, Status, at_position, conditions, with_id
+from kafka_ingest.ledger.dead_letters import StoredDeadLetter
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.registry import open_sink
+from kafka_ingest.slices import Stage
 
 _POSITION = re.compile(r"(?P<topic>[^\[\]\s]{1,280})\[(?P<partition>\d{1,9})\]@(?P<offset>\d{1,18})", re.ASCII)
 _OFFSETS = re.compile(r"(?P<first>\d{1,18})(?:-(?P<end>\d{1,18}))?", re.ASCII)
@@ -67,9 +69,9 @@ def filters(command: Command) -> Command:
     return command
 
 
-def _filter(status: letters.Status, **options: Any) -> LetterFilter:
+def _filter(status: Status, **options: Any) -> DeadLetterFilter:
     first, end = _offsets(options["offset"])
-    return LetterFilter(
+    return DeadLetterFilter(
         stream=options["stream"],
         topics=options["topics"],
         partition=options["partition"],
@@ -107,7 +109,7 @@ def dead_letters() -> None:
 @filters
 @click.option(
     "--status",
-    type=click.Choice(get_args(letters.Status)),
+    type=click.Choice(get_args(Status)),
     default="waiting",
     show_default=True,
     help="waiting: not replayed, or still a dead letter; replayed: became a row, a delete, or ignored.",
@@ -115,14 +117,14 @@ def dead_letters() -> None:
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="The newest so many.")
 @click.option("--summary", is_flag=True, help="Count them by stream, stage and error instead.")
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
-def list_(status: letters.Status, limit: int, summary: bool, is_json: bool, **options: Any) -> None:
+def list_(status: Status, limit: int, summary: bool, is_json: bool, **options: Any) -> None:
     """Show dead letters, newest first."""
-    where = letters.conditions(_filter(status, **options))
+    where = conditions(_filter(status, **options))
     with _opened() as sink, sink.errors("reading dead letters"), sink.engine.connect() as connection:
-        exists = letters.has_letters_table(connection)
-        total = letters.count(connection, where) if exists else 0
-        groups = letters.groups(connection, where, limit) if exists and summary else []
-        found = letters.newest(connection, where, limit) if exists and not summary else []
+        exists = stored.has_dead_letters_table(connection)
+        total = stored.count(connection, where) if exists else 0
+        groups = stored.groups(connection, where, limit) if exists and summary else []
+        found = stored.newest(connection, where, limit) if exists and not summary else []
     if is_json:
         listed = {
             "groups": [{"stream": g.stream, "stage": g.stage, "error": g.error, "letters": g.letters} for g in groups]
@@ -162,17 +164,17 @@ def show(which: str, stream: str | None, raw: bool, is_json: bool) -> None:
     click.echo(json.dumps(letter_json(letter)) if is_json else letter_text(letter))
 
 
-def _find(which: str, stream: str | None) -> Letter:
+def _find(which: str, stream: str | None) -> StoredDeadLetter:
     match = _POSITION.fullmatch(which)
     if match is not None:
-        where = letters.at_position(match["topic"], int(match["partition"]), int(match["offset"]))
+        where = at_position(match["topic"], int(match["partition"]), int(match["offset"]))
     elif which.isdecimal() and len(which) <= 18:
-        where = letters.with_id(int(which))
+        where = with_id(int(which))
     else:
         raise click.UsageError(f"{which!r} is neither an id nor TOPIC[PARTITION]@OFFSET, such as 17 or 'news[0]@100'")
-    where = where & letters.conditions(LetterFilter(stream=stream, status="all"))
+    where = where & conditions(DeadLetterFilter(stream=stream, status="all"))
     with _opened() as sink, sink.errors("reading a dead letter"), sink.engine.connect() as connection:
-        found = letters.read(connection, where, 2) if letters.has_letters_table(connection) else []
+        found = stored.read(connection, where, 2) if stored.has_dead_letters_table(connection) else []
     if not found:
         raise ConfigError(f"there is no dead letter {which}" + (f" of stream {stream}" if stream else ""))
     if len(found) > 1:
@@ -224,7 +226,7 @@ def replay_(limit: int | None, dry_run: bool, yes: bool, is_json: bool, **option
 def _confirm(sink: Sink, plans: list[ReplayPlan]) -> None:
     for plan in plans:
         with sink.errors("reading dead letters"), sink.engine.connect() as connection:
-            groups = letters.groups(connection, plan.where, _GROUPS_BEFORE_REPLAY)
+            groups = stored.groups(connection, plan.where, _GROUPS_BEFORE_REPLAY)
         make_console().print(group_table(groups))
         _say(f"Stream {plan.stream.name}: {plan.letters:,} dead letters")
     click.confirm(f"Replay {sum(plan.letters for plan in plans):,} dead letters?", abort=True, err=True)
@@ -241,4 +243,4 @@ def _say(text: str) -> None:
 
 
 def _opened() -> closing[Sink]:
-    return closing(open_sink(from_environment().database_url))
+    return closing(open_sink(Settings.from_environment().database_url))

@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from kafka_ingest.cli.terminal import hexdump, safe_text, shortened
-from kafka_ingest.records import Outcome
-from kafka_ingest.sinks.letters import Letter, LetterGroup, LetterInfo
-from kafka_ingest.sinks.replay import ReplayedLetter, ReplayResult
+from kafka_ingest.ledger.dead_letters import DeadLetterGroup, DeadLetterInfo, StoredDeadLetter
+from kafka_ingest.sinks.replay_proposal import ReplayedLetter, ReplayResult
+from kafka_ingest.slices import Outcome
 
 _ERROR_CHARACTERS = 160
 # Letters a replay names one by one; the numbers count all.
@@ -34,7 +34,7 @@ _WORDS: dict[Outcome, str] = {
 }
 
 
-def letter_table(letters: Iterable[LetterInfo]) -> Table:
+def letter_table(letters: Iterable[DeadLetterInfo]) -> Table:
     table = Table()
     table.add_column("id", justify="right", no_wrap=True)
     table.add_column("stream", overflow="fold")
@@ -50,7 +50,7 @@ def letter_table(letters: Iterable[LetterInfo]) -> Table:
     return table
 
 
-def group_table(groups: Iterable[LetterGroup]) -> Table:
+def group_table(groups: Iterable[DeadLetterGroup]) -> Table:
     table = Table()
     table.add_column("letters", justify="right")
     for name in ("stream", "stage", "error"):
@@ -61,14 +61,14 @@ def group_table(groups: Iterable[LetterGroup]) -> Table:
     return table
 
 
-def status_text(letter: LetterInfo) -> str:
+def status_text(letter: DeadLetterInfo) -> str:
     """What has become of it."""
     if letter.is_waiting:
         return "waiting" if not letter.attempts else f"waiting, tried {letter.attempts}x"
     return f"replayed: {letter.replay_outcome}"
 
 
-def letter_json(letter: LetterInfo) -> dict[str, Any]:
+def letter_json(letter: DeadLetterInfo) -> dict[str, Any]:
     """What `list --json` prints of a letter, and `show --json` with the bytes. Names and meanings stay; new ones may come.
 
     {"id", "stream", "topic", "partition", "offset", "kafka_timestamp" (UTC instant or null), "route" (null: none was
@@ -99,13 +99,13 @@ def letter_json(letter: LetterInfo) -> dict[str, Any]:
         "key_bytes": letter.key_bytes,
         "value_bytes": letter.value_bytes,
     }
-    if isinstance(letter, Letter):
+    if isinstance(letter, StoredDeadLetter):
         found["key"], found["value"] = _bytes_json(letter.key), _bytes_json(letter.value)
         found["headers"] = [[name, _bytes_json(value)] for name, value in letter.headers or ()]
     return found
 
 
-def letter_text(letter: Letter) -> str:
+def letter_text(letter: StoredDeadLetter) -> str:
     """Everything about one letter, for a person."""
     facts = [
         ("dead letter", f"{letter.id} of stream {letter.stream}, {letter.position}"),

@@ -10,6 +10,7 @@ import click
 from kafka_ingest.cli.local_options import DATABASE_OPTION, KAFKA_OPTION, ROOT_OPTION
 from kafka_ingest.local.errors import LocalServerError
 from kafka_ingest.local.stack import LocalStack
+from kafka_ingest.sinks.registry import local_server
 
 
 @click.group()
@@ -25,7 +26,13 @@ def local() -> None:
 def up(root: Path, kafka: str, database: str, as_json: bool) -> None:
     """Start a broker and a database, or find them running, and print how to reach them."""
     try:
-        stack = LocalStack.up(root, kafka=kafka, database=database, progress=lambda line: click.echo(line, err=True))
+        stack = LocalStack.up(
+            root,
+            kafka=kafka,
+            database=database,
+            progress=lambda line: click.echo(line, err=True),
+            server_of=local_server,
+        )
     except LocalServerError as error:
         raise click.ClickException(str(error)) from error
     if as_json:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.records import OffsetRange
+from kafka_ingest.slices import OffsetRange
 from kafka_ingest.streams.registry import declared_streams
 from kafka_ingest.streams.stream import Stream
 

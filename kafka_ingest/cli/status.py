@@ -5,25 +5,24 @@ from __future__ import annotations
 import datetime as dt
 import json
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext, suppress
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 
 import click
 from rich.console import Group
 from rich.live import Live
 
+from kafka_ingest.cli.clients import open_clients
+from kafka_ingest.cli.console import make_console
 from kafka_ingest.cli.options import NumberType, streams_named
 from kafka_ingest.cli.status_state import StreamStatus, gather
-from kafka_ingest.cli.status_view import as_json, as_table, make_console
+from kafka_ingest.cli.status_view import as_json, as_table
 from kafka_ingest.errors import RetryableError
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.redaction import redact
-from kafka_ingest.settings import Settings, from_environment
-from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.base import Sink
 from kafka_ingest.streams.stream import Stream
-
-# A person waits for the answer; sums over a large ledger take some seconds.
-STATEMENT_SECONDS = 30
 
 
 @click.command()
@@ -43,8 +42,8 @@ def status(stream_name: str | None, is_json: bool, watch: bool, interval: float)
     The ledger in the database counts; the consumer group follows it. Reads only.
     """
     streams = streams_named(stream_name)
-    settings = from_environment()
-    with opened(settings) as (metadata, sink):
+    settings = Settings.from_environment()
+    with open_clients(settings) as (metadata, sink):
         if watch:
             _watch(streams, metadata, sink, settings, is_json, interval)
             return
@@ -55,14 +54,6 @@ def status(stream_name: str | None, is_json: bool, watch: bool, interval: float)
     console = make_console()
     for each in found:
         console.print(as_table(each))
-
-
-@contextmanager
-def opened(settings: Settings) -> Iterator[tuple[KafkaMetadata, Sink]]:
-    """Clients for looking, closed at the end."""
-    with closing(open_sink(settings.database_url)) as sink:
-        sink.hurry(STATEMENT_SECONDS)
-        yield KafkaMetadata(settings), sink
 
 
 def look(streams: Mapping[str, Stream], metadata: KafkaMetadata, sink: Sink, settings: Settings) -> list[StreamStatus]:

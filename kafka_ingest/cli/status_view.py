@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import sys
 from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from kafka_ingest.cli.status_state import Agreement, LoadedTotals, StreamStatus
-
-# A pipe has no width; tables are cut to it.
-_PIPE_WIDTH = 140
 
 _WORDS: dict[Agreement, str] = {
     "ok": "",
@@ -26,11 +22,6 @@ _WORDS: dict[Agreement, str] = {
     "cut_off": "the log ends below the ledger's next offset: another cluster, or an unclean leader election",
     "recreated": "the topic was deleted and created again: the ledger's offsets are of the old one",
 }
-
-
-def make_console() -> Console:
-    """A console on standard output."""
-    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def as_json(statuses: Iterable[StreamStatus]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import NewTopic
@@ -20,10 +19,8 @@ from kafka_ingest.errors import KafkaIngestError, KafkaUnavailable
 from kafka_ingest.kafka.admin import AskingAdmin
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
 from kafka_ingest.kafka.metadata import client_properties
+from kafka_ingest.ledger.dead_letters import StoredDeadLetter
 from kafka_ingest.settings import Settings
-
-if TYPE_CHECKING:
-    from kafka_ingest.sinks.letters import Letter
 
 LOGGER = logging.getLogger(__name__)
 
@@ -52,7 +49,7 @@ _CLASS_OF_STAGE = {
 _EXCEPTION = "kafka_ingest.records.DeadLetter"
 
 
-def error_headers(letter: Letter) -> list[tuple[str, bytes | None]]:
+def error_headers(letter: StoredDeadLetter) -> list[tuple[str, bytes | None]]:
     """The letter's own headers, then the `__connect.errors.*` ones."""
     ours = {
         "topic": letter.topic,
@@ -91,7 +88,7 @@ class DeadLetterPublisher:
         self._topic = topic
         self._producer: Producer | None = None
 
-    def publish(self, letters: Sequence[Letter]) -> Published:
+    def publish(self, letters: Sequence[StoredDeadLetter]) -> Published:
         """Send letters and wait for the brokers' word on each.
 
         A batch is refused as a whole, so what was refused in company is sent once more alone, and then without its
@@ -121,18 +118,18 @@ class DeadLetterPublisher:
             self._producer = None
 
     def _send(
-        self, producer: Producer, letters: Iterable[Letter], found: Published, *, keep_time: bool = True
+        self, producer: Producer, letters: Iterable[StoredDeadLetter], found: Published, *, keep_time: bool = True
     ) -> dict[int, str]:
         """Ids of the letters the brokers refused, with their words. The first other trouble is kept in `found.error`."""
         refused: dict[int, str] = {}
 
-        def failed(letter: Letter, error: KafkaError) -> None:
+        def failed(letter: StoredDeadLetter, error: KafkaError) -> None:
             if error.code() in _REFUSED:
                 refused[letter.id] = f"{error.str()} ({error.name()})"
             elif found.error is None:
                 found.error = kafka_error(error, f"publishing {letter.position} to dead-letter topic {self._topic}")
 
-        def delivered(letter: Letter, error: KafkaError | None, _message: object) -> None:
+        def delivered(letter: StoredDeadLetter, error: KafkaError | None, _message: object) -> None:
             if error is None:
                 found.ids.append(letter.id)
             else:
@@ -157,7 +154,7 @@ class DeadLetterPublisher:
             )
         return refused
 
-    def _produce(self, producer: Producer, letter: Letter, on_delivery: object, keep_time: bool) -> None:
+    def _produce(self, producer: Producer, letter: StoredDeadLetter, on_delivery: object, keep_time: bool) -> None:
         stamp = {}
         if keep_time and letter.kafka_timestamp is not None:
             stamp["timestamp"] = round(letter.kafka_timestamp.timestamp() * 1000)

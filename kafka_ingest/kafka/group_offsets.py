@@ -8,10 +8,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from kafka_ingest.errors import CommitUnanswered
-from kafka_ingest.kafka.deadline import request_timeout
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
-from kafka_ingest.kafka.patience import StillWaiting, within
-from kafka_ingest.records import TopicPartition
+from kafka_ingest.kafka.timeouts import StillWaiting, request_timeout, within
+from kafka_ingest.slices import TopicPartition
 
 # librdkafka waits for the group's coordinator without a limit of its own where the network swallows what is sent.
 COMMIT_SECONDS = 30.0

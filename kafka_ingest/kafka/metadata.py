@@ -13,11 +13,11 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from kafka_ingest.kafka.admin import AskingAdmin
-from kafka_ingest.kafka.deadline import request_timeout
 from kafka_ingest.kafka.errors import kafka_errors
 from kafka_ingest.kafka.group_offsets import read_group_offsets
-from kafka_ingest.records import MAX_ORDER, NO_ORDER, TopicPartition
+from kafka_ingest.kafka.timeouts import request_timeout
 from kafka_ingest.settings import Settings
+from kafka_ingest.slices import MAX_ORDER, NO_ORDER, TopicPartition
 from kafka_ingest.streams.stream import Stream
 
 _CONSUMER_ONLY = frozenset({"group.id", "auto.offset.reset"})

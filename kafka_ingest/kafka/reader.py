@@ -16,10 +16,10 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from kafka_ingest.errors import DataLoss, LogCut, RangeReadTimeout
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
-from kafka_ingest.kafka.fetched import Fetched, by_partition
 from kafka_ingest.kafka.metadata import LOGGER
-from kafka_ingest.records import LeaderEpoch, LogIdentity, OffsetRange, RawSlice, TopicPartition, ranges_text
+from kafka_ingest.kafka.partition_batch import PartitionBatch, by_partition
 from kafka_ingest.settings import Settings
+from kafka_ingest.slices import LeaderEpoch, LogIdentity, OffsetRange, RawSlice, TopicPartition, ranges_text
 
 _error = methodcaller("error")
 
@@ -56,7 +56,7 @@ class _Partition:
     end: int
     assigned: int
     """Where the consumer began: at `position`, or behind the last message whose leader epoch is known."""
-    pending: list[Fetched] = field(default_factory=list)
+    pending: list[PartitionBatch] = field(default_factory=list)
     """Messages fetched and not yet delivered, in offset order."""
     delivered_to: int = 0
     """Every message below this offset has been fetched: the offset of the last end-of-partition event."""
@@ -192,7 +192,7 @@ class RangeReader:
         Raises RangeReadTimeout after SILENCE_SECONDS without progress, DataLoss, LogCut, KafkaUnavailable, AccessDenied.
         """
         starts = {tp: state.position for tp, state in sorted(self._partitions.items()) if not state.is_done}
-        taken: dict[TopicPartition, list[Fetched]] = {tp: [] for tp in starts}
+        taken: dict[TopicPartition, list[PartitionBatch]] = {tp: [] for tp in starts}
         rows = size = 0
         deadline = self._clock() + SILENCE_SECONDS
         while starts:
@@ -213,7 +213,7 @@ class RangeReader:
         return self._slice(starts, taken)
 
     def _take(
-        self, tp: TopicPartition, into: list[Fetched], rows: int, size: int, max_rows: int, max_bytes: int
+        self, tp: TopicPartition, into: list[PartitionBatch], rows: int, size: int, max_rows: int, max_bytes: int
     ) -> tuple[int, int, bool]:
         """Move pending messages of one partition into the slice. The last value says that the slice is full."""
         state = self._partitions[tp]
@@ -340,7 +340,7 @@ class RangeReader:
                 if state.is_paused:
                     self._reading.pause([KafkaTopicPartition(*tp)])
 
-    def _slice(self, starts: dict[TopicPartition, int], taken: dict[TopicPartition, list[Fetched]]) -> RawSlice:
+    def _slice(self, starts: dict[TopicPartition, int], taken: dict[TopicPartition, list[PartitionBatch]]) -> RawSlice:
         ranges = tuple(OffsetRange(*tp, start, self._partitions[tp].position) for tp, start in starts.items())
         counts = [sum(map(len, taken[tp])) for tp in starts]
         parts = [part for tp in starts for part in taken[tp]]
@@ -359,7 +359,9 @@ class RangeReader:
             logs=tuple(LogIdentity(leader_epoch=self._last_epoch(taken, ranges[i])) for i in kept),
         )
 
-    def _last_epoch(self, taken: Mapping[TopicPartition, list[Fetched]], covered: OffsetRange) -> LeaderEpoch | None:
+    def _last_epoch(
+        self, taken: Mapping[TopicPartition, list[PartitionBatch]], covered: OffsetRange
+    ) -> LeaderEpoch | None:
         return self._partitions[covered.topic_partition].leader_epoch if taken[covered.topic_partition] else None
 
     def close(self) -> None:

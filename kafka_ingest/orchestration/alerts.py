@@ -15,21 +15,21 @@ from typing import Any
 import dagster as dg
 import sqlalchemy as sa
 
-from kafka_ingest.engine.alerting import Reading, over_limit, tell_changes
-from kafka_ingest.engine.observe import observe
-from kafka_ingest.engine.webhook import post
+from kafka_ingest.checks.alerting import Reading, over_limit, tell_changes
+from kafka_ingest.checks.webhook import post
+from kafka_ingest.engine.stream_state import observe
 from kafka_ingest.errors import KafkaIngestError
-from kafka_ingest.kafka.deadline import kafka_deadline
-from kafka_ingest.orchestration.auditing import AUDIT_JOB, audit_checks
+from kafka_ingest.kafka.timeouts import kafka_deadline
+from kafka_ingest.ledger.dead_letter_filter import waiting
+from kafka_ingest.ledger.tables import DEAD_LETTERS
+from kafka_ingest.orchestration.audit_schedule import AUDIT_JOB, audit_checks
 from kafka_ingest.orchestration.checks import run_checks
 from kafka_ingest.orchestration.clients import instance_of, shared_clients
 from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG, job_name
 from kafka_ingest.orchestration.retention import RETENTION_JOB
 from kafka_ingest.redaction import redact
-from kafka_ingest.settings import Operations, operations
+from kafka_ingest.settings import MonitoringSettings
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.ledger import DEAD_LETTERS
-from kafka_ingest.sinks.letters import waiting
 from kafka_ingest.streams.stream import Stream
 
 TICK_SECONDS = 30
@@ -45,7 +45,7 @@ _RUNS_A_TICK = 200
 
 def alert_sensors(streams: Sequence[Stream]) -> list[dg.SensorDefinition]:
     """The alert sensor, or none where no webhook is set."""
-    return [alerts_sensor(streams)] if operations().alert_webhook else []
+    return [alerts_sensor(streams)] if MonitoringSettings.from_environment().alert_webhook else []
 
 
 def alerts_sensor(streams: Sequence[Stream]) -> dg.SensorDefinition:
@@ -59,7 +59,7 @@ def alerts_sensor(streams: Sequence[Stream]) -> dg.SensorDefinition:
     )
     def sense(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = dt.datetime.now(dt.timezone.utc)
-        wanted = operations()
+        wanted = MonitoringSettings.from_environment()
         url = wanted.alert_webhook
         if url is None:
             return dg.SensorResult(skip_reason="KAFKA_INGEST_ALERT_WEBHOOK is not set", cursor=context.cursor)
@@ -94,7 +94,7 @@ def _stamped(document: Mapping[str, object], now: dt.datetime) -> dict[str, obje
 def run_readings(
     instance: dg.DagsterInstance,
     streams: Iterable[Stream],
-    wanted: Operations,
+    wanted: MonitoringSettings,
     ends: Mapping[str, float],
     since: float,
 ) -> Iterator[tuple[Reading, float]]:
@@ -140,7 +140,7 @@ def _why(instance: dg.DagsterInstance, run_id: str) -> str:
 
 
 def _limits_and_checks(
-    instance: dg.DagsterInstance, streams: Iterable[Stream], wanted: Operations, firing: set[str]
+    instance: dg.DagsterInstance, streams: Iterable[Stream], wanted: MonitoringSettings, firing: set[str]
 ) -> tuple[list[Reading], list[str]]:
     """The readings, and what could not be looked at: that state stays as it was."""
     readings, trouble = [], []

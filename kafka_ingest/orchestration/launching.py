@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kafka_ingest.engine.selection import Selection
+from kafka_ingest.backfill.selection import Selection
 from kafka_ingest.orchestration.names import KIND_TAG, LIVE_TAG, RANGES_TAG, STREAM_TAG
-from kafka_ingest.records import OffsetRange, ranges_text
+from kafka_ingest.slices import OffsetRange, ranges_text
 from kafka_ingest.streams.stream import Stream
 
 # Dagster's own: the window, or the first and the last of several, that a run is of.

@@ -8,17 +8,19 @@ from typing import Any
 
 import dagster as dg
 
-from kafka_ingest.engine.dry_run import Forecast, dry_run
-from kafka_ingest.engine.pace import PROGRESS_TAG, Pace
+from kafka_ingest.backfill.dry_run import Forecast, dry_run
+from kafka_ingest.backfill.progress import PROGRESS_TAG, Pace
 from kafka_ingest.errors import ConfigError, PermanentError
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.orchestration.assets import partitions_of
+from kafka_ingest.orchestration.boundary import op_errors
+from kafka_ingest.orchestration.config import PlanConfig, requested
 from kafka_ingest.orchestration.markdown import code
 from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG
-from kafka_ingest.orchestration.ops import PROGRESS_SECONDS, PlanConfig, op_errors, requested
-from kafka_ingest.records import ranges_text
-from kafka_ingest.settings import from_environment
-from kafka_ingest.sinks.base import open_sink
+from kafka_ingest.orchestration.run_report import PROGRESS_SECONDS
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.registry import open_sink
+from kafka_ingest.slices import ranges_text
 from kafka_ingest.streams.stream import Stream
 
 
@@ -43,7 +45,7 @@ def preview_job(stream: Stream) -> dg.JobDefinition:
                 told = time.monotonic()
                 context.instance.add_run_tags(context.run_id, {PROGRESS_TAG: Pace(done, total).tag})
 
-        settings = from_environment()
+        settings = Settings.from_environment()
         with op_errors(context), closing(open_sink(settings.database_url)) as sink:
             metadata = KafkaMetadata(settings)
             ranges, kind = requested(context, config, stream, metadata, sink)

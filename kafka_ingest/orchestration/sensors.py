@@ -6,10 +6,10 @@ import datetime as dt
 
 import dagster as dg
 
-from kafka_ingest.engine.observe import observe, oldest_wait_seconds, oldest_window, partition_states
+from kafka_ingest.engine.readiness import Due, NotDue, readiness
+from kafka_ingest.engine.stream_state import observe, oldest_wait_seconds, oldest_window, partition_states
 from kafka_ingest.errors import KafkaIngestError
-from kafka_ingest.kafka.deadline import kafka_deadline
-from kafka_ingest.kafka.readiness import Due, NotDue, readiness
+from kafka_ingest.kafka.timeouts import kafka_deadline
 from kafka_ingest.orchestration.clients import Clients, instance_of, shared_clients
 from kafka_ingest.orchestration.launching import ranges_config, ranges_tags
 from kafka_ingest.orchestration.liveness import is_alive, process_of
@@ -48,7 +48,7 @@ def stream_sensor(stream: Stream, job: dg.job) -> dg.SensorDefinition:  # type: 
         minimum_interval_seconds=1,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Launches {job_name(stream)} at {stream.batch.min_messages} messages or "
-        f"{stream.batch.max_wait_seconds:g} s, whichever is first. Turn it off to pause the stream.",
+        f"{stream.batch.max_wait_seconds:g} s, whichever is first. CommitTicket it off to pause the stream.",
     )
     def sense(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         now = dt.datetime.now(dt.timezone.utc)

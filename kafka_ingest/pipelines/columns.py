@@ -11,10 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from kafka_ingest.slices import text_series
 from kafka_ingest.streams.model import BoundColumn, ExactText
-
-TEXT = pd.StringDtype("pyarrow", na_value=np.nan)
-"""What pandas 3 calls `str`; a missing text is NaN."""
 
 
 class Column:
@@ -58,8 +56,3 @@ def _json_text(values: list[msgspec.Raw]) -> pa.Array:
     text = pa.array(list(map(bytes, values)), pa.large_binary()).cast(pa.large_string())
     is_null = pc.or_(pc.equal(text, "null"), pc.equal(text, ""))  # "" where the field is missing
     return pc.if_else(is_null, pa.scalar(None, pa.large_string()), text)
-
-
-def text_series(texts: pa.Array, index: pd.Index) -> pd.Series:
-    """A `str` column of these texts, without a copy."""
-    return pd.Series(TEXT.__from_arrow__(texts), index=index, copy=False)

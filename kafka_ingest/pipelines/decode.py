@@ -22,21 +22,17 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 
-from kafka_ingest.pipelines.columns import Column, text_series
-from kafka_ingest.pipelines.schema import DECODE_ERRORS, ROUTE_TYPE, JsonSchema, json_schema, model_schema
-from kafka_ingest.pipelines.tombstones import key_schema, parse_keys
-from kafka_ingest.records import DeadLetter, ParsedSlice, RawSlice
+from kafka_ingest.pipelines.columns import Column
+from kafka_ingest.pipelines.parsed_slice import ParsedSlice
+from kafka_ingest.pipelines.tombstones import parse_keys
+from kafka_ingest.slices import DeadLetter, RawSlice, position_columns
+from kafka_ingest.streams.json_schema import DECODE_ERRORS, ROUTE_TYPE, JsonSchema, json_schema, model_schema
 from kafka_ingest.streams.stream import RouteByField, RouteByHeader, Stream
 from kafka_ingest.streams.target import TargetTable
+from kafka_ingest.streams.tombstone_keys import key_schema
 
 Numbers = npt.NDArray[np.int64]
-
-# MySQL DATETIME holds the years 1000 to 9999 (manual, "The DATE, DATETIME, and TIMESTAMP Types"), in milliseconds here.
-_MIN_TIMESTAMP_MS = -30_610_224_000_000
-_MAX_TIMESTAMP_MS = 253_402_300_799_999
-
 
 # Messages decoded at a time: what they decode to is taken apart while it is still in the processor's cache.
 _AT_ONCE = 1_000
@@ -238,23 +234,3 @@ def _explain(error: Exception, value: bytes | None) -> str:
     if isinstance(error, decimal.InvalidOperation):
         return "a number has an exponent beyond any column"
     return f"not JSON: {error}"
-
-
-def position_columns(raw: RawSlice, numbers: Sequence[int] | Numbers | pd.Index) -> dict[str, pd.Series]:
-    """The `_kafka_*` columns of these messages, those of upsert tables. A Kafka timestamp MySQL cannot hold is NULL."""
-    index = pd.Index(numbers)
-    numbers = index.to_numpy()
-    which = raw.range_index[numbers]
-    topics = pa.array([r.topic for r in raw.ranges], pa.large_string())
-    partitions = np.array([r.partition for r in raw.ranges], dtype=np.int32)
-    stamps = raw.timestamps_ms[numbers]
-    fits = (stamps != -1) & (stamps >= _MIN_TIMESTAMP_MS) & (stamps <= _MAX_TIMESTAMP_MS)
-    instants = np.where(fits, stamps, 0).astype("datetime64[ms]").astype("datetime64[us]")
-    instants[~fits] = np.datetime64("NaT", "us")
-    return {
-        "_kafka_topic": text_series(topics.take(pa.array(which)), index),
-        "_kafka_partition": pd.Series(partitions[which], index=index, copy=False),
-        "_kafka_offset": pd.Series(raw.offsets[numbers], index=index, copy=False),
-        "_kafka_timestamp": pd.Series(instants, index=index, copy=False),
-        "_kafka_order": pd.Series(raw.orders[numbers], index=index, copy=False),
-    }

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from kafka_ingest.errors import StepError
-from kafka_ingest.pipelines.decode import position_columns
-from kafka_ingest.pipelines.step import Step, StepContext
+from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.pipelines.translate_dates import translate_dates
 from kafka_ingest.pipelines.validate import validate
-from kafka_ingest.records import DeadLetter, ParsedSlice, ranges_text
+from kafka_ingest.slices import DeadLetter, position_columns, ranges_text
 from kafka_ingest.streams.model import PLACE_COLUMNS
+from kafka_ingest.streams.step import Step, StepContext
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
 

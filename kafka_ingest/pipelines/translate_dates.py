@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from kafka_ingest.pipelines.dates import translate
-from kafka_ingest.pipelines.step import StepContext
+from kafka_ingest.dates import parse_dates
+from kafka_ingest.streams.step import StepContext
 
 
 def translate_dates(rows: pd.DataFrame, context: StepContext) -> pd.DataFrame:
@@ -15,10 +15,10 @@ def translate_dates(rows: pd.DataFrame, context: StepContext) -> pd.DataFrame:
     for bound in context.target.bound:
         if bound.rule.dates is None or pd.api.types.is_datetime64_any_dtype(rows[bound.name].dtype):
             continue
-        translated = translate(rows[bound.name], bound.rule.dates)
-        columns[bound.name] = translated.instants
+        parsed = parse_dates(rows[bound.name], bound.rule.dates)
+        columns[bound.name] = parsed.instants
         if bound.rule.on_error == "dead_letter":
-            for number, error in translated.errors.items():
+            for number, error in parsed.errors.items():
                 refused.setdefault(int(str(number)), f"{bound.name}: {error}")
     if refused:
         context.reject(pd.Series(refused, dtype=object), stage="dates")

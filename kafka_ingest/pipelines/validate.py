@@ -21,15 +21,12 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
+from kafka_ingest.dates.bounds import EARLIEST, LATEST
 from kafka_ingest.errors import StepError
-from kafka_ingest.pipelines.numbers import read_number
-from kafka_ingest.records import DeadLetter
+from kafka_ingest.slices import DeadLetter
 from kafka_ingest.streams.model import ORDER_COLUMN, BoundColumn, ExactText, integer_bits
+from kafka_ingest.streams.numbers import read_number
 from kafka_ingest.streams.target import TargetTable
-
-# Largest values of MySQL's DATETIME (manual, "The DATE, DATETIME, and TIMESTAMP Types").
-_MIN_DATETIME = np.datetime64("1000-01-01T00:00:00", "us")
-_MAX_DATETIME = np.datetime64("9999-12-31T23:59:59.999999", "us")
 
 _KAFKA_TYPES: dict[str, pa.DataType] = {
     "_kafka_topic": pa.large_string(),
@@ -165,8 +162,8 @@ def _limits(array: pa.Array, bound: BoundColumn) -> list[tuple[Any, Callable[[An
     length = kind.length if isinstance(kind, ExactText) else getattr(kind, "length", None)
     if bound.rule.dates is not None:
         bad = pc.or_(
-            pc.less(array, pa.scalar(_MIN_DATETIME, pa.timestamp("us"))),
-            pc.greater(array, pa.scalar(_MAX_DATETIME, pa.timestamp("us"))),
+            pc.less(array, pa.scalar(EARLIEST, pa.timestamp("us"))),
+            pc.greater(array, pa.scalar(LATEST, pa.timestamp("us"))),
         )
         # As numpy writes it: a datetime ends with the year 9999.
         return [(bad, lambda v: f"{np.datetime64(v.value, 'us')} is outside the years 1000 to 9999")]

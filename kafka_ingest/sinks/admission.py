@@ -14,19 +14,11 @@ import pandas as pd
 import sqlalchemy as sa
 
 from kafka_ingest.errors import DataLoss, OffsetGap
-from kafka_ingest.records import (
-    MAX_ORDER,
-    BatchKind,
-    DeadLetter,
-    OffsetRange,
-    Outcome,
-    ParsedSlice,
-    RangeCounts,
-    TopicPartition,
-)
+from kafka_ingest.ledger.dead_letters import replace_dead_letters
+from kafka_ingest.ledger.positions import Advance, Fence
+from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.sinks.dead_letter_limit import judge
-from kafka_ingest.sinks.dead_letters import replace_dead_letters
-from kafka_ingest.sinks.ledger import Advance, Fence
+from kafka_ingest.slices import MAX_ORDER, BatchKind, DeadLetter, OffsetRange, Outcome, RangeCounts, TopicPartition
 from kafka_ingest.streams.model import ORDER_COLUMN
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable

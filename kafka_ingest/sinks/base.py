@@ -1,16 +1,19 @@
-"""What a database has to do for us, and which sink serves which database. The extension point for databases."""
+"""What a database has to do for us. The extension point for databases."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import pandas as pd
 import sqlalchemy as sa
 
-from kafka_ingest.errors import ConfigError, KafkaIngestError
+from kafka_ingest.errors import KafkaIngestError
+from kafka_ingest.findings import Finding
+from kafka_ingest.local.database_server import LocalDatabaseServer
 from kafka_ingest.sinks.misfits import Misfit, lacks, missing_columns
 from kafka_ingest.streams.target import TargetTable
 
@@ -22,15 +25,35 @@ class RowsRejected(Exception):
     """
 
 
+class RowCount(NamedTuple):
+    """How many rows a table has."""
+
+    rows: int
+    is_exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What the next run has to be able to do."""
+
+    makes_tables: bool
+    adds_columns: bool
+    tables: Sequence[sa.Table]
+    """All it writes to: those of the streams and the ledger's."""
+
+
 class Sink(ABC):
     """One target database. Not thread-safe; `close()` it.
 
     A writer method runs inside the load's transaction, raises RowsRejected where the database refuses a row's data, and
-    lets every other driver error through, for `translate` to classify. It never commits.
+    lets every other driver error through, for `classify_error` to classify. It never commits.
     """
 
     backends: ClassVar[tuple[str, ...]]
     """SQLAlchemy backend names (`mysql` of `mysql+pymysql://`) this sink serves."""
+
+    kind: ClassVar[str] = "sql"
+    """What Dagster's UI shows on the assets, an icon where it knows the name."""
 
     loads_in_parallel: ClassVar[bool] = False
     """Whether several slices may be loaded at the same time, over a connection each, and gain by it."""
@@ -41,7 +64,7 @@ class Sink(ABC):
     def __init__(self, url: sa.URL) -> None: ...
 
     @abstractmethod
-    def begin_load(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
+    def prepare_staging(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
         """Make ready, outside a transaction, what a load into `targets` needs (staging tables, session settings)."""
 
     @abstractmethod
@@ -65,20 +88,15 @@ class Sink(ABC):
     def delete(self, connection: sa.Connection, target: TargetTable, keys: pd.DataFrame) -> None:
         """Delete by business key, except where the table holds a higher position, and remember the tombstones."""
 
-    def milliseconds_sql(self, column: str) -> str:
-        """SQL for a date column's value in milliseconds since the epoch; NULL for NULL. For rows of a version before there was
-        an order of messages (`_kafka_order`); the default is for databases that have none."""
-        return "NULL"
-
     @abstractmethod
-    def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
+    def classify_error(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
         """Our error for the driver's, retryable or permanent, by error number; no secret in its text."""
 
     def is_locked(self, error: sa.exc.DBAPIError) -> bool:
         """Whether a statement that does not wait for locks was refused because another transaction holds one."""
         return False
 
-    def hurry(self, seconds: int) -> None:  # noqa: B027  # a database that is not far away has nothing to do
+    def limit_statement_seconds(self, seconds: int) -> None:  # noqa: B027  # a database that is not far away has nothing to do
         """Wait at most so long for the answer to a statement, from the next connection on: for callers that are waited for."""
 
     def misfits(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> list[Misfit]:
@@ -95,8 +113,39 @@ class Sink(ABC):
             for column in missing_columns(connection, table)
         ]
 
+    def is_single_float(self, kind: sa.types.TypeEngine[Any]) -> bool:
+        """Whether the database keeps a column of this type in four bytes."""
+        return False
+
+    def readable(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        """The column as an expression whose value is exact, for comparison: JSON and decimals as text."""
+        if isinstance(column.type, sa.JSON):
+            return sa.type_coerce(column, sa.Text).label(column.name)
+        if isinstance(column.type, sa.Numeric) and not isinstance(column.type, sa.Float):
+            return sa.cast(column, sa.String).label(column.name)
+        return column
+
+    def count_rows(self, connection: sa.Connection, table: sa.Table, *, seconds: float) -> RowCount:
+        """How many rows a table has, for a person who waits about `seconds` for it: an estimate where counting takes longer.
+
+        The default counts however long it takes.
+        """
+        count = sa.select(sa.func.count()).select_from(table)
+        return RowCount(int(connection.execute(count).scalar_one()), True)
+
+    def examine(self, connection: sa.Connection, needs: Needs) -> Iterator[Finding]:
+        """What `kafka-ingest doctor` says of this database: its version, its clock, settings that matter, and whether the user
+        may do what a run needs. Leaves nothing behind. The default has nothing to say."""
+        yield from ()
+
+    @classmethod
+    def local_server(cls) -> type[LocalDatabaseServer] | None:
+        """A server of this kind that can be started on this machine, for demos and tests (`kafka-ingest local up`); None where
+        there is none."""
+        return None
+
     @contextmanager
-    def only_one(self, connection: sa.Connection) -> Iterator[None]:
+    def ddl_lock(self, connection: sa.Connection) -> Iterator[None]:
         """Lets one process of this database in at a time: two first runs must not both create the tables.
 
         The default is for databases whose transactions already see to it.
@@ -109,7 +158,7 @@ class Sink(ABC):
         try:
             yield
         except sa.exc.SQLAlchemyError as error:
-            raise self.translate(error, doing) from error
+            raise self.classify_error(error, doing) from error
 
     @contextmanager
     def snapshot(self) -> Iterator[sa.Connection]:
@@ -128,31 +177,15 @@ class Sink(ABC):
 
 SinkFactory = Callable[[sa.URL], Sink]
 
-_SINKS: dict[str, SinkFactory] = {}
+registered: dict[str, SinkFactory] = {}
+"""What `register_sink` was given, by backend."""
 
 
 def register_sink(backends: Sequence[str], factory: SinkFactory) -> None:
-    """Use `factory` for database URLs of these backends, from now on."""
+    """Use `factory` for database URLs of these backends in this process, before any other sink for them.
+
+    A sink that is installed as a package needs no call: an entry point of the group `kafka_ingest.sinks` names its class
+    (sinks/registry.py).
+    """
     for backend in backends:
-        _SINKS[backend] = factory
-
-
-def open_sink(url: sa.URL) -> Sink:
-    """The sink for a database URL; connects only when used. Raises ConfigError for a backend nobody registered."""
-    # Imported here because they import this module; registering is their last line.
-    import kafka_ingest.sinks.mysql
-    import kafka_ingest.sinks.sqlite  # noqa: F401
-
-    backend = url.get_backend_name()
-    if backend not in _SINKS:
-        raise ConfigError(
-            f"KAFKA_INGEST_DATABASE_URL has backend {backend!r}; there is a sink for {', '.join(sorted(_SINKS))}. "
-            "A new one is a module that calls register_sink()."
-        )
-    try:
-        return _SINKS[backend](url)
-    except (ImportError, sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
-        raise ConfigError(
-            f"KAFKA_INGEST_DATABASE_URL has driver {url.drivername!r}, which cannot be used ({error}); "
-            "for MySQL and MariaDB it is mysql+pymysql://…"
-        ) from None
+        registered[backend] = factory

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from kafka_ingest.errors import DeadLetterLimit
-from kafka_ingest.records import BatchKind, DeadLetter, RangeCounts, RawSlice, ranges_text
-from kafka_ingest.sinks.ledger import BATCHES
+from kafka_ingest.ledger.tables import BATCHES
+from kafka_ingest.slices import BatchKind, DeadLetter, RangeCounts, RawSlice, ranges_text
 from kafka_ingest.streams.stream import Stream
 
 # So many messages are judged together: one bad message of one is not a bad deploy. A smaller slice is judged with those that

@@ -10,9 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from kafka_ingest.errors import ConfigError, SchemaMismatch
+from kafka_ingest.ledger.tables import METADATA
+from kafka_ingest.ledger.version import bring_up_to_date, check_version
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.ledger import METADATA
-from kafka_ingest.sinks.ledger_version import bring_up_to_date, check_version
 from kafka_ingest.sinks.misfits import Misfit, add_column, add_nullable_column, missing_columns
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
@@ -41,7 +41,7 @@ def prepare_tables(sink: Sink, stream: Stream) -> None:
     all that 2 found and the statements to run; 3 and 4 are then not begun.
     """
     doing = f"preparing the tables of stream {stream.name}"
-    with sink.errors(doing), sink.engine.connect() as connection, sink.only_one(connection):
+    with sink.errors(doing), sink.engine.connect() as connection, sink.ddl_lock(connection):
         check_version(connection)
         _check_distinct(connection, stream)
         METADATA.create_all(connection, checkfirst=True)  # 1

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, mapped_column
 
-from kafka_ingest.pipelines.dates import DateRule
+from kafka_ingest.dates import DateRule
 
 KAFKA_COLUMNS = ("_kafka_topic", "_kafka_partition", "_kafka_offset", "_kafka_timestamp")
 """On every target table."""
@@ -41,8 +41,7 @@ FIELD_ZONE = "kafka_ingest_zone"
 class ExactText(sa.types.TypeDecorator[str]):
     """Text compared byte for byte, trailing spaces included: what a business key needs.
 
-    The default collations of MySQL and MariaDB take 'A' for 'a' and 'é' for 'e', so two keys would become one row
-    (MySQL manual, "Collation Naming Conventions": `_bin`; "NO PAD" attribute).
+    Where a database's own text columns do not compare so, its sink says how this one is declared (sinks/mysql/exact_text.py).
     """
 
     impl = sa.String
@@ -53,13 +52,6 @@ class ExactText(sa.types.TypeDecorator[str]):
         """Characters it holds."""
         found: int | None = self.impl_instance.length  # type: ignore[attr-defined]
         return found
-
-    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
-        if dialect.name in ("mysql", "mariadb"):
-            is_mariadb = bool(getattr(dialect, "is_mariadb", False))
-            collation = "utf8mb4_nopad_bin" if is_mariadb else "utf8mb4_0900_bin"
-            return mysql.VARCHAR(self.length, charset="utf8mb4", collation=collation)
-        return self.impl_instance
 
 
 _INTEGER_BITS: tuple[tuple[type[sa.types.TypeEngine[Any]], int], ...] = (

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import os
 import pkgutil
 from collections.abc import Iterable, Mapping
 from itertools import combinations
 
 import kafka_ingest.streams
 from kafka_ingest.errors import ConfigError
+from kafka_ingest.settings import stream_modules
 from kafka_ingest.streams.stream import Stream
 
 
@@ -21,9 +21,7 @@ def declared_streams(modules: Iterable[str] | None = None) -> dict[str, Stream]:
 
     Raises ConfigError for two streams of one name, two tables of one name, and a module that declares nothing.
     """
-    if modules is None:
-        modules = os.environ.get("KAFKA_INGEST_STREAMS", "").split(",")
-    names = [m.strip() for m in modules if m.strip()] or [kafka_ingest.streams.__name__]
+    names = tuple(stream_modules() if modules is None else modules) or (kafka_ingest.streams.__name__,)
     streams: dict[str, Stream] = {}
     for name in names:
         try:

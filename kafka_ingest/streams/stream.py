@@ -7,15 +7,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from kafka_ingest.dates import DateRule
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.pipelines.dates import DateRule
+from kafka_ingest.streams.json_schema import model_schema
 from kafka_ingest.streams.model import Model
+from kafka_ingest.streams.step import Step
 from kafka_ingest.streams.target import TargetTable
-
-if TYPE_CHECKING:
-    from kafka_ingest.pipelines.step import Step
+from kafka_ingest.streams.tombstone_keys import key_schema
 
 # The ledger's tables, and the asset that stands beside a stream's tables.
 _OWN_TABLES = frozenset(
@@ -180,10 +180,6 @@ class Stream:
             if isinstance(value, dt.datetime) and value.tzinfo is None:
                 raise ConfigError(f"stream {self.name}: {name}={value} needs a time zone")
         DateRule(timezone=self.timezone)  # refuses an unknown zone
-        # Imported here because they import this package.
-        from kafka_ingest.pipelines.schema import model_schema
-        from kafka_ingest.pipelines.tombstones import key_schema
-
         for target in self.targets:
             model_schema(target)  # refuses what cannot be loaded
             if target.tombstones is not None:

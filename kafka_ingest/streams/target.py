@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from kafka_ingest.dates import DateRule
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.pipelines.dates import DateRule
 from kafka_ingest.streams.model import (
     FIELD_RULE,
     FIELD_ZONE,

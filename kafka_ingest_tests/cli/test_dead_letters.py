@@ -19,7 +19,7 @@ from kafka_ingest.cli.main import cli
 from kafka_ingest.cli.terminal import hexdump, safe_text
 from kafka_ingest.engine.replay import replay
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.letters import FIXED, NO_ROUTES, account, dump, event, kept

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from kafka_ingest.cli.status_state import Agreement, StreamStatus, _agreement
 from kafka_ingest.cli.status_view import as_json, as_table
-from kafka_ingest.engine.observe import StreamState
+from kafka_ingest.engine.stream_state import StreamState
 from kafka_ingest.kafka.metadata import TopicState, Watermarks
-from kafka_ingest.records import TopicPartition
-from kafka_ingest.sinks.ledger import LedgerPosition
+from kafka_ingest.ledger.positions import LedgerPosition
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest_tests.support.status import AT, PARTITIONS, STATUS
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from kafka_ingest.engine.observe import observe, oldest_wait_seconds, oldest_window, partition_states
 from kafka_ingest.engine.plan import plan
+from kafka_ingest.engine.stream_state import observe, oldest_wait_seconds, oldest_window, partition_states
 from kafka_ingest.errors import ConfigError, DataLoss, OffsetGap
-from kafka_ingest.records import Batch, BatchKind, OffsetRange, TopicPartition
+from kafka_ingest.slices import Batch, BatchKind, OffsetRange, TopicPartition
 from kafka_ingest.streams.stream import BatchPolicy, Stream
 from kafka_ingest_tests.support.cluster import SETTINGS, FakeMessage, FakeMetadata, Log, log
 from kafka_ingest_tests.support.database import NOW, Target

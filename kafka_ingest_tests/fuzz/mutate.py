@@ -9,7 +9,7 @@ from itertools import islice
 
 import numpy as np
 
-from kafka_ingest.records import Headers
+from kafka_ingest.slices import Headers
 from kafka_ingest_tests.e2e.news import news
 from kafka_ingest_tests.support.models import FIELDS
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from kafka_ingest.sinks.base import open_sink
 from kafka_ingest.sinks.load import LoadContext, load
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest_tests.interleavings.example import Example, ranges_from
 from kafka_ingest_tests.interleavings.harness import Process, Scheduler, Server

@@ -23,13 +23,14 @@ class Machine:
         self.started: list[str] = []
         self.running: set[str] = set()
 
-    def start(self, root: Path, kind: str, progress: Progress) -> Part:
+    def start(self, root: Path, kind: str, progress: Progress, server_class: object = None) -> Part:
         if kind in self.missing:
             raise LocalServerError(self.missing[kind])
         if kind not in self.running:
             self.started.append(kind)
             self.running.add(kind)
         progress(f"Starting {kind}")
+        (root / kind).mkdir(exist_ok=True)
         return Part(kind, f"address-of-{kind}", f"{kind} runs")
 
     def is_running(self, folder: Path) -> bool:

@@ -62,6 +62,7 @@ def defs(monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
         raise AssertionError("definitions asked the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setenv("KAFKA_INGEST_DATABASE_URL", "mysql+pymysql://nobody@127.0.0.1:1/none")
     return build_definitions([MIXED])
 
 

@@ -13,11 +13,11 @@ import pytest
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.errors import DatabaseUnavailable, SchemaMismatch
 from kafka_ingest.orchestration.build import build_definitions
-from kafka_ingest.orchestration.handover import handover_of
+from kafka_ingest.orchestration.io_manager import run_files_of
 from kafka_ingest.orchestration.launching import ranges_config
 from kafka_ingest.orchestration.liveness import process_of, this_process
 from kafka_ingest.orchestration.names import LIVE_TAG, PROCESS_TAG
-from kafka_ingest.records import OffsetRange
+from kafka_ingest.slices import OffsetRange
 from kafka_ingest_tests.support.world import STREAM, World
 
 # Dagster asks pydantic for fields in a way pydantic 2 finds old-fashioned; what we can do about it is nothing.
@@ -111,7 +111,7 @@ def test_the_run_names_its_process_its_kind_and_its_ranges(world: World, instanc
 
 def test_a_run_leaves_no_frames_behind(world: World, instance: dg.DagsterInstance) -> None:
     execute(instance)
-    root = handover_of(instance)._root
+    root = run_files_of(instance)._root
     assert not root.exists() or list(root.iterdir()) == []
 
 
@@ -172,7 +172,7 @@ def test_a_failed_run_keeps_its_frames_for_a_re_execution_and_the_next_run_goes_
     failing(monkeypatch, "commit", SchemaMismatch("no"), times=1)
     failed = execute(instance, fails=True)
     assert not failed.success
-    assert (handover_of(instance)._root / failed.run_id).exists()
+    assert (run_files_of(instance)._root / failed.run_id).exists()
     assert len(world.names()) == 5
     assert execute(instance).success
     assert world.names() == world.all_names()

@@ -15,10 +15,10 @@ import pytest
 
 from kafka_ingest.errors import StepError
 from kafka_ingest.pipelines.decode import StreamDecoder
+from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.pipelines.pipeline import run_pipeline
-from kafka_ingest.pipelines.step import Step, StepContext
 from kafka_ingest.pipelines.translate_dates import translate_dates
-from kafka_ingest.records import ParsedSlice
+from kafka_ingest.streams.step import Step, StepContext
 from kafka_ingest.streams.target import TargetTable
 from kafka_ingest_tests.support.models import EVERYTHING, MIXED, Account, Event, Everything
 from kafka_ingest_tests.support.raws import letters_of, one, outcomes, piped, rows_of

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from kafka_ingest.sinks.base import open_sink
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.loads import P0, P1
 from kafka_ingest_tests.support.ordered import ORDERED, versioned

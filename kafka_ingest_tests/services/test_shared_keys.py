@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped
 
-from kafka_ingest.records import BatchKind, LoadResult, RawSlice
-from kafka_ingest.sinks.base import open_sink
 from kafka_ingest.sinks.load_step import LoadStep
+from kafka_ingest.sinks.registry import open_sink
+from kafka_ingest.slices import BatchKind, LoadResult, RawSlice
 from kafka_ingest.streams.model import UpsertModel, field
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.support.database import Target

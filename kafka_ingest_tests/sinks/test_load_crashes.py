@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from kafka_ingest.records import RawSlice
 from kafka_ingest.sinks.load_step import LoadStep
+from kafka_ingest.slices import RawSlice
 from kafka_ingest_tests.support.database import Crash, Target
 from kafka_ingest_tests.support.loads import P0, P1, account, event, gone
 from kafka_ingest_tests.support.models import MIXED

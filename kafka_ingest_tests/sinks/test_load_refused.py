@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from kafka_ingest.errors import AccountingError, DeadLetterLimit
-from kafka_ingest.records import RawSlice
 from kafka_ingest.sinks.load import LoadContext, load
+from kafka_ingest.slices import RawSlice
 from kafka_ingest.streams.target import TargetTable
 from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.loads import account, balances, event, gone, names

@@ -9,11 +9,11 @@ import pytest
 import sqlalchemy as sa
 
 from kafka_ingest.errors import ConfigError, DatabaseUnavailable, PermanentError, SchemaMismatch
-from kafka_ingest.records import TopicPartition
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.load import LoadContext, load
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.sinks.tables import Comparison, compare_tables, is_ours, prepare_tables
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.model import UpsertModel
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.support.database import Target

@@ -9,14 +9,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from kafka_ingest.records import BatchKind, LoadResult, RawSlice, TopicPartition
-from kafka_ingest.sinks import ledger
+from kafka_ingest.ledger.positions import pin_positions
 from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.commit_order import CommitTicket
 from kafka_ingest.sinks.load import LoadContext, load
 from kafka_ingest.sinks.load_step import LoadStep
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.sinks.tables import prepare_tables
-from kafka_ingest.sinks.turn import Turn
+from kafka_ingest.slices import BatchKind, LoadResult, RawSlice, TopicPartition
 from kafka_ingest.streams.model import Model
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.support.raws import piped
@@ -39,7 +39,7 @@ class Target:
 
     def pin(self, starts: Mapping[TopicPartition, int], topic_ids: Mapping[str, str] | None = None) -> None:
         with self.sink.engine.begin() as connection:
-            ledger.pin_positions(connection, self.stream.name, starts, topic_ids or {}, run_id="pin", now=NOW)
+            pin_positions(connection, self.stream.name, starts, topic_ids or {}, run_id="pin", now=NOW)
 
     def load(
         self,
@@ -49,11 +49,11 @@ class Target:
         run_id: str = "run",
         at_step: Callable[[str], None] = lambda _step: None,
         stream: Stream | None = None,
-        turn: Turn | None = None,
+        ticket: CommitTicket | None = None,
     ) -> LoadResult:
         used = stream or self.stream
         context = LoadContext(used, run_id, "2026-01-01-07:00", lambda: NOW, at_step)
-        return load(self.sink, piped(used, raw), kind, context, turn)
+        return load(self.sink, piped(used, raw), kind, context, ticket)
 
     def load_ahead(
         self,
@@ -64,15 +64,15 @@ class Target:
         at_step: Callable[[str], None] = lambda _step: None,
     ) -> LoadResult:
         """As a slice is loaded that is begun before the one before it is committed, which then is at once."""
-        previous = Turn()
-        previous.let_follow()
+        previous = CommitTicket()
+        previous.let_next_begin()
 
         def committed_meanwhile(step: str) -> None:
             at_step(step)
             if step == LoadStep.AHEAD:
                 previous.settle(is_loaded=True)
 
-        return self.load(raw, kind, run_id=run_id, at_step=committed_meanwhile, turn=Turn(previous))
+        return self.load(raw, kind, run_id=run_id, at_step=committed_meanwhile, ticket=CommitTicket(previous))
 
     def all(self, query: str) -> list[tuple[Any, ...]]:
         with self.sink.engine.connect() as connection:

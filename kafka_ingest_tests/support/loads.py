@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kafka_ingest.records import RawSlice, TopicPartition
+from kafka_ingest.slices import RawSlice, TopicPartition
 from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.models import Event
 from kafka_ingest_tests.support.raws import Msg, Part, raw_slice

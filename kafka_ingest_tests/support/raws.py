@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from kafka_ingest.pipelines.decode import StreamDecoder
+from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.pipelines.pipeline import run_pipeline
-from kafka_ingest.records import OffsetRange, ParsedSlice, RawSlice
-from kafka_ingest.sinks.rows import arrow_column
+from kafka_ingest.sinks.driver_rows import arrow_column
+from kafka_ingest.slices import OffsetRange, RawSlice
 from kafka_ingest.streams.model import Model
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable

@@ -23,7 +23,7 @@ class MemorySink(Sink):
         self.written: list[int] = []
         """Rows per call of `insert`."""
 
-    def begin_load(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
+    def prepare_staging(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
         pass
 
     def insert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
@@ -41,7 +41,7 @@ class MemorySink(Sink):
     def delete(self, connection: sa.Connection, target: TargetTable, keys: pd.DataFrame) -> None:
         raise NotImplementedError
 
-    def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
+    def classify_error(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
         return DatabaseUnavailable(f"{doing}: {type(error).__name__}")
 
 
