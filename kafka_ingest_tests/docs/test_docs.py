@@ -76,22 +76,23 @@ def test_blocks_import_public_names_only(code: Code) -> None:
 
 
 def test_the_stream_of_the_readme_works_in_a_folder_of_its_own(tmp_path: Path) -> None:
-    """As typed: the file, then the exports; what imports it is not in the folder, nor is the package."""
+    """As typed: the file, then the exports. A program that lies elsewhere, as console scripts do, finds it."""
     page = ROOT / "README.md"
     declared = next(code.text for code in code_blocks(page) if code.language == "python")
     exports = next(code.text for code in code_blocks(page) if "KAFKA_INGEST_STREAMS" in code.text)
-    folder = tmp_path / "my_streams"
-    folder.mkdir()
+    folder, program = tmp_path / "own" / "my_streams", tmp_path / "bin" / "program.py"
+    folder.mkdir(parents=True)
     (folder / "quotes.py").write_text(declared)
-    typed = "".join(line + "\n" for line in exports.splitlines() if line.startswith("export "))
-    program = (
-        "import sys; sys.path.append(sys.argv[1])\n"
+    program.parent.mkdir()
+    program.write_text(
+        f"import sys; sys.path.append({str(ROOT)!r})\n"
         "from kafka_ingest.definitions import defs\n"
         "print(sorted(spec.key.to_user_string() for spec in defs.resolve_all_asset_specs()))\n"
     )
+    typed = "".join(line + "\n" for line in exports.splitlines() if line.startswith("export "))
     answer = subprocess.run(
-        ["sh", "-c", f'{typed}exec "$0" -c "$1" "$2"', sys.executable, program, str(ROOT)],
-        cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, check=False, timeout=120,
+        ["sh", "-c", f'{typed}exec "$0" "$1"', sys.executable, str(program)],
+        cwd=folder.parent, env=clean_environment(), capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout == "['kafka/quotes', 'quotes/dead_letters', 'quotes/ledger', 'quotes/quotes']\n"
