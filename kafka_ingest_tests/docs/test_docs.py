@@ -75,6 +75,15 @@ def test_blocks_import_public_names_only(code: Code) -> None:
     assert others == []
 
 
+@pytest.mark.parametrize("code", [code for code in USING_US if "my_streams" not in code.text], ids=str)
+def test_blocks_that_need_no_other_file_run(code: Code) -> None:
+    answer = subprocess.run(
+        [sys.executable, "-c", code.text], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False,
+        timeout=120,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+
+
 def test_the_stream_of_the_readme_works_in_a_folder_of_its_own(tmp_path: Path) -> None:
     """As typed: the file, then the exports. A program that lies elsewhere, as console scripts do, finds it."""
     page = ROOT / "README.md"
