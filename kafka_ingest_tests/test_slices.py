@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.slices import NO_ORDER, Batch, OffsetRange, RangeCounts, TopicPartition, ranges_text
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
 
 
 def test_a_range_is_half_open_and_knows_its_size_and_place() -> None:

@@ -1,7 +1,8 @@
 """Which sink serves which database: by its URL's backend, found when it is asked for and not before.
 
 First what `register_sink` was given in this process, then the entry points of the group `kafka_ingest.sinks` (a package's own
-`postgresql = "my_package.sink:PostgreSQLSink"`), then the sinks of this package.
+`oracle = "my_package.sink:OracleSink"`), then the sinks of this package, then what the modules of `KAFKA_INGEST_STREAMS` register
+when they are imported.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.local.database_server import LocalDatabaseServer
 from kafka_ingest.sinks.base import Sink, SinkFactory, registered
+from kafka_ingest.streams.registry import declared_streams
 
 GROUP = "kafka_ingest.sinks"
 
@@ -33,11 +35,16 @@ def sink_factory(backend: str) -> SinkFactory:
     """What makes the sink of a backend: its class, usually.
 
     Raises ConfigError for a backend nobody serves, for one that several installed packages serve, and where what an entry
-    point names cannot be imported.
+    point names, or a module of streams, cannot be imported.
     """
     if backend in registered:
         return registered[backend]
     installed = list(entry_points(group=GROUP, name=backend))
+    if not installed and backend not in _BUILT_IN:
+        # It may be registered by a module of the user's, which stands among the streams, and is imported with them.
+        declared_streams()
+        if backend in registered:
+            return registered[backend]
     if len({each.value for each in installed}) > 1:
         named = ", ".join(sorted({f"{each.value} of {each.dist.name if each.dist else '?'}" for each in installed}))
         raise ConfigError(f"several installed packages have a sink for {backend!r}: {named}; uninstall all but one")

@@ -14,10 +14,10 @@ from kafka_ingest.engine.stream_state import observe, oldest_wait_seconds, oldes
 from kafka_ingest.errors import ConfigError, DataLoss, OffsetGap
 from kafka_ingest.slices import Batch, BatchKind, OffsetRange, TopicPartition
 from kafka_ingest.streams.stream import BatchPolicy, Stream
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.models import MIXED, Account, Event
+from kafka_ingest.testing.target import NOW, Target
 from kafka_ingest_tests.support.cluster import SETTINGS, FakeMessage, FakeMetadata, Log, log
-from kafka_ingest_tests.support.database import NOW, Target
-from kafka_ingest_tests.support.models import MIXED, Account, Event
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 P0, P1, Q0 = TopicPartition("mixed", 0), TopicPartition("mixed", 1), TopicPartition("mixed2", 0)
 

@@ -17,8 +17,8 @@ from kafka_ingest.slices import Headers, OffsetRange, RawSlice
 from kafka_ingest.streams.information import Announcement, Information
 from kafka_ingest.streams.stream import RouteByField, RouteByHeader, Stream
 from kafka_ingest.streams.target import TargetTable
+from kafka_ingest.testing.models import Account, Booking, Everything
 from kafka_ingest_tests.fuzz.mutate import Mutator
-from kafka_ingest_tests.support.models import Account, Booking, Everything
 
 ROUTES = {"e": Everything, "account": Account, "information": Information, "announcement": Announcement}
 STREAMS = (

@@ -20,8 +20,8 @@ from kafka_ingest.pipelines.pipeline import run_pipeline
 from kafka_ingest.pipelines.translate_dates import translate_dates
 from kafka_ingest.streams.step import Step, StepContext
 from kafka_ingest.streams.target import TargetTable
-from kafka_ingest_tests.support.models import EVERYTHING, MIXED, Account, Event, Everything
-from kafka_ingest_tests.support.raws import letters_of, one, outcomes, piped, rows_of
+from kafka_ingest.testing.messages import letters_of, one, outcomes, piped, rows_of
+from kafka_ingest.testing.models import EVERYTHING, MIXED, Account, Event, Everything
 
 EVENTS = [{"type": "event", "name": name, "amount": n} for n, name in enumerate("abcd")]
 

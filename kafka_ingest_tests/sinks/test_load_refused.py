@@ -10,10 +10,10 @@ from kafka_ingest.errors import AccountingError, DeadLetterLimit
 from kafka_ingest.sinks.load import LoadContext, load
 from kafka_ingest.slices import RawSlice
 from kafka_ingest.streams.target import TargetTable
-from kafka_ingest_tests.support.database import Target
+from kafka_ingest.testing.messages import Msg, Part, piped, raw_slice
+from kafka_ingest.testing.models import MIXED, Event
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.loads import account, balances, event, gone, names
-from kafka_ingest_tests.support.models import MIXED, Event
-from kafka_ingest_tests.support.raws import Msg, Part, piped, raw_slice
 
 
 def test_rows_the_database_refuses_are_dead_letters_and_all_others_load(target: Target) -> None:

@@ -17,9 +17,9 @@ from kafka_ingest.sinks.replay_proposal import ReplayResult
 from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.streams.step import StepContext
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest_tests.support.database import NOW, Target
-from kafka_ingest_tests.support.models import MIXED, Event
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.models import MIXED, Event
+from kafka_ingest.testing.target import NOW, Target
 
 LATER = NOW + dt.timedelta(hours=1)
 
