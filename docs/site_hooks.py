@@ -1,7 +1,8 @@
 """What MkDocs does beside its configuration: pages out of files outside docs/, and the list of public names.
 
 Files of this repository link to each other as they lie in it, so that links work where the files are read. On the site some
-of them have another place; links between them are rewritten here, and MkDocs then checks them.
+of them have another place; links between them are rewritten here, and MkDocs then checks them. A link to a source file, which is
+not on the site, becomes its text.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ PAGES = {
 }
 """Files outside docs/ that are pages of the site, by their place in the repository."""
 
-PUBLIC_NAMES = "{{ public names }}"
-"""In a page: one reference entry for each name in `kafka_ingest.__all__`."""
+_PUBLIC_NAMES = re.compile(r"\{\{ public names of ([\w.]+) \}\}")
+"""In a page: one reference entry for each name in the module's `__all__`."""
 
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.DOTALL | re.MULTILINE)
-_LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
+_LINK = re.compile(r"\[([^\[\]]*)\]\(([^)\s]+)\)")
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -45,8 +46,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Links as they lie in the repository become links of the site."""
     uri: str = page.file.src_uri
     place = next((source for source, name in PAGES.items() if name == uri), f"docs/{uri}")
-    if PUBLIC_NAMES in markdown:
-        markdown = markdown.replace(PUBLIC_NAMES, "\n\n".join(f"::: kafka_ingest.{name}" for name in public_names()))
+    markdown = _PUBLIC_NAMES.sub(lambda found: reference(found[1]), markdown)
     parts, end = [], 0
     for fence in _FENCE.finditer(markdown):
         parts += [_relinked(markdown[end : fence.start()], place, uri), fence.group()]
@@ -54,30 +54,32 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     return "".join([*parts, _relinked(markdown[end:], place, uri)])
 
 
-def public_names() -> list[str]:
-    """`kafka_ingest.__all__` in its order, without `__version__`. Nothing is imported."""
-    tree = ast.parse((ROOT / "kafka_ingest" / "__init__.py").read_text(encoding="utf-8"))
+def reference(module: str) -> str:
+    """The entries of a module's public names, in the order of its `__all__`. Nothing is imported."""
+    tree = ast.parse((ROOT / module.replace(".", "/") / "__init__.py").read_text(encoding="utf-8"))
     for node in tree.body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        if isinstance(target, ast.Name) and target.id == "__all__":
-            names: list[str] = ast.literal_eval(node.value)  # type: ignore[attr-defined]
-            return [name for name in names if name != "__version__"]
-    raise PluginError("kafka_ingest/__init__.py has no __all__, so the reference has nothing to list")
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
+            names: list[str] = ast.literal_eval(node.value)
+            return "\n\n".join(f"::: {module}.{name}" for name in names if name != "__version__")
+    raise PluginError(f"{module} has no __all__, so the reference has nothing to list")
 
 
 def _relinked(text: str, place: str, uri: str) -> str:
-    return _LINK.sub(lambda link: _site_link(link.group(), place, uri), text)
+    return _LINK.sub(lambda found: _site_link(found, place, uri), text)
 
 
-def _site_link(link: str, place: str, uri: str) -> str:
+def _site_link(found: re.Match[str], place: str, uri: str) -> str:
+    text, link = found.groups()
     if re.match(r"[a-z][a-z0-9+.-]*:|#|/", link):
-        return link
+        return found.group()
     path, hash_, anchor = link.partition("#")
     target = posixpath.normpath(posixpath.join(posixpath.dirname(place), path))
     if target in PAGES:
         target = PAGES[target]
     elif target.startswith("docs/"):
         target = target.removeprefix("docs/")
+    elif (ROOT / target).exists():
+        return text  # a source file: it is not on the site
     else:
-        return link  # not on the site: MkDocs says so
-    return posixpath.relpath(target, posixpath.dirname(uri) or ".") + hash_ + anchor
+        return found.group()  # MkDocs says that it leads nowhere
+    return f"[{text}]({posixpath.relpath(target, posixpath.dirname(uri) or '.')}{hash_}{anchor})"
