@@ -64,6 +64,7 @@ FLOORS: tuple[tuple[Room, ...], ...] = (
     ),
     (
         Room("orchestration", "Streams as Dagster assets, jobs, sensors, schedules and checks."),
+        Room("testing", "The contract of a sink as tests that a person's own sink can run."),
         Room("examples", "Assets built on the tables, as a user builds them.", knows=("orchestration",)),
         Room("definitions.py", "The Dagster code location.", knows=("orchestration", "examples")),
         Room("__init__.py", "What a project that uses this package imports.", knows=("orchestration",)),
@@ -87,7 +88,6 @@ BY_NAME: dict[str, str] = {
 
 KNOW_DIALECTS: dict[str, str] = {
     "sinks": "here is what differs from database to database",
-    "streams/model.py": "SQLAlchemy asks a column type what it is in a dialect, and hands the dialect over",
 }
 """The only folders and modules that may ask which database they talk to."""
 
