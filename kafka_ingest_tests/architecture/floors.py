@@ -91,7 +91,7 @@ KNOW_DIALECTS: dict[str, str] = {
 }
 """The only folders and modules that may ask which database they talk to."""
 
-DOCUMENTED: tuple[str, ...] = ("kafka_ingest", "kafka_ingest.streams")
+DOCUMENTED: tuple[str, ...] = ("kafka_ingest", "kafka_ingest.testing")
 """The modules from which the documentation may import."""
 
 ROOMS: dict[str, tuple[int, Room]] = {room.path: (floor, room) for floor, rooms in enumerate(FLOORS) for room in rooms}
