@@ -1,5 +1,5 @@
 # make demo   set-up, real servers, sample news, Dagster UI
-# make test   set-up, lint, types, all tests
+# make test   set-up, lint, types, the manual, all tests
 # make bench  the benchmarks (benchmarks/README.md)
 
 PYTHON ?= python3
@@ -16,7 +16,7 @@ demo: $(VENV)/.demo
 	@command -v java >/dev/null || $(BIN)/pip install -q --require-hashes -r requirements/embedded.txt
 	$(BIN)/kafka-ingest demo $(DEMO_OPTIONS)
 
-test: lint test-unit test-services test-faults test-ui
+test: lint docs test-unit test-services test-faults test-ui
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

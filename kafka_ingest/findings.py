@@ -45,7 +45,7 @@ def redacted(findings: Iterable[Finding], secrets: Iterable[str]) -> Iterator[Fi
         yield replace(each, detail=redact(each.detail, known), fix=fix)
 
 
-def as_json(findings: Iterable[Finding]) -> dict[str, Any]:
+def findings_json(findings: Iterable[Finding]) -> dict[str, Any]:
     """What `doctor --json` prints: {"ok": nothing failed, "checks": [{"check", "status", "detail", "fix"}]}.
 
     status is ok, warn or fail; fix is null where it is ok. Names and meanings stay; new ones may be added.

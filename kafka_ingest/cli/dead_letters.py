@@ -173,7 +173,7 @@ def _find(which: str, stream: str | None) -> StoredDeadLetter:
         raise click.UsageError(f"{which!r} is neither an id nor TOPIC[PARTITION]@OFFSET, such as 17 or 'news[0]@100'")
     where = where & conditions(DeadLetterFilter(stream=stream, status="all"))
     with _opened() as sink, sink.errors("reading a dead letter"), sink.engine.connect() as connection:
-        found = stored.read(connection, where, 2) if stored.has_dead_letters_table(connection) else []
+        found = stored.read_dead_letters(connection, where, 2) if stored.has_dead_letters_table(connection) else []
     if not found:
         raise ConfigError(f"there is no dead letter {which}" + (f" of stream {stream}" if stream else ""))
     if len(found) > 1:

@@ -16,7 +16,7 @@ from kafka_ingest.cli.clients import open_clients
 from kafka_ingest.cli.console import make_console
 from kafka_ingest.cli.options import NumberType, streams_named
 from kafka_ingest.cli.status_state import StreamStatus, gather
-from kafka_ingest.cli.status_view import as_json, as_table
+from kafka_ingest.cli.status_view import as_table, statuses_json
 from kafka_ingest.errors import RetryableError
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.redaction import redact
@@ -49,7 +49,7 @@ def status(stream_name: str | None, is_json: bool, watch: bool, interval: float)
             return
         found = look(streams, metadata, sink, settings)
     if is_json:
-        click.echo(json.dumps(as_json(found)))
+        click.echo(json.dumps(statuses_json(found)))
         return
     console = make_console()
     for each in found:
@@ -76,7 +76,7 @@ def _watch(
     with live or nullcontext(), suppress(KeyboardInterrupt):
         while True:
             if live is None:
-                click.echo(json.dumps(as_json(found)))
+                click.echo(json.dumps(statuses_json(found)))
             else:
                 live.update(Group(*(as_table(each) for each in found)), refresh=True)
             time.sleep(interval)

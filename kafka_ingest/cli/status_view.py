@@ -24,7 +24,7 @@ _WORDS: dict[Agreement, str] = {
 }
 
 
-def as_json(statuses: Iterable[StreamStatus]) -> dict[str, Any]:
+def statuses_json(statuses: Iterable[StreamStatus]) -> dict[str, Any]:
     """What `status --json` prints. Names and meanings stay; new ones may be added.
 
     {"streams": [{

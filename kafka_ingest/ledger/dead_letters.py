@@ -226,7 +226,7 @@ def newest(connection: sa.Connection, where: Condition, limit: int) -> list[Dead
     return [DeadLetterInfo(**_plain(row)) for row in rows]
 
 
-def read(connection: sa.Connection, where: Condition, limit: int) -> list[StoredDeadLetter]:
+def read_dead_letters(connection: sa.Connection, where: Condition, limit: int) -> list[StoredDeadLetter]:
     """Letters with their bytes, in order of id. The caller bounds their size (`next_slice`) or their number."""
     query = _info_query(connection).add_columns(*(_C[name] for name in _BODIES))
     rows = connection.execute(query.where(where).order_by(_C.id).limit(limit)).mappings()
@@ -246,7 +246,11 @@ def next_slice(
         if ids and size > max_bytes:
             break
         ids.append(int(row.id))
-    return [letter for part in in_lists(ids) for letter in read(connection, sa.and_(where, _C.id.in_(part)), len(part))]
+    return [
+        letter
+        for part in in_lists(ids)
+        for letter in read_dead_letters(connection, sa.and_(where, _C.id.in_(part)), len(part))
+    ]
 
 
 def lock(connection: sa.Connection, where: Condition, letters: Sequence[DeadLetterInfo]) -> set[int]:

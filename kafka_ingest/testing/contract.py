@@ -481,7 +481,7 @@ class SinkContract:
     @staticmethod
     def _letters(target: Target, wanted: DeadLetterFilter) -> list[dead_letters.StoredDeadLetter]:
         with target.sink.engine.connect() as connection:
-            return dead_letters.read(connection, conditions(wanted), 1_000)
+            return dead_letters.read_dead_letters(connection, conditions(wanted), 1_000)
 
     @staticmethod
     def _replayed(target: Target, run_id: str) -> dict[str, str]:

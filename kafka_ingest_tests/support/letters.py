@@ -70,7 +70,7 @@ def became(results: list[ReplayResult]) -> dict[str, str]:
 def kept(target: Target, wanted: DeadLetterFilter | None = None) -> list[StoredDeadLetter]:
     """Dead letters of the table, by default all of them, in order of id."""
     with target.sink.engine.connect() as connection:
-        return dead_letters.read(connection, conditions(wanted or DeadLetterFilter(status="all")), 10_000)
+        return dead_letters.read_dead_letters(connection, conditions(wanted or DeadLetterFilter(status="all")), 10_000)
 
 
 def dump(target: Target) -> dict[str, list[tuple[Any, ...]]]:

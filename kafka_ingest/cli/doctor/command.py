@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from kafka_ingest.errors import KafkaIngestError
-from kafka_ingest.findings import Finding, as_json, fail, ok, redacted, warn
+from kafka_ingest.findings import Finding, fail, findings_json, ok, redacted, warn
 from kafka_ingest.redaction import environment_secrets
 from kafka_ingest.settings import Settings
 from kafka_ingest.streams.registry import declared_streams
@@ -27,7 +27,7 @@ def doctor(is_json: bool) -> None:
     """
     findings = redacted(examine(), environment_secrets())
     if is_json:
-        report = as_json(findings)
+        report = findings_json(findings)
         click.echo(json.dumps(report))
         failed = not report["ok"]
     else:

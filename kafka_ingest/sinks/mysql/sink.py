@@ -340,7 +340,7 @@ class MySQLSink(Sink):
             # Names are quoted for statements with parameters, where a % is doubled; this one has none.
             statement = statement.replace("%%", "%")
             try:
-                stored, warnings = driver.load_local(statement, load_data_format.encode(rows, names))
+                stored, warnings = driver.load_local(statement, load_data_format.encode_rows(rows, names))
             except pymysql.err.MySQLError as error:
                 if _errno(error) not in _NO_LOCAL_INFILE:
                     self._raise(error, statement)
