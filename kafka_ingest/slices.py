@@ -85,7 +85,9 @@ class Batch:
     def __post_init__(self) -> None:
         partitions = [r.topic_partition for r in self.ranges]
         if len(set(partitions)) != len(partitions):
-            raise ConfigError(f"stream {self.stream}: a batch holds at most one range per topic partition")
+            raise ConfigError(
+                f"stream {self.stream}: a batch holds at most one range per topic partition", stream=self.stream
+            )
         object.__setattr__(self, "ranges", tuple(sorted(self.ranges)))
 
     @property

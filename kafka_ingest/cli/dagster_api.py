@@ -67,7 +67,9 @@ class DagsterApi:
 
     def __init__(self, url: str, *, timeout_seconds: float = REQUEST_SECONDS) -> None:
         if not url.startswith(("http://", "https://")):
-            raise ConfigError(f"--url is {url!r}; it must begin with http:// or https://, such as {DEFAULT_URL}")
+            raise ConfigError(
+                f"--url is {url!r}; it must begin with http:// or https://, such as {DEFAULT_URL}", setting="--url"
+            )
         self._url = url.rstrip("/").removesuffix("/graphql")
         self._timeout = timeout_seconds
         # A proxy of the user's has no business with this machine.

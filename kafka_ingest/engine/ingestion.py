@@ -301,7 +301,8 @@ class Ingestion:
         if gone := sorted(topics - ids.keys()):
             raise KafkaUnavailable(
                 f"stream {self.stream.name}: topic {', '.join(gone)} was deleted while it was read; what was read of it is "
-                "not loaded. It is gone on with without it."
+                "not loaded. It is gone on with without it.",
+                stream=self.stream.name,
             )
         check_same_topics(self.stream, self._topic_ids, ids)
         return replace(

@@ -114,7 +114,7 @@ def check_same_topics(stream: Stream, known: Mapping[str, str], found: Mapping[s
     """Raises DataLoss where a topic has another id than the ledger's."""
     recreated = {topic: (old, found[topic]) for topic, old in known.items() if topic in found and found[topic] != old}
     if recreated:
-        raise DataLoss(_text(stream, Losses(recreated, (), ())))
+        raise DataLoss(_text(stream, Losses(recreated, (), ())), stream=stream.name, topics=tuple(sorted(recreated)))
 
 
 def explain_cut(stream: Stream, cut: LogCut) -> LogCut:
@@ -144,12 +144,18 @@ def explain_cut(stream: Stream, cut: LogCut) -> LogCut:
         partition=cut.partition,
         position=cut.position,
         end=cut.end,
+        stream=stream.name,
     )
 
 
 def _refuse(stream: Stream, losses: Losses) -> None:
     if losses.cut or (losses and stream.on_data_loss == "fail"):
-        raise DataLoss(_text(stream, losses))
+        raise DataLoss(
+            _text(stream, losses),
+            stream=stream.name,
+            ranges=(*losses.lost, *losses.cut),
+            topics=tuple(losses.recreated),
+        )
 
 
 def _set_aside(connection: sa.Connection, stream: Stream, topic: str, label: str) -> None:

@@ -67,7 +67,9 @@ def plan_replay(
             raise ConfigError(
                 f"stream {stream.name} no longer reads topic {', '.join(named or sorted(foreign))}, so nothing says what its "
                 f"dead letters should become; it reads {stream.topic_text}. Add the topic to the stream, or read them with "
-                "`kafka-ingest dead-letters show --raw`."
+                "`kafka-ingest dead-letters show --raw`.",
+                stream=stream.name,
+                setting="topics",
             )
         where = conditions(replace(wanted, topics=tuple(own))) & where
     number = sum(by_topic[topic] for topic in own)

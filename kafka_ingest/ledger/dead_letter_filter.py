@@ -41,7 +41,7 @@ class DeadLetterFilter:
     def __post_init__(self) -> None:
         for name, instant in (("from", self.since), ("to", self.until)):
             if instant is not None and instant.tzinfo is None:
-                raise ConfigError(f"{name}={instant} needs a time zone")
+                raise ConfigError(f"{name}={instant} needs a time zone", setting=name)
         if self.since and self.until and self.since >= self.until:
             raise ConfigError(f"nothing lies between {self.since} and {self.until}: `from` has to be before `to`")
 

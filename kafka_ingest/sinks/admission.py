@@ -220,7 +220,9 @@ class RangeProposal(Proposal):
             fence = fences.get(each.topic_partition)
             if fence is None:
                 raise OffsetGap(
-                    f"stream {self.stream.name}: the ledger has no position for {each.topic_partition}; plan pins it first"
+                    f"stream {self.stream.name}: the ledger has no position for {each.topic_partition}; plan pins it first",
+                    stream=self.stream.name,
+                    range=each,
                 )
             position = fence.next_offset
             if self.kind == "live" and position < each.start:
@@ -243,7 +245,9 @@ class RangeProposal(Proposal):
                 raise DataLoss(
                     f"stream {self.stream.name}: {each} was read from a topic with the id {log.topic_id}, and the ledger's "
                     f"position is one of a topic with the id {known}: topic {each.topic} was deleted and created again. "
-                    "Nothing was loaded. Run again: the plan says what is gone and what to do."
+                    "Nothing was loaded. Run again: the plan says what is gone and what to do.",
+                    stream=self.stream.name,
+                    topics=(each.topic,),
                 )
 
     def _go_on_in_order(self, number: int, live: OffsetRange, fence: Fence) -> None:
@@ -305,7 +309,10 @@ def offset_gap(stream: Stream, wanted: OffsetRange, position: int) -> OffsetGap:
     """The refusal of a live range above the ledger's next offset."""
     return OffsetGap(
         f"stream {stream.name}: {wanted} starts above the ledger's next offset {position}; loading it would leave out "
-        f"{wanted.start - position} offsets. Launch a new run: it plans from the ledger."
+        f"{wanted.start - position} offsets. Launch a new run: it plans from the ledger.",
+        stream=stream.name,
+        range=wanted,
+        next_offset=position,
     )
 
 

@@ -249,5 +249,14 @@ def prove_accounting(counts: Iterable[RangeCounts], stream: Stream) -> None:
                 f"stream {stream.name}: {each.range} has {each.range.size} offsets, but {each.rows} rows + "
                 f"{each.deletes} deletes + {each.dead_letters} dead letters + {each.ignored} ignored + "
                 f"{each.absent} absent = {each.accounted}. "
-                "Nothing was committed. This is a bug in kafka_ingest or in a pipeline step; please report it."
+                "Nothing was committed. This is a bug in kafka_ingest or in a pipeline step; please report it.",
+                stream=stream.name,
+                range=each.range,
+                counts={
+                    "rows": each.rows,
+                    "deletes": each.deletes,
+                    "dead_letters": each.dead_letters,
+                    "ignored": each.ignored,
+                    "absent": each.absent,
+                },
             )

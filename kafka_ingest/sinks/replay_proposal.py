@@ -118,7 +118,8 @@ class LetterProposal(Proposal):
         they were read are left out. Neighbours are one range."""
         if unknown := [tp for tp in self.partitions if tp not in fences]:
             raise OffsetGap(
-                f"stream {self.stream.name}: the ledger has no position for {unknown[0]}; run the stream first"
+                f"stream {self.stream.name}: the ledger has no position for {unknown[0]}; run the stream first",
+                stream=self.stream.name,
             )
         ids = lock(connection, self._where, self._letters)
         parts: list[OffsetRange] = []

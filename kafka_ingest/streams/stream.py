@@ -89,7 +89,7 @@ class BatchPolicy:
         }
         for name, (value, low, high) in bounds.items():
             if not low <= value <= high:
-                raise ConfigError(f"BatchPolicy.{name} is {value}; it must be from {low} to {high}")
+                raise ConfigError(f"BatchPolicy.{name} is {value}; it must be from {low} to {high}", setting=name)
 
     @property
     def handover_seconds(self) -> float:
@@ -148,48 +148,75 @@ class Stream:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise ConfigError(f"stream name {self.name!r}: letters, digits and _ only, at most 64, no digit first")
+            raise ConfigError(
+                f"stream name {self.name!r}: letters, digits and _ only, at most 64, no digit first",
+                stream=self.name,
+                setting="name",
+            )
         if not self.topics or any(not t for t in self._topic_tuple):
-            raise ConfigError(f"stream {self.name}: topics is empty")
+            raise ConfigError(f"stream {self.name}: topics is empty", stream=self.name, setting="topics")
         if self.is_pattern:
             try:
                 re.compile(self.topic_text)
             except re.error as error:
-                raise ConfigError(f"stream {self.name}: topic pattern {self.topic_text!r}: {error}") from error
+                raise ConfigError(
+                    f"stream {self.name}: topic pattern {self.topic_text!r}: {error}",
+                    stream=self.name,
+                    setting="topics",
+                ) from error
         if self.dead_letter_topic is not None:
             if not _TOPIC.fullmatch(self.dead_letter_topic):
-                raise ConfigError(f"stream {self.name}: dead_letter_topic {self.dead_letter_topic!r} is no topic name")
+                raise ConfigError(
+                    f"stream {self.name}: dead_letter_topic {self.dead_letter_topic!r} is no topic name",
+                    stream=self.name,
+                    setting="dead_letter_topic",
+                )
             if self.takes_topic(self.dead_letter_topic):
                 raise ConfigError(
                     f"stream {self.name} reads its own dead_letter_topic {self.dead_letter_topic!r}, so a dead letter would "
-                    "come round for ever; choose another topic"
+                    "come round for ever; choose another topic",
+                    stream=self.name,
+                    setting="dead_letter_topic",
                 )
         if not self.routes:
-            raise ConfigError(f"stream {self.name}: routes is empty; map a message type to a model")
+            raise ConfigError(
+                f"stream {self.name}: routes is empty; map a message type to a model",
+                stream=self.name,
+                setting="routes",
+            )
         for name in ("max_dead_letter_ratio", "warn_dead_letter_ratio"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"stream {self.name}: {name} is {getattr(self, name)}, not 0 to 1")
+                raise ConfigError(
+                    f"stream {self.name}: {name} is {getattr(self, name)}, not 0 to 1", stream=self.name, setting=name
+                )
         # Dagster takes no window under a minute, and none to warn that is not shorter than the one to fail.
         if self.fresh_fail is not None and not dt.timedelta(minutes=1) <= self.fresh_warn < self.fresh_fail:
             raise ConfigError(
                 f"stream {self.name}: fresh_warn={self.fresh_warn} must be at least a minute and less than "
-                f"fresh_fail={self.fresh_fail}"
+                f"fresh_fail={self.fresh_fail}",
+                stream=self.name,
+                setting="fresh_warn",
             )
         for name in ("start", "window_start"):
             value = getattr(self, name)
             if isinstance(value, dt.datetime) and value.tzinfo is None:
-                raise ConfigError(f"stream {self.name}: {name}={value} needs a time zone")
+                raise ConfigError(
+                    f"stream {self.name}: {name}={value} needs a time zone", stream=self.name, setting=name
+                )
         DateRule(timezone=self.timezone)  # refuses an unknown zone
         for target in self.targets:
             model_schema(target)  # refuses what cannot be loaded
             if target.tombstones is not None:
                 key_schema(target)
             if target.label in _OWN_TABLES:
-                raise ConfigError(f"stream {self.name}: table name {target.label!r} is taken; choose another")
+                raise ConfigError(
+                    f"stream {self.name}: table name {target.label!r} is taken; choose another", stream=self.name
+                )
         if sum(t.tombstones is not None for t in self.targets) > 1 and isinstance(self.route_by, RouteByField):
             raise ConfigError(
                 f"stream {self.name}: a tombstone has no field to route by, so only one model may delete on tombstones; "
-                "route by topic or header, or split the stream"
+                "route by topic or header, or split the stream",
+                stream=self.name,
             )
 
     @property
@@ -244,7 +271,8 @@ class Stream:
                     names = " and ".join(f"{m.__module__}.{m.__name__}" for m in (owner, model))
                     raise ConfigError(
                         f"stream {self.name}: models {names} both write to table {table.fullname!r}; route both message "
-                        "types to one model, or give one of them a table of its own"
+                        "types to one model, or give one of them a table of its own",
+                        stream=self.name,
                     )
             found[target] = model
         return found

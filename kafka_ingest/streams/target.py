@@ -71,7 +71,8 @@ class TargetTable:
         is_upsert = issubclass(model, UpsertModel)
         if not is_upsert and any(c.name not in KAFKA_COLUMNS for c in table.primary_key):
             raise ConfigError(
-                f"model {model.__name__}: an AppendModel is keyed by Kafka position; for primary_key=True use UpsertModel"
+                f"model {model.__name__}: an AppendModel is keyed by Kafka position; for primary_key=True use UpsertModel",
+                model=model.__name__,
             )
         label = table.name if table.schema is None else f"{table.schema}.{table.name}"
         return cls(
@@ -115,11 +116,17 @@ def _order_by(model: type[Model], table: sa.Table) -> str | None:
         return None
     name = model.order_by
     if name not in table.c or name in PLACE_COLUMNS or not isinstance(table.c[name].type, sa.Integer | sa.DateTime):
-        raise ConfigError(f"model {model.__name__}: order_by={name!r} is no integer or date column of its own")
+        raise ConfigError(
+            f"model {model.__name__}: order_by={name!r} is no integer or date column of its own",
+            setting="order_by",
+            model=model.__name__,
+        )
     if model.delete_on_tombstone:
         raise ConfigError(
             f"model {model.__name__}: a tombstone has no field {name!r} to be compared by; use order_by or delete_on_tombstone, "
-            "not both"
+            "not both",
+            setting="order_by",
+            model=model.__name__,
         )
     return name
 
@@ -142,7 +149,8 @@ def _bound_columns(model: type[Model], copy: sa.Table, timezone: str) -> tuple[B
         if rule is None:
             raise ConfigError(
                 f"model {model.__name__}: column {column.name!r} is not declared with field() or date_field(), "
-                "so nothing says where its value comes from"
+                "so nothing says where its value comes from",
+                model=model.__name__,
             )
         dates = rule.dates
         if dates is not None and column.info[FIELD_ZONE] is None:

@@ -64,7 +64,9 @@ def topic_of(stream: Stream, topic: str | None) -> str:
     if topic is None:
         if stream.is_pattern:
             raise ConfigError(
-                f"stream {stream.name} reads every topic matching {stream.topic_text}; name one with --topic"
+                f"stream {stream.name} reads every topic matching {stream.topic_text}; name one with --topic",
+                stream=stream.name,
+                setting="--topic",
             )
         return stream.topic_names[0]
     return topic

@@ -313,19 +313,21 @@ class MySQLSink(Sink):
         if refused is not None:
             return AccessDenied(
                 f"{text}. TLS refused a certificate; check the ssl_ options of KAFKA_INGEST_DATABASE_URL, and that the "
-                "certificates are for this host and user and not expired."
+                "certificates are for this host and user and not expired.",
+                code=number,
             )
         if number in _CONFLICTS:
-            return TransactionConflict(f"{text}. Another transaction wants the same rows.")
+            return TransactionConflict(f"{text}. Another transaction wants the same rows.", code=number)
         if number in _RETRYABLE:
-            return DatabaseUnavailable(f"{text}. It is retried; if it stays, run `kafka-ingest doctor`.")
+            return DatabaseUnavailable(f"{text}. It is retried; if it stays, run `kafka-ingest doctor`.", code=number)
         if number in _DENIED:
             return AccessDenied(
-                f"{text}. Check the user, password and grants of KAFKA_INGEST_DATABASE_URL; see `kafka-ingest doctor`."
+                f"{text}. Check the user, password and grants of KAFKA_INGEST_DATABASE_URL; see `kafka-ingest doctor`.",
+                code=number,
             )
         if number in _SCHEMA:
-            return SchemaMismatch(f"{text}. The database or a table is missing or was altered under us.")
-        return PermanentError(text)
+            return SchemaMismatch(f"{text}. The database or a table is missing or was altered under us.", code=number)
+        return PermanentError(text, code=number)
 
     def _bulk(self, connection: sa.Connection, table: str, names: Sequence[str], rows: pd.DataFrame) -> None:
         """Rows into a table by LOAD DATA or by INSERT, both equally strict: LOCAL turns every error into a warning and goes on
