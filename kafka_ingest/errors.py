@@ -29,10 +29,20 @@ A bad *message* is not an error: it travels as a `DeadLetter`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:  # slices.py raises errors of this module
-    from kafka_ingest.slices import OffsetRange
+
+class RangeOfOffsets(Protocol):
+    """As `slices.OffsetRange`, whose module stands on this one: offsets `[start, end)` of a Kafka partition."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
 
 
 class KafkaIngestError(Exception):
@@ -96,7 +106,7 @@ class RangeReadTimeout(RetryableError):
         message: str,
         *,
         stream: str | None = None,
-        ranges: tuple[OffsetRange, ...] = (),
+        ranges: tuple[RangeOfOffsets, ...] = (),
         seconds: float | None = None,
     ) -> None:
         super().__init__(message, stream=stream)
@@ -162,7 +172,7 @@ class OffsetGap(PermanentError):
         message: str,
         *,
         stream: str | None = None,
-        range: OffsetRange | None = None,  # noqa: A002  as RangeCounts.range
+        range: RangeOfOffsets | None = None,  # noqa: A002  as RangeCounts.range
         next_offset: int | None = None,
     ) -> None:
         super().__init__(message, stream=stream)
@@ -173,7 +183,7 @@ class OffsetGap(PermanentError):
 class DataLoss(PermanentError):
     """Kafka no longer holds offsets that were never loaded.
 
-    ranges: offsets that are gone from the log.
+    ranges: offsets that are gone from the log. Where it was being read: what was still to be read, of which some are gone.
     topics: topics that were deleted and created again; how many offsets went with the old ones is not known.
     """
 
@@ -182,7 +192,7 @@ class DataLoss(PermanentError):
         message: str,
         *,
         stream: str | None = None,
-        ranges: tuple[OffsetRange, ...] = (),
+        ranges: tuple[RangeOfOffsets, ...] = (),
         topics: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message, stream=stream)
@@ -223,7 +233,7 @@ class DeadLetterLimit(PermanentError):
         dead_letters: int | None = None,
         messages: int | None = None,
         limit: float | None = None,
-        ranges: tuple[OffsetRange, ...] = (),
+        ranges: tuple[RangeOfOffsets, ...] = (),
     ) -> None:
         super().__init__(message, stream=stream)
         self.dead_letters = dead_letters
@@ -243,7 +253,7 @@ class AccountingError(PermanentError):
         message: str,
         *,
         stream: str | None = None,
-        range: OffsetRange | None = None,  # noqa: A002  as RangeCounts.range
+        range: RangeOfOffsets | None = None,  # noqa: A002  as RangeCounts.range
         counts: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__(message, stream=stream)
@@ -266,7 +276,7 @@ class StepError(PermanentError):
         stream: str | None = None,
         step: str | None = None,
         model: str | None = None,
-        ranges: tuple[OffsetRange, ...] = (),
+        ranges: tuple[RangeOfOffsets, ...] = (),
     ) -> None:
         super().__init__(message, stream=stream)
         self.step = step

@@ -44,7 +44,8 @@ def topic_key(topic: str) -> dg.AssetKey:
 
 
 def table_key(stream: Stream, target: TargetTable) -> dg.AssetKey:
-    """Asset of a table: under its stream and, where it has one, its schema."""
+    """Asset of a table: under its stream and, where it has one, its schema. A name with other signs than letters, digits and _
+    stands there as an identifier made from it."""
     return _key(stream.name, *(_part(name) for name in (target.schema, target.name) if name is not None))
 
 

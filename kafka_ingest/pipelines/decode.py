@@ -1,6 +1,6 @@
 """Bytes → frames: JSON decoded, messages routed by type, one frame per table. No I/O.
 
-Rules (README, "What becomes of a message"):
+Rules (docs/messages.md, "What becomes of a message"):
 - a value is one JSON object in UTF-8; anything else is a dead letter (`decode`);
 - a field of the wrong JSON type is a dead letter; only an integer in a text column is taken, as its digits, and a number
   written as text in a Numeric column, as many producers keep decimals exact (numbers.py says what a number is);

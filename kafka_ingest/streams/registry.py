@@ -14,12 +14,13 @@ from kafka_ingest.streams.stream import Stream
 
 
 def declared_streams(modules: Iterable[str] | None = None) -> dict[str, Stream]:
-    """Streams by name.
+    """Streams by name. Imports the modules that declare them, and connects to nothing.
 
     modules: names of modules or packages to look in. Where None: those of `KAFKA_INGEST_STREAMS` (comma-separated),
     else `kafka_ingest.streams`. In a package every direct module with a `STREAM` counts.
 
-    Raises ConfigError for two streams of one name, two tables of one name, and a module that declares nothing.
+    Raises ConfigError for a module that cannot be imported or declares nothing, for two streams of one name, of one table, or of
+    one topic and consumer group, and for what `Stream` refuses.
     """
     names = tuple(stream_modules() if modules is None else modules) or (kafka_ingest.streams.__name__,)
     streams: dict[str, Stream] = {}

@@ -37,14 +37,14 @@ HANDOVER_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class RouteByField:
-    """The message type stands in a field of the message, at a dotted path."""
+    """The message type stands in a field of the message, at a dotted path. A message without it has no route."""
 
     path: str = "type"
 
 
 @dataclass(frozen=True, slots=True)
 class RouteByHeader:
-    """The message type is the UTF-8 value of a Kafka header (the last one of that name)."""
+    """The message type is the UTF-8 value of a Kafka header (the last one of that name). A message without it has no route."""
 
     name: str
 
@@ -64,6 +64,9 @@ class BatchPolicy:
     A batch is due at `min_messages` waiting messages or when the oldest has waited `max_wait_seconds`, whichever is
     first. A slice (one transaction) holds at most `max_rows` messages and `max_bytes` of values, keys and headers; a
     single larger message is a slice of its own.
+
+    Bounds: `min_messages` 1 to 10,000,000; `max_rows` 1 to 1,000,000; `max_bytes` 1,024 to 2**30; `loaders` 1 to 16; seconds 0 to
+    86,400. Raises ConfigError for what lies outside.
     """
 
     min_messages: int = 10
@@ -99,27 +102,34 @@ class BatchPolicy:
 
     @property
     def linger(self) -> float:
+        """`linger_seconds`, or what stands in for it."""
         return self.max_wait_seconds if self.linger_seconds is None else self.linger_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """One stream: what `streams/` modules declare.
+    """One stream: what `streams/` modules declare. Declaring one checks it, and connects to nothing.
 
+    name: letters, digits and _, at most 64, no digit first. The ledger, the jobs and the assets know the stream by it.
     topics: a name, a tuple of names, or a pattern: a string starting with `^` (as in librdkafka's subscribe), matched
             against whole topic names.
-    routes: message type → model.
+    routes: message type → model. Several types may go to one model, and no two models to one table.
+    route_by: where the message type stands: in a field ("type"), in a header, or it is the topic.
     start: where a partition without a ledger entry begins: "earliest", "latest" (pinned by the first run), "group"
            (the consumer group's committed offset, else earliest: takes over from another consumer) or an aware datetime.
-    unrouted: what becomes of a message no route takes.
+    unrouted: what becomes of a message no route takes: a dead letter, or it is counted as ignored.
+    on_data_loss: where Kafka deleted offsets before they were loaded, "fail" ends every run with DataLoss until a person has
+           decided; "skip" records the lost ranges in the ledger and goes on behind them.
     timezone: IANA zone of dates without one.
     max_dead_letter_ratio: over this part of a slice's messages (0 to 1) the slice fails instead, so that a bad deploy does
            not drain a topic into dead letters. A slice under 100 messages is judged together with those loaded before it.
     warn_dead_letter_ratio: over this part an asset check warns; nothing is held up.
     fresh_warn, fresh_fail: a table that got nothing for this long is marked stale in the UI; `fresh_fail=None` for topics
-           that may rest.
+           that may rest. `fresh_warn` is at least a minute and less than `fresh_fail`.
     evolve: add missing columns to existing tables instead of failing; none is added while anything else does not fit.
-    window: time partition of the assets, by Kafka timestamp; `window_start` is the first one.
+    window: time partition of the assets, by Kafka timestamp; `window_start`, an aware datetime, lies in the first one.
+
+    Raises ConfigError for what cannot be loaded, a model's columns included.
     """
 
     name: str
@@ -225,6 +235,7 @@ class Stream:
 
     @property
     def is_pattern(self) -> bool:
+        """Whether `topics` is a regular expression and not a name."""
         return isinstance(self.topics, str) and self.topics.startswith("^")
 
     @property
@@ -238,6 +249,7 @@ class Stream:
         return self._topic_tuple
 
     def takes_topic(self, topic: str) -> bool:
+        """Whether the stream reads this topic, if it exists."""
         if self.is_pattern:
             return re.fullmatch(self.topic_text, topic) is not None
         return topic in self._topic_tuple

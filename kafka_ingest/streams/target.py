@@ -40,6 +40,7 @@ class TargetTable:
     """The table's name, after its schema and a dot where it has one: `news`, `archive.news`."""
     name: str
     schema: str | None
+    """Where the model names one; else the table is in the database that the URL names."""
     table: sa.Table
     """The model's table in a MetaData of its own, without Python-side defaults. For statements, not for creating it."""
     columns: tuple[str, ...]
@@ -57,6 +58,7 @@ class TargetTable:
     order_by: str | None
     """Column of the model's own that orders the messages of a key, before their place in Kafka does; None where it has none."""
     model_name: str
+    """For messages to people."""
     identifier: str
     """The table for those who take letters, digits and _ only, no digit first. Its name where that is such and it has no
     schema; otherwise made from the label, and different for each."""
@@ -65,7 +67,8 @@ class TargetTable:
     def of(cls, model: type[Model], timezone: str = "UTC") -> TargetTable:
         """The table of `model`, naive dates taken to be in `timezone` (IANA).
 
-        Raises ConfigError where the model cannot be loaded: a column without `field`, a business key on an AppendModel.
+        Raises ConfigError where the model cannot be loaded: a column without `field` or `date_field`, a business key on an
+        AppendModel, an `order_by` that orders nothing, an unknown time zone.
         """
         table = _copy_of(model.__table__)
         is_upsert = issubclass(model, UpsertModel)
