@@ -73,10 +73,12 @@ class Settings:
 
     @property
     def bootstrap_servers(self) -> str:
+        """Where Kafka is: `host:port`, several with commas."""
         return self.kafka["bootstrap.servers"]
 
     @property
     def group_id(self) -> str:
+        """The consumer group of streams that name none of their own."""
         return self.kafka["group.id"]
 
     def secrets(self) -> tuple[str, ...]:

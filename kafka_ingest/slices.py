@@ -92,6 +92,7 @@ class Batch:
 
     @property
     def size(self) -> int:
+        """Number of offsets, as `OffsetRange.size`."""
         return sum(r.size for r in self.ranges)
 
     def __str__(self) -> str:
@@ -269,6 +270,7 @@ class RangeCounts:
 
     @property
     def accounted(self) -> int:
+        """Offsets of which it is known what became of them; the size of the range, or the load is refused."""
         return self.rows + self.deletes + self.dead_letters + self.ignored + self.absent
 
 
@@ -289,8 +291,10 @@ class LoadResult:
     latency_p95_seconds: float | None
 
     def total(self, what: Literal["rows", "deletes", "dead_letters", "ignored", "absent"]) -> int:
+        """Sum over the ranges."""
         return sum(getattr(c, what) for c in self.counts)
 
     @property
     def messages(self) -> int:
+        """Number of messages: offsets that are not absent."""
         return sum(c.range.size - c.absent for c in self.counts)

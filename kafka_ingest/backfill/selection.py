@@ -42,10 +42,12 @@ class Selection:
 
     @property
     def is_empty(self) -> bool:
+        """Whether nothing is given: all that the windows or the plan say is loaded."""
         return self == Selection()
 
     @property
     def is_by_offset(self) -> bool:
+        """Whether offsets are given, and so no times."""
         return self.offset_from is not None or self.offset_to is not None
 
     def check(self, *, now: dt.datetime) -> None:
@@ -73,6 +75,7 @@ class Selection:
 
     @property
     def times(self) -> tuple[dt.datetime | None, dt.datetime | None]:
+        """Start and end as aware instants; None where not given. Raises ConfigError for a text that is no time."""
         return parse_time("time_from", self.time_from), parse_time("time_to", self.time_to)
 
     def __str__(self) -> str:

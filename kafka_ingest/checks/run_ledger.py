@@ -31,6 +31,7 @@ class CheckResult:
 
     @property
     def passed(self) -> bool:
+        """Whether nothing is wrong."""
         return not self.faults
 
 

@@ -190,6 +190,7 @@ def _at(connection: sa.Connection, stream: Stream, target: TargetTable, position
 
 
 def position_values(position: Position) -> tuple[str, int, int]:
+    """What a position is looked up by: topic, partition, offset."""
     return position.topic, position.partition, position.offset
 
 

@@ -51,6 +51,7 @@ class RunLook:
 
     @property
     def is_over(self) -> bool:
+        """Whether the run has ended, in whatever way."""
         return self.status in ENDED
 
 
@@ -175,6 +176,7 @@ class DagsterApi:
             cursor = page["cursor"]
 
     def link(self, run_id: str) -> str:
+        """The run's page in the UI."""
         return f"{self._url}/runs/{run_id}"
 
 

@@ -35,6 +35,7 @@ _WORDS: dict[Outcome, str] = {
 
 
 def letter_table(letters: Iterable[DeadLetterInfo]) -> Table:
+    """One dead letter a line, its error shortened."""
     table = Table()
     table.add_column("id", justify="right", no_wrap=True)
     table.add_column("stream", overflow="fold")
@@ -51,6 +52,7 @@ def letter_table(letters: Iterable[DeadLetterInfo]) -> Table:
 
 
 def group_table(groups: Iterable[DeadLetterGroup]) -> Table:
+    """One group a line, its error shortened."""
     table = Table()
     table.add_column("letters", justify="right")
     for name in ("stream", "stage", "error"):
@@ -171,12 +173,14 @@ class ReplayReport:
     letters: list[ReplayedLetter] = field(default_factory=list)
 
     def add(self, result: ReplayResult) -> None:
+        """Count one slice of the replay. The first thousand dead letters are kept one by one."""
         self.outcomes.update(letter.outcome for letter in result.letters)
         self.rows_by_table.update(result.load.rows_by_table)
         self.letters += result.letters[: SHOWN_LETTERS - len(self.letters)]
 
     @property
     def total(self) -> int:
+        """Dead letters replayed, whatever became of them."""
         return sum(self.outcomes.values())
 
     def as_json(self) -> dict[str, Any]:
@@ -199,6 +203,7 @@ class ReplayReport:
         }
 
     def text(self) -> str:
+        """One line for a person: the numbers, by outcome and by table."""
         verb = "would be replayed" if self.dry_run else "replayed"
         parts = ", ".join(f"{self.outcomes[o]:,} {word}" for o, word in _WORDS.items() if self.outcomes[o])
         tables = ", ".join(f"{table} {rows:,}" for table, rows in sorted(self.rows_by_table.items()) if rows)
@@ -215,6 +220,7 @@ class ReplayReport:
 
 
 def replayed_table(letters: Iterable[ReplayedLetter]) -> Table:
+    """One replayed dead letter a line, with the new error where it has one."""
     table = Table()
     table.add_column("id", justify="right", no_wrap=True)
     table.add_column("position", overflow="fold")

@@ -66,6 +66,7 @@ class _Partition:
 
     @property
     def is_done(self) -> bool:
+        """Whether all messages of the range have been delivered."""
         return self.position >= self.end
 
 

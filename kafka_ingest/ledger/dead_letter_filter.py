@@ -103,8 +103,10 @@ def up_to(newest_id: int) -> Condition:
 
 
 def with_id(number: int) -> Condition:
+    """The dead letter with this id."""
     return _C.id == number
 
 
 def at_position(topic: str, partition: int, offset: int) -> Condition:
+    """Dead letters at a Kafka position: one for each stream that has one there."""
     return sa.and_(_C.topic == topic, _C.kafka_partition == partition, _C.kafka_offset == offset)

@@ -54,6 +54,7 @@ class DeadLetterInfo:
 
     @property
     def position(self) -> str:
+        """`topic[partition]@offset` of its message."""
         return f"{self.topic}[{self.kafka_partition}]@{self.kafka_offset}"
 
     @property
@@ -62,6 +63,7 @@ class DeadLetterInfo:
 
     @property
     def is_waiting(self) -> bool:
+        """Whether no replay has made anything of it but a dead letter again."""
         return self.replay_outcome in (None, "dead_letter")
 
 
@@ -176,10 +178,12 @@ def has_dead_letters_table(connection: sa.Connection) -> bool:
 
 
 def count(connection: sa.Connection, where: Condition) -> int:
+    """How many dead letters the condition takes."""
     return int(connection.execute(sa.select(sa.func.count()).select_from(DEAD_LETTERS).where(where)).scalar_one())
 
 
 def count_by_topic(connection: sa.Connection, where: Condition) -> dict[str, int]:
+    """How many dead letters of each topic the condition takes; topics without one are left out."""
     rows = connection.execute(sa.select(_C.topic, sa.func.count()).where(where).group_by(_C.topic).order_by(_C.topic))
     return {topic: int(number) for topic, number in rows}
 

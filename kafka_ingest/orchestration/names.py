@@ -27,10 +27,12 @@ LEDGER = "ledger"
 
 
 def job_name(stream: Stream) -> str:
+    """The job that loads the stream."""
     return f"ingest_{stream.name}"
 
 
 def replay_job_name(stream: Stream) -> str:
+    """The job that replays the stream's dead letters."""
     return f"replay_dead_letters_{stream.name}"
 
 
@@ -50,6 +52,7 @@ def table_key(stream: Stream, target: TargetTable) -> dg.AssetKey:
 
 
 def dead_letters_key(stream: Stream) -> dg.AssetKey:
+    """Asset of the stream's dead letters, whatever table their messages were meant for."""
     return _key(stream.name, DEAD_LETTERS)
 
 

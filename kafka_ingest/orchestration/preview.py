@@ -25,6 +25,7 @@ from kafka_ingest.streams.stream import Stream
 
 
 def preview_job_name(stream: Stream) -> str:
+    """The job that says what a backfill of the stream would change."""
     return f"preview_{stream.name}"
 
 

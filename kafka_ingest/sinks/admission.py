@@ -61,9 +61,11 @@ class AdmittedSlice:
         return frame[self._part[frame.index.to_numpy(dtype=np.int64)] >= 0]
 
     def rows(self, target: TargetTable) -> pd.DataFrame | None:
+        """The admitted rows of this table; None where the slice has none for it."""
         return self.of(self.parsed.rows.get(target))
 
     def deletes(self, target: TargetTable) -> pd.DataFrame | None:
+        """The admitted keys to delete from this table; None where the slice has none for it."""
         return self.of(self.parsed.deletes.get(target))
 
     def dead_letters(self) -> list[DeadLetter]:
@@ -130,6 +132,7 @@ class AdmittedSlice:
         return raw.absent[raw.ranges.index(each)] if each in raw.ranges else each.size - delivered
 
     def timestamps_ms(self) -> npt.NDArray[np.int64]:
+        """Kafka timestamps of the admitted messages, milliseconds since the epoch; -1 where there is none."""
         return self.parsed.raw.timestamps_ms[self._part >= 0]
 
     def latency_seconds(self, now: dt.datetime) -> tuple[float | None, float | None]:
@@ -152,6 +155,7 @@ class Proposal(ABC):
 
     @property
     def partitions(self) -> list[TopicPartition]:
+        """The Kafka partitions whose positions are locked."""
         return [r.topic_partition for r in self.parsed.raw.ranges]
 
     def targets(self) -> list[TargetTable]:
@@ -203,6 +207,7 @@ class RangeProposal(Proposal):
         self.kind = kind
 
     def was_loaded(self, fences: Mapping[TopicPartition, Fence]) -> bool:
+        """A live range was where it begins below `loaded_to`; of a backfill it is always possible."""
         ahead = (
             fences[r.topic_partition].loaded_to > r.start for r in self.parsed.raw.ranges if r.topic_partition in fences
         )

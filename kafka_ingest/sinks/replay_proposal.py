@@ -106,6 +106,7 @@ class LetterProposal(Proposal):
         return [t for t in super().targets() if self._only is None or t in self._only]
 
     def targets_to_empty(self, fences: Mapping[TopicPartition, Fence]) -> list[TargetTable]:
+        """In a dry run, too, none but `targets`."""
         targets = self.targets()
         return [t for t in super().targets_to_empty(fences) if t in targets]
 

@@ -39,6 +39,7 @@ class ProduceCounts:
 
     @property
     def sent(self) -> int:
+        """Messages handed over, acknowledged or not."""
         return self.good + self.bad
 
 
@@ -47,6 +48,7 @@ Timestamps = Callable[[int], int]
 
 
 def timestamps_now(_number: int) -> int:
+    """The time of sending (`Timestamps`)."""
     return int(time.time() * 1000)
 
 

@@ -44,6 +44,7 @@ class SQLiteSink(Sink):
         self._run(connection, f"INSERT INTO {table} ({columns}) VALUES ({_marks(names)})", driver_rows(rows, names))
 
     def upsert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
+        """By ON CONFLICT, whose condition keeps a later row."""
         names = target.columns
         self._run(connection, self._upsert_sql(connection, target, target.table, names), driver_rows(rows, names))
         if target.tombstones is not None:
@@ -74,6 +75,7 @@ class SQLiteSink(Sink):
         return sqlite_misfits(connection, tables)
 
     def classify_error(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
+        """By SQLite's name of the error where Python gives it, which 3.10 does not; else by its text."""
         original = getattr(error, "orig", None)
         name = getattr(original, "sqlite_errorname", "") or ""
         text = f"{doing}: {original or type(error).__name__} ({name or 'SQLite'})"
