@@ -20,7 +20,7 @@ from kafka_ingest.sinks.replay_proposal import ReplayedLetter, ReplayResult
 from kafka_ingest.slices import Outcome
 
 _ERROR_CHARACTERS = 160
-# Letters a replay names one by one; the numbers count all.
+# Dead letters a replay names one by one; the numbers count all.
 SHOWN_LETTERS = 1_000
 _TABLE_LETTERS = 50
 # More of a value than this is for --raw and a file.
@@ -71,7 +71,7 @@ def status_text(letter: DeadLetterInfo) -> str:
 
 
 def letter_json(letter: DeadLetterInfo) -> dict[str, Any]:
-    """What `list --json` prints of a letter, and `show --json` with the bytes. Names and meanings stay; new ones may come.
+    """What `list --json` prints of a dead letter, and `show --json` with the bytes. Names and meanings stay; new ones may come.
 
     {"id", "stream", "topic", "partition", "offset", "kafka_timestamp" (UTC instant or null), "route" (null: none was
      found), "stage", "error", "run_id", "created_at", "status": "waiting" | "replayed", "attempts", "outcome" (of the last
@@ -108,7 +108,7 @@ def letter_json(letter: DeadLetterInfo) -> dict[str, Any]:
 
 
 def letter_text(letter: StoredDeadLetter) -> str:
-    """Everything about one letter, for a person."""
+    """Everything about one dead letter, for a person."""
     facts = [
         ("dead letter", f"{letter.id} of stream {letter.stream}, {letter.position}"),
         ("status", status_text(letter)),
@@ -162,7 +162,7 @@ def _one_line(data: bytes) -> str:
 
 @dataclass(slots=True)
 class ReplayReport:
-    """What a replay of one stream made of its letters."""
+    """What a replay of one stream made of its dead letters."""
 
     stream: str
     dry_run: bool
@@ -185,7 +185,7 @@ class ReplayReport:
 
     def as_json(self) -> dict[str, Any]:
         """{"stream", "dry_run", "run_id", "replayed", "outcomes": {"row", "delete", "ignored", "dead_letter"},
-        "rows_by_table", "left_out": {topic the stream no longer reads: letters}, "letters": the first thousand, each
+        "rows_by_table", "left_out": {topic the stream no longer reads: dead letters}, "letters": the first thousand, each
         {"id", "position", "outcome", and of a dead letter "route", "stage", "error"}}"""
         return {
             "stream": self.stream,
@@ -214,7 +214,7 @@ class ReplayReport:
         )
 
     def shown(self) -> Sequence[ReplayedLetter]:
-        """In a dry run the first letters of any kind; else those that failed again."""
+        """In a dry run the first dead letters of any kind; else those that failed again."""
         wanted = [one for one in self.letters if self.dry_run or one.outcome == "dead_letter"]
         return wanted[:_TABLE_LETTERS]
 

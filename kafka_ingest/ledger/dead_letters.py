@@ -78,7 +78,7 @@ class StoredDeadLetter(DeadLetterInfo):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterGroup:
-    """Letters of a stream that failed alike."""
+    """Dead letters of a stream that failed alike."""
 
     stream: str
     stage: str
@@ -119,7 +119,7 @@ def replace_dead_letters(
 def _forget(
     connection: sa.Connection, stream: str, ranges: Iterable[OffsetRange]
 ) -> dict[tuple[str, int, int], dt.datetime]:
-    """Delete the letters of these ranges; when each of them was published that was."""
+    """Delete the dead letters of these ranges; when each of them was published that was."""
     c = DEAD_LETTERS.c
     told: dict[tuple[str, int, int], dt.datetime] = {}
     for condition in range_conditions((c.topic, c.kafka_partition, c.kafka_offset), ranges):
@@ -189,7 +189,7 @@ def count_by_topic(connection: sa.Connection, where: Condition) -> dict[str, int
 
 
 def last_id(connection: sa.Connection, where: Condition) -> int:
-    """The newest letter's id; 0 where there is none."""
+    """The newest dead letter's id; 0 where there is none."""
     return int(connection.execute(sa.select(sa.func.max(_C.id)).where(where)).scalar() or 0)
 
 
@@ -202,13 +202,13 @@ def groups(connection: sa.Connection, where: Condition, limit: int) -> list[Dead
 
 
 def newest(connection: sa.Connection, where: Condition, limit: int) -> list[DeadLetterInfo]:
-    """The letters recorded last, newest first, without their bytes."""
+    """The dead letters recorded last, newest first, without their bytes."""
     rows = connection.execute(_info_query(connection).where(where).order_by(_C.id.desc()).limit(limit)).mappings()
     return [DeadLetterInfo(**_plain(row)) for row in rows]
 
 
 def read(connection: sa.Connection, where: Condition, limit: int) -> list[StoredDeadLetter]:
-    """Letters with their bytes, in order of id. The caller bounds their size (`next_slice`) or their number."""
+    """Dead letters with their bytes, in order of id. The caller bounds their size (`next_slice`) or their number."""
     query = _info_query(connection).add_columns(*(_C[name] for name in _BODIES))
     rows = connection.execute(query.where(where).order_by(_C.id).limit(limit)).mappings()
     return [_letter(dict(row)) for row in rows]
@@ -217,7 +217,7 @@ def read(connection: sa.Connection, where: Condition, limit: int) -> list[Stored
 def next_slice(
     connection: sa.Connection, where: Condition, *, after_id: int, max_rows: int, max_bytes: int
 ) -> list[StoredDeadLetter]:
-    """The next letters after an id, in order of id, bounded by number and size; a larger one comes alone."""
+    """The next dead letters after an id, in order of id, bounded by number and size; a larger one comes alone."""
     weight = sum((sa.func.coalesce(sa.func.length(_C[name]), 0) for name in _BODIES), start=sa.literal(0))
     query = sa.select(_C.id, weight.label("weight")).where(where, _C.id > after_id).order_by(_C.id).limit(max_rows)
     ids: list[int] = []
@@ -253,7 +253,7 @@ def mark_replayed(
     run_id: str,
     now: dt.datetime,
 ) -> None:
-    """Note what became of each letter, by id; one that failed again gets its new stage and error."""
+    """Note what became of each dead letter, by id; one that failed again gets its new stage and error."""
     by_change: dict[tuple[Outcome, str | None, str | None, str | None], list[int]] = {}
     for number, outcome in outcomes.items():
         dead = still_dead.get(number)
@@ -275,7 +275,7 @@ def mark_replayed(
 def mark_published(
     connection: sa.Connection, published: Iterable[int], refused: Mapping[int, str], *, now: dt.datetime
 ) -> None:
-    """Note which letters the dead-letter topic has, and which it will never take."""
+    """Note which dead letters the dead-letter topic has, and which it will never take."""
     for part in in_lists(sorted(published)):
         connection.execute(sa.update(DEAD_LETTERS).where(_C.id.in_(part)).values(published_at=naive_utc(now)))
     for number, error in sorted(refused.items()):

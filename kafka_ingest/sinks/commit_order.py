@@ -12,7 +12,8 @@ GIVE_WAY_SECONDS = 15.0
 
 
 class WriteAheadRejected(Exception):
-    """Rows written ahead cannot stay: the transaction is rolled back, and the slice loaded when its turn has come.
+    """Rows written ahead cannot stay: the transaction is rolled back, and the slice is loaded again once the slice before it is
+    committed.
 
     Never leaves `sinks/`.
     """

@@ -101,7 +101,7 @@ def load(
                 sink, RangeProposal(context.stream, parsed, kind), context, ticket, is_ahead=True
             ).result
         except (WriteAheadRejected, TransactionConflict) as reason:
-            LOGGER.info("%s is loaded again, in its turn: %s", ranges_text(parsed.raw.ranges), reason)
+            LOGGER.info("%s is loaded again, in commit order: %s", ranges_text(parsed.raw.ranges), reason)
         ticket.wait()
     return apply(sink, lambda: RangeProposal(context.stream, parsed, kind), context, ticket).result
 

@@ -16,7 +16,7 @@ from kafka_ingest.sinks.base import Sink, SinkFactory, registered
 
 GROUP = "kafka_ingest.sinks"
 
-# Named here, and imported when their turn comes: a driver that is not used need not be there.
+# Named here, and imported when they are asked for: a driver that is not used need not be there.
 _BUILT_IN = {
     "mysql": "kafka_ingest.sinks.mysql.sink:MySQLSink",
     "mariadb": "kafka_ingest.sinks.mysql.sink:MySQLSink",

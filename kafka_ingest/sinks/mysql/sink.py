@@ -306,7 +306,7 @@ class MySQLSink(Sink):
         )
 
     def classify_error(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
-        """By the numbers in the tables above; a refused certificate by the error's cause, as its number is that of a lost connection."""
+        """By the numbers above; a refused certificate by the error's cause, as its number is that of a lost connection."""
         error = _first(error)
         original = getattr(error, "orig", None)
         number = _errno(original)
