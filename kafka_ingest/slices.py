@@ -112,7 +112,7 @@ class LeaderEpoch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LogIdentity:
-    """Which log a range was read from: a topic's name and offsets outlive the log they were of. None: not known."""
+    """Which log a range was read from: a log that was recreated or cut has the same name and offsets. None: not known."""
 
     topic_id: str | None = None
     """Id of the topic, asked for after the range's last message was read."""

@@ -1,4 +1,4 @@
-"""Does the ledger add up? Promises 2 and 3, proven from what is stored."""
+"""Does the ledger add up? Every offset accounted for, live ranges without gap or overlap, as what is stored says."""
 
 from __future__ import annotations
 

@@ -195,8 +195,8 @@ def _find(which: str, stream: str | None) -> StoredDeadLetter:
 def replay_(limit: int | None, dry_run: bool, yes: bool, is_json: bool, **options: Any) -> None:
     """Run the original bytes of waiting dead letters through today's code, once.
 
-    Each becomes a row, a delete, ignored, or stays a dead letter with its new error. What became something is never
-    replayed again; running the command twice does nothing twice. Without filters: all that wait, of all streams.
+    Each becomes a row, a delete, ignored, or stays a dead letter with its new error. One that became a row, a
+    delete or ignored is never replayed again, so the command may be repeated. Without filters: all that wait, of all streams.
     """
     wanted = _filter("waiting", **options)
     streams = streams_named(wanted.stream)

@@ -133,7 +133,7 @@ class Ingestion:
     def commit(self, next_offsets: Mapping[TopicPartition, int]) -> None:
         """Offsets to the consumer group: what the ledger says, for all partitions of the stream that exist and differ.
 
-        The ledger's word counts, so a commit that an earlier run did not get to is repaired here.
+        The ledger decides, so a commit that an earlier run did not get to is made up for here.
         """
         group_id = group_of(self.stream, self.settings)
         positions = read_next_offsets(self.sink, self.stream)

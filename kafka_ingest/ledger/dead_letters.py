@@ -119,7 +119,7 @@ def replace_dead_letters(
 def _forget(
     connection: sa.Connection, stream: str, ranges: Iterable[OffsetRange]
 ) -> dict[tuple[str, int, int], dt.datetime]:
-    """Delete the dead letters of these ranges; when each of them was published that was."""
+    """Delete the dead letters of these ranges. Returns the time of publication of those that were published, by position."""
     c = DEAD_LETTERS.c
     told: dict[tuple[str, int, int], dt.datetime] = {}
     for condition in range_conditions((c.topic, c.kafka_partition, c.kafka_offset), ranges):

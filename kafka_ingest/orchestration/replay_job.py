@@ -51,7 +51,8 @@ class Clock(Enum):
 
 
 class ReplayConfig(dg.Config):
-    """Which dead letters to replay. Left empty: all that wait, up to the limit. What became something is never replayed."""
+    """Which dead letters to replay. Left empty: all that wait, up to the limit. One that became a row, a delete or ignored is
+    never replayed again."""
 
     topics: list[str] = Field(default=[], description="Of these topics only. Empty: all.", max_length=1_000)
     partition: int | None = Field(default=None, description="Of this Kafka partition only.", ge=0, le=MAX_PARTITION)

@@ -1,4 +1,4 @@
-"""The last word before the database: every value fits its column, or its message is a dead letter.
+"""The last check before the database: every value fits its column, or its message is a dead letter.
 
 The database would refuse most of this too, but one row at a time (by bisection), and by LOAD DATA only as warnings.
 What is checked here is checked for a whole column at once; the slow path runs only over columns that have bad values.

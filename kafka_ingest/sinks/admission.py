@@ -207,7 +207,7 @@ class RangeProposal(Proposal):
         self.kind = kind
 
     def was_loaded(self, fences: Mapping[TopicPartition, Fence]) -> bool:
-        """A live range was where it begins below `loaded_to`; of a backfill it is always possible."""
+        """Always possible for a backfill; for a live range where it begins below `loaded_to`."""
         ahead = (
             fences[r.topic_partition].loaded_to > r.start for r in self.parsed.raw.ranges if r.topic_partition in fences
         )

@@ -58,7 +58,8 @@ class CommitTicket:
         self._is_settled.set()
 
     def is_next(self) -> bool:
-        """Whether nothing is before this slice any more, once the one before may be followed. Raises Abandoned."""
+        """Whether the slice before is committed, or there is none. Waits until it has emptied its ranges. Raises Abandoned
+        where it has failed."""
         if self._previous is None:
             return True
         self._previous._may_follow.wait()

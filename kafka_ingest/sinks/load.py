@@ -5,8 +5,8 @@ What is loaded is a `Proposal`: a live slice, a backfill, or dead letters that a
  1. STAGE         make staging ready, outside the transaction
  2. BEGIN
  3. LOCK          lock the ledger rows of the slice's partitions, in order
- 4. ADMIT         compare the log's identity and the position with what is locked; what the proposal may load is decided here, and
-                  nothing before is more than a plan
+ 4. ADMIT         compare the log's identity and the position with what is locked; what the proposal may load is decided here, as
+                  what was read before the lock may have changed
  5. EMPTY         delete what append tables hold of the admitted ranges
  6. ROWS          rows of each table; where a row is refused, the others are found by bisection
  7. DELETES       deletes of each table

@@ -268,7 +268,7 @@ class Stream:
         return next(name for name, found in self._target_of_type.items() if found == target)
 
     def model_of(self, target: TargetTable) -> type[Model]:
-        """The model a table was declared by: for the user's steps, and for creating the table with all that is his."""
+        """The model a table was declared by: for the user's steps, and to create the table with constraints and indexes."""
         return self._model_of[target]
 
     @cached_property

@@ -60,7 +60,7 @@ class TargetTable:
     model_name: str
     """For messages to people."""
     identifier: str
-    """The table for those who take letters, digits and _ only, no digit first. Its name where that is such and it has no
+    """The table's name for what takes letters, digits and _ only, no digit first. Its name where that is such and it has no
     schema; otherwise made from the label, and different for each."""
 
     @classmethod

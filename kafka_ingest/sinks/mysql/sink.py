@@ -390,7 +390,7 @@ class MySQLSink(Sink):
 
     @staticmethod
     def _raise(error: pymysql.err.MySQLError, statement: str) -> NoReturn:
-        """A driver error met below SQLAlchemy, in SQLAlchemy's clothes, so that it is classified in one place."""
+        """Raise a driver error met below SQLAlchemy as SQLAlchemy's, so that it is classified in one place."""
         if _errno(error) in _ROW_ERRORS:
             raise _rejected(error) from error
         raise sa.exc.DBAPIError(statement, None, error) from error
