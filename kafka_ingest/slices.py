@@ -111,11 +111,14 @@ class Batch:
     def __post_init__(self) -> None:
         partitions = [r.topic_partition for r in self.ranges]
         if len(set(partitions)) != len(partitions):
-            raise ConfigError(f"stream {self.stream}: a batch holds at most one range per topic partition")
+            raise ConfigError(
+                f"stream {self.stream}: a batch holds at most one range per topic partition", stream=self.stream
+            )
         object.__setattr__(self, "ranges", tuple(sorted(self.ranges)))
 
     @property
     def size(self) -> int:
+        """Number of offsets, as `OffsetRange.size`."""
         return sum(r.size for r in self.ranges)
 
     def __str__(self) -> str:
@@ -135,7 +138,7 @@ class LeaderEpoch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LogIdentity:
-    """Which log a range was read from: a topic's name and offsets outlive the log they were of. None: not known."""
+    """Which log a range was read from: a log that was recreated or cut has the same name and offsets. None: not known."""
 
     topic_id: str | None = None
     """Id of the topic, asked for after the range's last message was read."""
@@ -293,6 +296,7 @@ class RangeCounts:
 
     @property
     def accounted(self) -> int:
+        """Offsets of which it is known what became of them; the size of the range, or the load is refused."""
         return self.rows + self.deletes + self.dead_letters + self.ignored + self.absent
 
 
@@ -313,8 +317,10 @@ class LoadResult:
     latency_p95_seconds: float | None
 
     def total(self, what: Literal["rows", "deletes", "dead_letters", "ignored", "absent"]) -> int:
+        """Sum over the ranges."""
         return sum(getattr(c, what) for c in self.counts)
 
     @property
     def messages(self) -> int:
+        """Number of messages: offsets that are not absent."""
         return sum(c.range.size - c.absent for c in self.counts)

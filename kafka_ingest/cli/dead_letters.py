@@ -22,6 +22,7 @@ from kafka_ingest.cli.dead_letters_view import (
     letter_text,
     replayed_table,
 )
+from kafka_ingest.cli.json_output import json_option, print_json
 from kafka_ingest.cli.options import streams_named
 from kafka_ingest.engine.replay import ReplayPlan, plan_replay, replay
 from kafka_ingest.errors import ConfigError
@@ -115,7 +116,7 @@ def dead_letters() -> None:
 )
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="The newest so many.")
 @click.option("--summary", is_flag=True, help="Count them by stream, stage and error instead.")
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
+@json_option("Print one JSON object.")
 def list_(status: Status, limit: int, summary: bool, is_json: bool, **options: Any) -> None:
     """Show dead letters, newest first."""
     where = conditions(_filter(status, **options))
@@ -128,7 +129,7 @@ def list_(status: Status, limit: int, summary: bool, is_json: bool, **options: A
         listed = {
             "groups": [{"stream": g.stream, "stage": g.stage, "error": g.error, "letters": g.letters} for g in groups]
         }
-        click.echo(
+        print_json(
             json.dumps({"total": total} | (listed if summary else {"dead_letters": list(map(letter_json, found))}))
         )
         return
@@ -149,7 +150,7 @@ def _listed(total: int, shown: int, groups: int) -> str:
 @click.argument("which", metavar="ID|TOPIC[PARTITION]@OFFSET")
 @click.option("--stream", help="Where several streams have a dead letter at this position.")
 @click.option("--raw", is_flag=True, help="Write the value's original bytes to standard output, and nothing else.")
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON object, bytes in base64.")
+@json_option("Print one JSON object, bytes in base64.")
 def show(which: str, stream: str | None, raw: bool, is_json: bool) -> None:
     """Show everything about one dead letter, its original bytes among it."""
     letter = _find(which, stream)
@@ -160,7 +161,10 @@ def show(which: str, stream: str | None, raw: bool, is_json: bool) -> None:
             raise click.ClickException("the bytes may hold anything a terminal obeys; send them to a file or a program")
         sys.stdout.buffer.write(letter.value)
         return
-    click.echo(json.dumps(letter_json(letter)) if is_json else letter_text(letter))
+    if is_json:
+        print_json(json.dumps(letter_json(letter)))
+    else:
+        click.echo(letter_text(letter))
 
 
 def _find(which: str, stream: str | None) -> StoredDeadLetter:
@@ -186,12 +190,12 @@ def _find(which: str, stream: str | None) -> StoredDeadLetter:
 @click.option("--limit", type=click.IntRange(1, MAX_OFFSET), help="At most so many of each stream.  [default: all]")
 @click.option("--dry-run", is_flag=True, help="Only say what would become of each; everything is rolled back.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
+@json_option("Print one JSON object.")
 def replay_(limit: int | None, dry_run: bool, yes: bool, is_json: bool, **options: Any) -> None:
     """Run the original bytes of waiting dead letters through today's code, once.
 
-    Each becomes a row, a delete, ignored, or stays a dead letter with its new error. What became something is never
-    replayed again; running the command twice does nothing twice. Without filters: all that wait, of all streams.
+    Each becomes a row, a delete, ignored, or stays a dead letter with its new error. One that became a row, a
+    delete or ignored is never replayed again, so the command may be repeated. Without filters: all that wait, of all streams.
     """
     wanted = _filter("waiting", **options)
     streams = streams_named(wanted.stream)
@@ -217,7 +221,7 @@ def replay_(limit: int | None, dry_run: bool, yes: bool, is_json: bool, **option
                 if not is_json:
                     _show(report)
     if is_json:
-        click.echo(json.dumps({"replays": [report.as_json() for report in reports]}))
+        print_json(json.dumps({"replays": [report.as_json() for report in reports]}))
     elif not reports:
         click.echo("No dead letters to replay.")
 

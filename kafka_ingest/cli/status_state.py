@@ -82,6 +82,7 @@ class StreamStatus:
 
     @property
     def lag(self) -> int:
+        """Offsets that wait to be loaded, of all partitions."""
         return sum(p.lag for p in self.partitions)
 
 

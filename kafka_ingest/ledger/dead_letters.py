@@ -63,6 +63,7 @@ class DeadLetterInfo:
 
     @property
     def position(self) -> str:
+        """`topic[partition]@offset` of its message."""
         return str(Position(self.topic, self.kafka_partition, self.kafka_offset))
 
     @property
@@ -71,6 +72,7 @@ class DeadLetterInfo:
 
     @property
     def is_waiting(self) -> bool:
+        """Whether no replay has made anything of it but a dead letter again."""
         return self.replay_outcome in (None, "dead_letter")
 
 
@@ -85,7 +87,7 @@ class StoredDeadLetter(DeadLetterInfo):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterGroup:
-    """Letters of a stream that failed alike."""
+    """Dead letters of a stream that failed alike."""
 
     stream: str
     stage: str
@@ -126,7 +128,7 @@ def replace_dead_letters(
 def _forget(
     connection: sa.Connection, stream: str, ranges: Iterable[OffsetRange]
 ) -> dict[tuple[str, int, int], dt.datetime]:
-    """Delete the letters of these ranges; when each of them was published that was."""
+    """Delete the dead letters of these ranges. Returns the time of publication of those that were published, by position."""
     c = DEAD_LETTERS.c
     told: dict[tuple[str, int, int], dt.datetime] = {}
     for condition in range_conditions((c.topic, c.kafka_partition, c.kafka_offset), ranges):
@@ -185,6 +187,7 @@ def has_dead_letters_table(connection: sa.Connection) -> bool:
 
 
 def count(connection: sa.Connection, where: Condition) -> int:
+    """How many dead letters the condition takes."""
     return int(connection.execute(sa.select(sa.func.count()).select_from(DEAD_LETTERS).where(where)).scalar_one())
 
 
@@ -203,12 +206,13 @@ def count_waiting_in(connection: sa.Connection, stream: str, ranges: Iterable[Of
 
 
 def count_by_topic(connection: sa.Connection, where: Condition) -> dict[str, int]:
+    """How many dead letters of each topic the condition takes; topics without one are left out."""
     rows = connection.execute(sa.select(_C.topic, sa.func.count()).where(where).group_by(_C.topic).order_by(_C.topic))
     return {topic: int(number) for topic, number in rows}
 
 
 def last_id(connection: sa.Connection, where: Condition) -> int:
-    """The newest letter's id; 0 where there is none."""
+    """The newest dead letter's id; 0 where there is none."""
     return int(connection.execute(sa.select(sa.func.max(_C.id)).where(where)).scalar() or 0)
 
 
@@ -221,13 +225,13 @@ def groups(connection: sa.Connection, where: Condition, limit: int) -> list[Dead
 
 
 def newest(connection: sa.Connection, where: Condition, limit: int) -> list[DeadLetterInfo]:
-    """The letters recorded last, newest first, without their bytes."""
+    """The dead letters recorded last, newest first, without their bytes."""
     rows = connection.execute(_info_query(connection).where(where).order_by(_C.id.desc()).limit(limit)).mappings()
     return [DeadLetterInfo(**_plain(row)) for row in rows]
 
 
 def read_dead_letters(connection: sa.Connection, where: Condition, limit: int) -> list[StoredDeadLetter]:
-    """Letters with their bytes, in order of id. The caller bounds their size (`next_slice`) or their number."""
+    """Dead letters with their bytes, in order of id. The caller bounds their size (`next_slice`) or their number."""
     query = _info_query(connection).add_columns(*(_C[name] for name in _BODIES))
     rows = connection.execute(query.where(where).order_by(_C.id).limit(limit)).mappings()
     return [_letter(dict(row)) for row in rows]
@@ -236,7 +240,7 @@ def read_dead_letters(connection: sa.Connection, where: Condition, limit: int) -
 def next_slice(
     connection: sa.Connection, where: Condition, *, after_id: int, max_rows: int, max_bytes: int
 ) -> list[StoredDeadLetter]:
-    """The next letters after an id, in order of id, bounded by number and size; a larger one comes alone."""
+    """The next dead letters after an id, in order of id, bounded by number and size; a larger one comes alone."""
     weight = sum((sa.func.coalesce(sa.func.length(_C[name]), 0) for name in _BODIES), start=sa.literal(0))
     query = sa.select(_C.id, weight.label("weight")).where(where, _C.id > after_id).order_by(_C.id).limit(max_rows)
     ids: list[int] = []
@@ -276,7 +280,7 @@ def mark_replayed(
     run_id: str,
     now: dt.datetime,
 ) -> None:
-    """Note what became of each letter, by id; one that failed again gets its new stage and error."""
+    """Note what became of each dead letter, by id; one that failed again gets its new stage and error."""
     by_change: dict[tuple[Outcome, str | None, str | None, str | None], list[int]] = {}
     for number, outcome in outcomes.items():
         dead = still_dead.get(number)
@@ -298,7 +302,7 @@ def mark_replayed(
 def mark_published(
     connection: sa.Connection, published: Iterable[int], refused: Mapping[int, str], *, now: dt.datetime
 ) -> None:
-    """Note which letters the dead-letter topic has, and which it will never take."""
+    """Note which dead letters the dead-letter topic has, and which it will never take."""
     for part in in_lists(sorted(published)):
         connection.execute(sa.update(DEAD_LETTERS).where(_C.id.in_(part)).values(published_at=naive_utc(now)))
     for number, error in sorted(refused.items()):

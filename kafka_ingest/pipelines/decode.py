@@ -140,6 +140,7 @@ class _Rows:
         self.numbers: list[Numbers] = []
 
     def decode(self, messages: Messages, dead_letters: list[DeadLetter], route: str) -> None:
+        """Take in messages of this table's type; those that cannot be decoded become dead letters with this route."""
         structs, good = decode_each(self._schema.decode, messages, dead_letters, stage="decode", route=route)
         if not structs:
             return

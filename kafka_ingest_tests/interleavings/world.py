@@ -116,7 +116,7 @@ class World:
         self._server.run(
             "BEGIN",
             *(f"DELETE FROM `{name}`" for name in self._tables),
-            # As `ledger.pin_positions` writes them.
+            # As `ledger.positions.pin_positions` writes them.
             *(PIN.format(p=tp.partition) for tp in PARTITIONS),
             "COMMIT",
         )

@@ -58,6 +58,8 @@ def test_a_missing_column_is_an_error_that_names_the_statements_to_run() -> None
         "ALTER TABLE t_everything ADD COLUMN note TEXT",
         "ALTER TABLE t_everything ADD COLUMN price TEXT",
     ]
+    assert caught.value.stream == EVERYTHING.name
+    assert (caught.value.tables, list(caught.value.statements)) == (("t_everything",), statements)
     execute(target, *statements)
     prepare_tables(target.sink, EVERYTHING)
 

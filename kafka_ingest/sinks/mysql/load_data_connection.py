@@ -44,7 +44,8 @@ class _Result(MySQLResult):
             connection._force_close()  # type: ignore[attr-defined]
             raise HostileServer(
                 f"the database server asked for the file {connection.refused!r}, which was not offered; it got nothing. "
-                "Check KAFKA_INGEST_DATABASE_URL and who answers there."
+                "Check KAFKA_INGEST_DATABASE_URL and who answers there.",
+                file=connection.refused,
             )
         connection.write_packet(b"")  # the end of the data
         self._read_ok_packet(connection._read_packet())  # type: ignore[attr-defined, no-untyped-call]
