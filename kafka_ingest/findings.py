@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from kafka_ingest.redaction import redact
 
@@ -48,7 +48,7 @@ def redacted(findings: Iterable[Finding], secrets: Iterable[str]) -> Iterator[Fi
         yield replace(each, detail=redact(each.detail, known), fix=fix)
 
 
-def findings_json(findings: Iterable[Finding]) -> dict[str, Any]:
+def findings_json(findings: Iterable[Finding]) -> dict[str, object]:
     """What `doctor --json` prints: {"ok": nothing failed, "checks": [{"check", "status", "detail", "fix"}]}.
 
     status is ok, warn or fail; fix is null where it is ok. Names and meanings stay; new ones may be added.

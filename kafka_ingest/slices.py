@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from kafka_ingest.dates.bounds import EARLIEST_MILLISECONDS, LATEST_MILLISECONDS
 from kafka_ingest.errors import ConfigError
+from kafka_ingest.type_names import LargeStrings
 
 BatchKind = Literal["live", "backfill", "replay", "lost"]
 """Why a range stands in the ledger. `lost` records offsets that Kafka deleted before they were loaded."""
@@ -250,7 +251,7 @@ def position_columns(raw: RawSlice, numbers: Sequence[int] | npt.NDArray[np.int6
     instants = np.where(fits, stamps, 0).astype("datetime64[ms]").astype("datetime64[us]")
     instants[~fits] = np.datetime64("NaT", "us")
     return {
-        "_kafka_topic": text_series(topics.take(pa.array(which)), index),
+        "_kafka_topic": text_series(topics.take(pa.array(which, pa.int32())), index),
         "_kafka_partition": pd.Series(partitions[which], index=index, copy=False),
         "_kafka_offset": pd.Series(raw.offsets[numbers], index=index, copy=False),
         "_kafka_timestamp": pd.Series(instants, index=index, copy=False),
@@ -258,9 +259,9 @@ def position_columns(raw: RawSlice, numbers: Sequence[int] | npt.NDArray[np.int6
     }
 
 
-def text_series(texts: pa.Array, index: pd.Index) -> pd.Series:
+def text_series(texts: LargeStrings, index: pd.Index) -> pd.Series:
     """A `str` column of these texts, without a copy."""
-    return pd.Series(TEXT.__from_arrow__(texts), index=index, copy=False)
+    return pd.Series(TEXT.__from_arrow__(texts), index=index, copy=False)  # type: ignore[attr-defined]  # not in the stubs
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,8 +12,9 @@ from kafka_ingest.sinks.misfits import existing_columns
 from kafka_ingest.slices import OffsetRange
 from kafka_ingest.streams.model import PLACE_COLUMNS
 from kafka_ingest.streams.target import TargetTable
+from kafka_ingest.type_names import SqlRow, SqlSelect
 
-Columns = dict[str, list[Any]]
+Columns = dict[str, list[object]]
 """Values by column name, row by row."""
 
 
@@ -42,11 +42,11 @@ class ExistingRows:
         (where,) = range_conditions((topic, partition, offset), [wanted])
         return self._columns(sa.select(*self._selected).where(where).order_by(offset))
 
-    def of_keys(self, keys: Sequence[tuple[Any, ...]]) -> Columns:
+    def of_keys(self, keys: Sequence[tuple[object, ...]]) -> Columns:
         """Rows of these business keys."""
         return self._columns(sa.select(*self._selected).where(self._keyed(self._table, keys)))
 
-    def tombstones_of_keys(self, keys: Sequence[tuple[Any, ...]]) -> Columns:
+    def tombstones_of_keys(self, keys: Sequence[tuple[object, ...]]) -> Columns:
         """Business keys and positions of the tombstones of these keys."""
         names = [*self._target.key, *PLACE_COLUMNS]
         if self._graves is None:
@@ -57,16 +57,16 @@ class ExistingRows:
         query = sa.select(*selected).where(self._keyed(graves, keys))
         return _by_column(names, self._connection.execute(query))
 
-    def _keyed(self, table: sa.Table, keys: Sequence[tuple[Any, ...]]) -> sa.ColumnElement[bool]:
+    def _keyed(self, table: sa.Table, keys: Sequence[tuple[object, ...]]) -> sa.ColumnElement[bool]:
         columns = [table.c[name] for name in self._target.key]
         if len(columns) == 1:
             return columns[0].in_([key[0] for key in keys])
         return sa.tuple_(*columns).in_(keys)
 
-    def _columns(self, query: sa.Select[Any]) -> Columns:
+    def _columns(self, query: SqlSelect) -> Columns:
         return _by_column(self.names, self._connection.execute(query) if self._exists else [])
 
 
-def _by_column(names: Sequence[str], rows: Iterable[Any]) -> Columns:
+def _by_column(names: Sequence[str], rows: Iterable[SqlRow]) -> Columns:
     columns = list(zip(*rows, strict=True))
     return {name: list(columns[i]) if columns else [] for i, name in enumerate(names)}

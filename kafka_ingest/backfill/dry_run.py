@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from kafka_ingest.backfill.table_forecast import TableForecast, table_comparison
 from kafka_ingest.engine.orders import MessageOrders
@@ -58,7 +57,7 @@ class Forecast:
     failure: str | None = None
     """Why the backfill would fail."""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For programs."""
         return {
             "stream": self.stream,

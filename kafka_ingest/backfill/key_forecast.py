@@ -18,7 +18,7 @@ _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001  as stored: naive UTC
 class Place(NamedTuple):
     """A message's place in the total order, as `sinks/latest_per_key.py` has it."""
 
-    own: list[Any]
+    own: list[object]
     """The value of the model's own order field; empty for NULL, or where it has none."""
     order: int
     topic: str
@@ -109,6 +109,6 @@ class KeyStates:
         self._store.close()
 
 
-def key_text(key: Sequence[Any]) -> str:
+def key_text(key: Sequence[object]) -> str:
     """A business key as one text."""
     return json.dumps(list(key), default=str, ensure_ascii=False)

@@ -13,13 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from kafka_ingest.type_names import ArrowArray, SqlType
+
 Mask = npt.NDArray[np.bool_]
 
 # Integers beyond 64 bits are doubles in MySQL's JSON (manual, "The JSON Data Type").
 _JSON_INTEGER_LIMIT = 1 << 63
 
 
-def differs(kind: sa.types.TypeEngine[Any], new: pa.Array, old: Sequence[Any], *, is_single_float: bool) -> Mask:
+def differs(kind: SqlType, new: ArrowArray, old: Sequence[object], *, is_single_float: bool) -> Mask:
     """Row by row, whether the value a load would write differs from the one the table holds.
 
     new: a column of a validated frame. old: the same column of `ExistingRows`, row by row. is_single_float: whether the table
@@ -35,19 +37,19 @@ def differs(kind: sa.types.TypeEngine[Any], new: pa.Array, old: Sequence[Any], *
         return _each(new, old, lambda value: value)  # a value no load of ours wrote
     if is_single_float:
         new, held = new.cast(pa.float32(), safe=False), held.cast(pa.float32(), safe=False)
-    unequal = pc.fill_null(pc.not_equal(new, held), False)
-    return _mask(pc.or_(unequal, pc.xor(new.is_null(), held.is_null())))
+    unequal = pc.not_equal(new, held).fill_null(False)
+    return _mask(unequal) | _mask(pc.xor(new.is_null(), held.is_null()))
 
 
-def _mask(array: pa.Array) -> Mask:
+def _mask(array: ArrowArray) -> Mask:
     found: Mask = array.to_numpy(zero_copy_only=False).astype(bool)
     return found
 
 
-def _each(new: pa.Array, old: Sequence[Any], canonical: Callable[[Any], Any]) -> Mask:
+def _each(new: ArrowArray, old: Sequence[object], canonical: Callable[[Any], object]) -> Mask:
     """Value by value; canonical forms are made only of values that differ as they stand."""
 
-    def unequal(one: Any, other: Any) -> bool:
+    def unequal(one: object, other: object) -> bool:
         if one is None or other is None or one == other:
             return (one is None) != (other is None)
         try:
@@ -58,7 +60,7 @@ def _each(new: pa.Array, old: Sequence[Any], canonical: Callable[[Any], Any]) ->
     return np.fromiter(map(unequal, new.to_pylist(), old), dtype=bool, count=len(new))
 
 
-def _json(text: str) -> Any:
+def _json(text: str) -> object:
     """A JSON text's meaning: neither order of names nor spaces nor the way a number is written count."""
 
     def integer(digits: str) -> int | float:
@@ -68,7 +70,7 @@ def _json(text: str) -> Any:
     return _tagged(json.loads(text, parse_int=integer))
 
 
-def _tagged(value: Any) -> Any:
+def _tagged(value: object) -> object:
     """So that true is not 1, as it is in Python."""
     if isinstance(value, bool):
         return ("boolean", value)

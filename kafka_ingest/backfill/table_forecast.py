@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -124,7 +123,7 @@ class UpsertComparison:
         names = PLACE_COLUMNS if self._target.order_by is None else (*PLACE_COLUMNS, self._target.order_by)
         return _places(self._target, _lists(rows, names))
 
-    def _states_of(self, keys: Sequence[tuple[Any, ...]], old: Columns) -> dict[str, KeyState]:
+    def _states_of(self, keys: Sequence[tuple[object, ...]], old: Columns) -> dict[str, KeyState]:
         """The keys' states: as the slices before have left them, else as the tables have them."""
         graves = self._existing.tombstones_of_keys(keys)
         rows_at = dict(zip(map(key_text, _keys(self._target, old)), _places(self._target, old), strict=True))
@@ -153,7 +152,7 @@ def _differ(
     target: TargetTable,
     rows: pd.DataFrame,
     at_new: Sequence[int],
-    old: Mapping[str, Sequence[Any]],
+    old: Mapping[str, Sequence[object]],
     at_old: Sequence[int],
     sink: Sink,
 ) -> Mask:
@@ -174,10 +173,10 @@ def _lists(rows: pd.DataFrame, names: Sequence[str]) -> Columns:
     return {name: arrow_column(rows, name).to_pylist() for name in names}
 
 
-def _keys(target: TargetTable, columns: Mapping[str, Sequence[Any]]) -> list[tuple[Any, ...]]:
+def _keys(target: TargetTable, columns: Mapping[str, Sequence[object]]) -> list[tuple[object, ...]]:
     return list(zip(*(columns[name] for name in target.key), strict=True))
 
 
-def _places(target: TargetTable, columns: Mapping[str, Sequence[Any]]) -> list[Place]:
+def _places(target: TargetTable, columns: Mapping[str, Sequence[object]]) -> list[Place]:
     own = () if target.order_by is None else (columns[target.order_by],)
     return [Place.of(*values) for values in zip(*(columns[name] for name in PLACE_COLUMNS), *own, strict=True)]

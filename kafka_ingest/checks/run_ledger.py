@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,6 +12,7 @@ from kafka_ingest.ledger.tables import BATCHES, OFFSETS, of_partition
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.stream import Stream
+from kafka_ingest.type_names import SqlRow
 
 # Ranges of these kinds follow each other without gap or overlap.
 TILING_KINDS = ("live", "lost")
@@ -75,7 +75,7 @@ def check_tiling(sink: Sink, stream: Stream, run_id: str) -> CheckResult:
     return CheckResult(checked, tuple(faults))
 
 
-def _ranges_around(connection: sa.Connection, stream: Stream, span: Any) -> list[Any]:
+def _ranges_around(connection: sa.Connection, stream: Stream, span: SqlRow) -> list[SqlRow]:
     """The tiling ranges of a partition from `span.low` on, and the one before."""
     mine = sa.select(*_PLACE).where(
         of_partition(BATCHES, stream.name, TopicPartition(span.topic, span.kafka_partition)),
@@ -86,14 +86,14 @@ def _ranges_around(connection: sa.Connection, stream: Stream, span: Any) -> list
     return [*before, *connection.execute(mine.where(start >= span.low).order_by(start)).all()]
 
 
-def _gaps(ranges: Sequence[Any]) -> Iterable[str]:
+def _gaps(ranges: Sequence[SqlRow]) -> Iterable[str]:
     for one, other in pairwise(ranges):
         if one.end_offset != other.start_offset:
             what = "gap" if one.end_offset < other.start_offset else "overlap"
             yield f"{place(one)} and {place(other)}: {what} of {abs(other.start_offset - one.end_offset)} offsets"
 
 
-def _wrong_end(connection: sa.Connection, stream: Stream, span: Any, ranges: Sequence[Any]) -> Iterable[str]:
+def _wrong_end(connection: sa.Connection, stream: Stream, span: SqlRow, ranges: Sequence[SqlRow]) -> Iterable[str]:
     next_offset = connection.execute(
         sa.select(OFFSETS.c.next_offset).where(
             of_partition(OFFSETS, stream.name, TopicPartition(span.topic, span.kafka_partition))
@@ -104,6 +104,6 @@ def _wrong_end(connection: sa.Connection, stream: Stream, span: Any, ranges: Seq
         yield f"{place(ranges[-1])}: the ledger's next offset is {next_offset}"
 
 
-def place(row: Any) -> str:
+def place(row: SqlRow) -> str:
     """`topic[partition]@[start,end)` of a ledger row."""
     return f"{row.topic}[{row.kafka_partition}]@[{row.start_offset},{row.end_offset})"

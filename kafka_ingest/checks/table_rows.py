@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -19,6 +18,7 @@ from kafka_ingest.sinks.base import Sink
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
+from kafka_ingest.type_names import SqlRow, SqlSelect
 
 # With every run at most about this many rows are counted: 0.1 s on MySQL. The daily audit counts them all.
 COUNTED_ROWS = 100_000
@@ -118,13 +118,13 @@ def check_run_rows(sink: Sink, stream: Stream, run_id: str, target: TargetTable)
             .order_by(c.id.desc())
         ).all()
         budget = COUNTED_ROWS
-        counted: list[Any] = []
+        counted: list[SqlRow] = []
         for row in mine:
             if counted and row.row_count > budget:
                 break
             counted.append(row)
             budget -= row.row_count
-        spans: dict[TopicPartition, list[Any]] = {}
+        spans: dict[TopicPartition, list[SqlRow]] = {}
         for row in counted:
             spans.setdefault(TopicPartition(row.topic, row.kafka_partition), []).append(row)
         checked, elsewhere, faults = 0, 0, []
@@ -142,7 +142,9 @@ def check_run_rows(sink: Sink, stream: Stream, run_id: str, target: TargetTable)
     return CheckResult(checked, tuple(faults), {k: v for k, v in details.items() if v})
 
 
-def _entries_since(connection: sa.Connection, stream: Stream, tp: TopicPartition, mine: Sequence[Any]) -> list[Entry]:
+def _entries_since(
+    connection: sa.Connection, stream: Stream, tp: TopicPartition, mine: Sequence[SqlRow]
+) -> list[Entry]:
     """This run's counted entries, and what overlaps them and was written after the first of them."""
     c = BATCHES.c
     low, high = min(r.start_offset for r in mine), max(r.end_offset for r in mine)
@@ -156,7 +158,7 @@ def _entries_since(connection: sa.Connection, stream: Stream, tp: TopicPartition
     return [e for e in entries if e.id in ours or _written_over(e, mine)]
 
 
-def _written_over(entry: Entry, rows: Sequence[Any]) -> bool:
+def _written_over(entry: Entry, rows: Sequence[SqlRow]) -> bool:
     return any(r.id < entry.id and r.start_offset < entry.end and entry.start < r.end_offset for r in rows)
 
 
@@ -218,14 +220,14 @@ def _all_entries(connection: sa.Connection, stream: Stream, tp: TopicPartition) 
         page = connection.execute(query.where(c.start_offset > start).limit(_PAGE_ENTRIES)).all()
 
 
-def _entry_columns(stream: Stream, tp: TopicPartition) -> sa.Select[Any]:
+def _entry_columns(stream: Stream, tp: TopicPartition) -> SqlSelect:
     c = BATCHES.c
     return sa.select(c.id, c.start_offset, c.end_offset, c.kind, c.rows_by_table, c.run_id).where(
         of_partition(BATCHES, stream.name, tp)
     )
 
 
-def _entry(row: Any) -> Entry:
+def _entry(row: SqlRow) -> Entry:
     rows = None if row.rows_by_table is None else json.loads(row.rows_by_table)
     return Entry(row.id, row.start_offset, row.end_offset, row.kind == "replay", rows, row.run_id)
 

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import sqlalchemy as sa
 
@@ -19,6 +19,7 @@ from kafka_ingest.slices import Position
 from kafka_ingest.streams.model import KAFKA_COLUMNS
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
+from kafka_ingest.type_names import SqlColumn
 
 _PAIR = re.compile(r"(?P<column>[^=\s]+)=(?P<value>.*)", re.DOTALL)
 
@@ -46,7 +47,7 @@ class Traced:
     position: Position
     timestamp: dt.datetime | None
     """Kafka's; None where it is not known, or no date column holds it."""
-    key: Mapping[str, Any] | None
+    key: Mapping[str, object] | None
     """The business key's columns; None where the table has none or the message is no row."""
     error: str | None
     """Why a dead letter is one."""
@@ -88,7 +89,7 @@ def trace(sink: Sink, stream: Stream, target: TargetTable, key: str, *, limit: i
         return found
 
 
-def _rows(connection: sa.Connection, table: sa.Table, wanted: Mapping[str, Any], limit: int) -> list[Any]:
+def _rows(connection: sa.Connection, table: sa.Table, wanted: Mapping[str, object], limit: int) -> list[sa.RowMapping]:
     order = [table.c[n] for n in ("_kafka_topic", "_kafka_partition", "_kafka_offset")]
     # Before a run has brought an older table up to date it has no order of messages.
     shown = [table.c[n] for n in (*(c.name for c in table.primary_key if c.name not in KAFKA_COLUMNS), *KAFKA_COLUMNS)]
@@ -96,7 +97,7 @@ def _rows(connection: sa.Connection, table: sa.Table, wanted: Mapping[str, Any],
     return list(connection.execute(query).mappings())
 
 
-def _wanted(target: TargetTable, key: str) -> dict[str, Any]:
+def _wanted(target: TargetTable, key: str) -> dict[str, object]:
     """Column → value."""
     table = target.table
     names = target.key
@@ -109,7 +110,7 @@ def _wanted(target: TargetTable, key: str) -> dict[str, Any]:
     raise ConfigError(f"{key!r} names nothing in table {target.label}: give {how}, or topic[partition]@offset")
 
 
-def _pairs(table: sa.Table, key: str) -> dict[str, Any] | None:
+def _pairs(table: sa.Table, key: str) -> dict[str, object] | None:
     """`a=1,b=2`; a comma that no column name follows belongs to the value. None where the text is no such thing."""
     parts: list[list[str]] = []
     for piece in key.split(","):
@@ -123,13 +124,13 @@ def _pairs(table: sa.Table, key: str) -> dict[str, Any] | None:
     return {name: _value(table.c[name], text) for name, text in parts}
 
 
-def _value(column: sa.Column[Any], text: str) -> Any:
+def _value(column: SqlColumn, text: str) -> object:
     """The text as the column's type."""
     try:
         kind = column.type.python_type
     except NotImplementedError:
         kind = str
-    readers: dict[type, Callable[[str], Any]] = {int: int, float: float, dt.datetime: _instant, bool: _boolean}
+    readers: dict[type, Callable[[str], object]] = {int: int, float: float, dt.datetime: _instant, bool: _boolean}
     try:
         return readers.get(kind, str)(text)
     except ValueError as error:
@@ -147,7 +148,9 @@ def _boolean(text: str) -> bool:
     return text.lower() in ("1", "true")
 
 
-def _row(connection: sa.Connection, stream: Stream, target: TargetTable, row: Any, fate: str = "row") -> Traced:
+def _row(
+    connection: sa.Connection, stream: Stream, target: TargetTable, row: sa.RowMapping, fate: str = "row"
+) -> Traced:
     stamp = row["_kafka_timestamp"]
     position = Position(row["_kafka_topic"], row["_kafka_partition"], row["_kafka_offset"])
     key = {n: row[n] for n in target.key} if target.is_upsert else None
@@ -203,7 +206,31 @@ def _loads(connection: sa.Connection, stream: Stream, position: Position) -> tup
     )
 
 
-def as_document(traced: Traced, table: str, link: Callable[[str], str | None]) -> dict[str, Any]:
+class LoadDocument(TypedDict):
+    kind: str
+    start_offset: int
+    end_offset: int
+    window: str | None
+    loaded_at: str
+    rows: int
+    dead_letters: int
+    run_id: str
+    run_url: str | None
+
+
+class TracedDocument(TypedDict):
+    table: str
+    fate: str
+    key: object
+    topic: str
+    partition: int
+    offset: int
+    timestamp: str | None
+    error: str | None
+    loads: list[LoadDocument]
+
+
+def as_document(traced: Traced, table: str, link: Callable[[str], str | None]) -> TracedDocument:
     """For programs."""
     stamp = traced.timestamp
     return {

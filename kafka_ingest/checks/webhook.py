@@ -7,7 +7,6 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from typing import Any
 
 from kafka_ingest.errors import RetryableError
 
@@ -21,11 +20,11 @@ class WebhookFailed(RetryableError):
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """A redirected POST becomes a GET, and its target's address would stand in the error."""
 
-    def redirect_request(self, *_: Any, **__: Any) -> None:
+    def redirect_request(self, *_: object, **__: object) -> None:
         return None
 
 
-def post(url: str, document: Mapping[str, Any], *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+def post(url: str, document: Mapping[str, object], *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
     """POST it. Done when the server has answered with a 2xx; `timeout_seconds` bounds each wait on the network.
 
     Raises WebhookFailed, whose text and causes never hold the URL.

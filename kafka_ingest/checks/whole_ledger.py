@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -11,6 +10,7 @@ from kafka_ingest.checks.run_ledger import TILING_KINDS, CheckResult, accounts, 
 from kafka_ingest.ledger.tables import BATCHES, OFFSETS
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.streams.stream import Stream
+from kafka_ingest.type_names import SqlRow
 
 # A broken ledger may be broken everywhere; nobody reads more than this.
 SHOWN_FAULTS = 100
@@ -56,13 +56,13 @@ def audit_tiling(sink: Sink, stream: Stream) -> CheckResult:
     return CheckResult(sum(p.n for p in partitions), (*_uneven(uneven), *_ends(partitions)))
 
 
-def _uneven(rows: Iterable[Any]) -> Iterable[str]:
+def _uneven(rows: Iterable[SqlRow]) -> Iterable[str]:
     for r in rows:
         what = "gap" if r.before < r.start_offset else "overlap"
         yield f"{place(r)}: {what} of {abs(r.start_offset - r.before)} offsets to the range before it, which ends at {r.before}"
 
 
-def _ends(partitions: Iterable[Any]) -> Iterable[str]:
+def _ends(partitions: Iterable[SqlRow]) -> Iterable[str]:
     for p in partitions:
         if p.next_offset != p.end_offset:
             yield (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Any
 
 import click
 from rich.console import Console
@@ -75,7 +74,7 @@ class RunBar:
             click.echo(f"{self._doing}: {detail}", err=True)
 
 
-def run_json(run_id: str, look: RunLook, loaded: RunNumbers, failure: str | None) -> dict[str, Any]:
+def run_json(run_id: str, look: RunLook, loaded: RunNumbers, failure: str | None) -> dict[str, object]:
     """A finished run for programs."""
     tables = {name: numbers.get("rows", 0) for name, numbers in loaded.numbers.items()}
     return {

@@ -77,7 +77,7 @@ class DagsterApi:
         proxies = [urllib.request.ProxyHandler({})] if _is_this_machine(self._url) else []
         self._opener = urllib.request.build_opener(*proxies)
 
-    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+    def ask(self, query: str, **variables: object) -> dict[str, Any]:
         """One request's `data`."""
         body = json.dumps({"query": query, "variables": variables}).encode()
         headers = {"Content-Type": "application/json"}
@@ -100,7 +100,7 @@ class DagsterApi:
         data: dict[str, Any] = found["data"]
         return data
 
-    def launch(self, job: str, config: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+    def launch(self, job: str, config: Mapping[str, object], tags: Mapping[str, str]) -> str:
         """Launch a run of a job; its id."""
         params = {
             "selector": self._selector(job),

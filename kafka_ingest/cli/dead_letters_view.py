@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 from rich.table import Table
@@ -70,7 +69,7 @@ def status_text(letter: DeadLetterInfo) -> str:
     return f"replayed: {letter.replay_outcome}"
 
 
-def letter_json(letter: DeadLetterInfo) -> dict[str, Any]:
+def letter_json(letter: DeadLetterInfo) -> dict[str, object]:
     """What `list --json` prints of a dead letter, and `show --json` with the bytes. Names and meanings stay; new ones may come.
 
     {"id", "stream", "topic", "partition", "offset", "kafka_timestamp" (UTC instant or null), "route" (null: none was
@@ -79,7 +78,7 @@ def letter_json(letter: DeadLetterInfo) -> dict[str, Any]:
      "publish_error", "key_bytes", "value_bytes" (null: a tombstone);
      show only: "key", "value" ({"base64", "text" (null: not UTF-8)} or null), "headers" ([[name, the same or null], …])}
     """
-    found: dict[str, Any] = {
+    found: dict[str, object] = {
         "id": letter.id,
         "stream": letter.stream,
         "topic": letter.topic,
@@ -183,7 +182,7 @@ class ReplayReport:
         """Dead letters replayed, whatever became of them."""
         return sum(self.outcomes.values())
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """{"stream", "dry_run", "run_id", "replayed", "outcomes": {"row", "delete", "ignored", "dead_letter"},
         "rows_by_table", "left_out": {topic the stream no longer reads: dead letters}, "letters": the first thousand, each
         {"id", "position", "outcome", and of a dead letter "route", "stage", "error"}}"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import IO
 
 import click
 
@@ -24,7 +24,7 @@ class PresentedError(click.ClickException):
         # Asked here: the command's context is gone when click shows the error.
         self._json = json.dumps(error_json(error)) if is_json_awaited() else None
 
-    def show(self, file: Any = None) -> None:
+    def show(self, file: IO[str] | None = None) -> None:
         if self._json is not None:
             click.echo(self._json)
         click.secho(f"Error: {self.message}", file=file, fg="red", err=file is None)
@@ -44,5 +44,5 @@ def presented(error: KafkaIngestError) -> PresentedError:
 class FailedCommand(click.ClickException):
     """A command that did its work and found something failed; its text is shown like an error's."""
 
-    def show(self, file: Any = None) -> None:
+    def show(self, file: IO[str] | None = None) -> None:
         click.secho(redact(self.message), file=file, fg="red", err=file is None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -24,7 +23,7 @@ _WORDS: dict[Agreement, str] = {
 }
 
 
-def statuses_json(statuses: Iterable[StreamStatus]) -> dict[str, Any]:
+def statuses_json(statuses: Iterable[StreamStatus]) -> dict[str, object]:
     """What `status --json` prints. Names and meanings stay; new ones may be added.
 
     {"streams": [{
@@ -47,7 +46,7 @@ def statuses_json(statuses: Iterable[StreamStatus]) -> dict[str, Any]:
     return {"streams": [_stream_json(s) for s in statuses]}
 
 
-def _stream_json(status: StreamStatus) -> dict[str, Any]:
+def _stream_json(status: StreamStatus) -> dict[str, object]:
     return {
         "stream": status.stream,
         "group_id": status.group_id,

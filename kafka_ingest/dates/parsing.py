@@ -115,7 +115,7 @@ class _Reading:
 
 def _text_column(values: pd.Series) -> tuple[pa.LargeStringArray | None, Array]:
     """The texts of a pandas string column and their rows; None when the column must be looked at value by value."""
-    dtype: Any = values.dtype
+    dtype = values.dtype
     no_rows: Array = np.zeros(0, dtype=np.int64)
     if not (isinstance(dtype, pd.StringDtype) or (isinstance(dtype, pd.ArrowDtype) and dtype.type is str)):
         return None, no_rows
@@ -145,7 +145,7 @@ def _objects(values: pd.Series, *, numbers_as_text: bool) -> tuple[Array, Array,
     return objects, kinds, numbers
 
 
-def _plain(value: Any) -> tuple[int, Any]:
+def _plain(value: Any) -> tuple[int, object]:
     """The kind of a value of an unusual type, and the value without its subclass (whose methods may do anything)."""
     kind = type(value)
     if value is pd.NA or value is pd.NaT:
@@ -221,7 +221,7 @@ def _read_floats(reading: _Reading, objects: Array, rows: Array) -> None:
     reading.put(rows[finite], *read_floats(floats[finite]))
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """The value as its error shows it, never longer than a line."""
     try:
         shown = repr(value[: _SHOWN_CHARACTERS + 1]) if type(value) is str else reprlib.repr(value)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -92,12 +91,12 @@ def _bytes(texts: pa.LargeStringArray) -> tuple[Array, Array, Array]:
 
 
 def _buffers(texts: pa.LargeStringArray) -> tuple[Array, Array]:
-    buffers: list[Any] = texts.buffers()
-    _, offset_buffer, data_buffer = buffers
-    offsets = np.frombuffer(offset_buffer, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    _, offset_buffer, data_buffer = texts.buffers()
+    assert offset_buffer is not None  # noqa: S101  text may lack data, but has offsets
+    offsets = np.frombuffer(memoryview(offset_buffer), dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
     if data_buffer is None or offsets[0] == offsets[-1]:
         return np.zeros(0, dtype=np.uint8), offsets - offsets[0]
-    return np.frombuffer(data_buffer, dtype=np.uint8)[offsets[0] : offsets[-1]], offsets - offsets[0]
+    return np.frombuffer(memoryview(data_buffer), dtype=np.uint8)[offsets[0] : offsets[-1]], offsets - offsets[0]
 
 
 def _grids(data: Array, starts: Array, lengths: Array, width: int) -> Iterator[tuple[Array, Array, str]]:

@@ -31,7 +31,13 @@ _CHANGES = 1  # the offset changes within this local day
 
 
 def wall_micros(
-    year: Array, month: Array | int, day: Array, hour: Array | int, minute: Array | int, second: Array | int, micro: Any
+    year: Array,
+    month: Array | int,
+    day: Array,
+    hour: Array | int,
+    minute: Array | int,
+    second: Array | int,
+    micro: Array | int,
 ) -> tuple[Array, Array]:
     """Wall-clock microseconds, and which rows are possible.
 

@@ -9,7 +9,6 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -20,6 +19,7 @@ from kafka_ingest.sinks.base import Sink
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import window_bounds, window_of
+from kafka_ingest.type_names import SqlRow
 
 # Entries read, and locked out of loading, at a time: a few tenths of a second.
 ENTRIES_A_TRANSACTION = 5_000
@@ -116,7 +116,7 @@ def _compact_some(
     return len(entries) + 1, gone, entries[-1].start_offset  # nothing else fits beside it: leave it behind
 
 
-def _joined(ranges: Sequence[Any]) -> list[tuple[int, int]]:
+def _joined(ranges: Sequence[SqlRow]) -> list[tuple[int, int]]:
     """Disjoint intervals, in order."""
     joined: list[tuple[int, int]] = []
     for start, end in sorted((r.start_offset, r.end_offset) for r in ranges):
@@ -127,14 +127,14 @@ def _joined(ranges: Sequence[Any]) -> list[tuple[int, int]]:
     return joined
 
 
-def _touched(entry: Any, spans: Sequence[tuple[int, int]]) -> bool:
+def _touched(entry: SqlRow, spans: Sequence[tuple[int, int]]) -> bool:
     number = bisect_left(spans, (entry.end_offset,)) - 1  # the last that starts before the entry's end
     return number >= 0 and spans[number][1] > entry.start_offset
 
 
-def _groups(stream: Stream, entries: Sequence[Any]) -> list[list[Any]]:
+def _groups(stream: Stream, entries: Sequence[SqlRow]) -> list[list[SqlRow]]:
     """Entries that may become one."""
-    groups: list[list[Any]] = []
+    groups: list[list[SqlRow]] = []
     window: str | None = None
     total = 0
     for each in entries:
@@ -157,7 +157,7 @@ def _groups(stream: Stream, entries: Sequence[Any]) -> list[list[Any]]:
     return groups
 
 
-def _window(stream: Stream, entry: Any) -> str | None:
+def _window(stream: Stream, entry: SqlRow) -> str | None:
     """The window all of an entry's messages lie in; None where they lie in several, or carry no time."""
     if entry.min_timestamp is None or entry.max_timestamp is None:
         return None
@@ -168,14 +168,14 @@ def _window(stream: Stream, entry: Any) -> str | None:
     return key if last < window_bounds(stream, key)[1] else None
 
 
-def _merge(connection: sa.Connection, group: Sequence[Any]) -> None:
+def _merge(connection: sa.Connection, group: Sequence[SqlRow]) -> None:
     """The last entry takes over the others; they go first, so that no moment has an overlap."""
     kept = group[-1]
     rows: Counter[str] = Counter()
     texts = [each.rows_by_table for each in group]
     for text in texts:
         rows.update(json.loads(text or "{}"))
-    values: dict[str, Any] = {name: sum(getattr(e, name) for e in group) for name in _SUMMED}
+    values: dict[str, object] = {name: sum(getattr(e, name) for e in group) for name in _SUMMED}
     values["start_offset"] = group[0].start_offset
     values["order_start"] = group[0].order_start
     values["min_timestamp"] = min(e.min_timestamp for e in group)

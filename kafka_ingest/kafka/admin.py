@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from kafka_ingest.errors import AccessDenied, KafkaUnavailable
 from kafka_ingest.kafka.errors import kafka_errors
@@ -29,7 +29,7 @@ Answer = TypeVar("Answer")
 class AskingAdmin:
     """One admin client. `asking` is `kafka_errors` for its requests, with the reason where connections are refused."""
 
-    def __init__(self, client_properties: dict[str, object]) -> None:
+    def __init__(self, client_properties: dict[str, Any]) -> None:
         self._said: list[KafkaError] = []
         with kafka_errors("configuring the Kafka client"):
             self.client = AdminClient(client_properties | {"error_cb": self._said.append})
@@ -55,7 +55,7 @@ class AskingAdmin:
                 code=error.code,
             ) from error
 
-    def list_topics(self, doing: str, *, timeout: float) -> Any:
+    def list_topics(self, doing: str, *, timeout: float) -> ClusterMetadata:
         """The cluster's metadata; raises as `ask`."""
         return self.ask(doing, timeout, lambda seconds: self.client.list_topics(timeout=seconds))
 

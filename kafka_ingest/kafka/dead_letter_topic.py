@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypedDict
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import NewTopic
 
 from kafka_ingest.errors import KafkaIngestError, KafkaUnavailable
@@ -78,6 +79,15 @@ class Published:
     ids: list[int] = field(default_factory=list)
     refused: dict[int, str] = field(default_factory=dict)
     error: KafkaIngestError | None = None
+
+
+Delivered = Callable[[KafkaError | None, Message], None]
+
+
+class _Stamp(TypedDict, total=False):
+    """What is left out where the brokers are to give the time."""
+
+    timestamp: int
 
 
 class DeadLetterPublisher:
@@ -154,12 +164,18 @@ class DeadLetterPublisher:
             )
         return refused
 
-    def _produce(self, producer: Producer, letter: StoredDeadLetter, on_delivery: object, keep_time: bool) -> None:
-        stamp = {}
+    def _produce(
+        self,
+        producer: Producer,
+        letter: StoredDeadLetter,
+        on_delivery: Callable[[KafkaError | None, Message], None],
+        keep_time: bool,
+    ) -> None:
+        stamp: _Stamp = {}
         if keep_time and letter.kafka_timestamp is not None:
             stamp["timestamp"] = round(letter.kafka_timestamp.timestamp() * 1000)
         producer.produce(
-            self._topic, letter.value, letter.key, headers=error_headers(letter), on_delivery=on_delivery, **stamp
+            self._topic, letter.value, letter.key, headers=[*error_headers(letter)], on_delivery=on_delivery, **stamp
         )
 
     def _open(self) -> Producer:

@@ -8,6 +8,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from kafka_ingest.errors import CommitUnanswered
+from kafka_ingest.kafka.client_protocols import CommittingConsumer
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
 from kafka_ingest.kafka.timeouts import StillWaiting, request_timeout, within
 from kafka_ingest.slices import TopicPartition
@@ -17,7 +18,7 @@ COMMIT_SECONDS = 30.0
 
 
 def commit_group_offsets(
-    consumer: Consumer, group_id: str, next_offsets: Mapping[TopicPartition, int], *, run_id: str
+    consumer: CommittingConsumer, group_id: str, next_offsets: Mapping[TopicPartition, int], *, run_id: str
 ) -> tuple[str, ...]:
     """Tell Kafka where the ledger stands; returns the topics that Kafka does not have (any more), whose offsets it does
     not take. Idempotent; `run_id` goes into the commit's metadata.
@@ -38,7 +39,7 @@ def commit_group_offsets(
     return tuple(topic for topic in topics if not _commit(consumer, doing, of_topic[topic], run_id))
 
 
-def _commit(consumer: Consumer, doing: str, next_offsets: Mapping[TopicPartition, int], run_id: str) -> bool:
+def _commit(consumer: CommittingConsumer, doing: str, next_offsets: Mapping[TopicPartition, int], run_id: str) -> bool:
     """False where one of the topics, or one of its partitions, does not exist."""
     wanted = [
         KafkaTopicPartition(tp.topic, tp.partition, offset, f"kafka_ingest run {run_id}")

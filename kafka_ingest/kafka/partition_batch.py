@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from operator import itemgetter, methodcaller
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from kafka_ingest.kafka.client_protocols import KafkaMessage
 from kafka_ingest.slices import Headers, TopicPartition
 
 _topic, _partition, _offset = methodcaller("topic"), methodcaller("partition"), methodcaller("offset")
@@ -54,7 +54,7 @@ class PartitionBatch:
         )
 
 
-def by_partition(messages: Sequence[Any]) -> Iterator[tuple[TopicPartition, PartitionBatch]]:
+def by_partition(messages: Sequence[KafkaMessage]) -> Iterator[tuple[TopicPartition, PartitionBatch]]:
     """Messages of the client, none of them an error, in pieces of one partition and leader epoch each, in the order they
     came."""
     if not messages:
@@ -74,7 +74,7 @@ def by_partition(messages: Sequence[Any]) -> Iterator[tuple[TopicPartition, Part
             yield tp, whole._part(part, epoch)
 
 
-def _by_epoch(messages: Sequence[Any], start: int, end: int) -> Iterator[tuple[slice, int | None]]:
+def _by_epoch(messages: Sequence[KafkaMessage], start: int, end: int) -> Iterator[tuple[slice, int | None]]:
     """Pieces of one leader epoch. Epochs only rise along a log, so as a rule the first and the last message are asked."""
     first, last = _leader_epoch(messages[start]), _leader_epoch(messages[end - 1])
     if first == last:
@@ -86,7 +86,7 @@ def _by_epoch(messages: Sequence[Any], start: int, end: int) -> Iterator[tuple[s
         yield slice(start + a, start + b), epochs[a]
 
 
-def _columns(messages: Sequence[Any]) -> PartitionBatch:
+def _columns(messages: Sequence[KafkaMessage]) -> PartitionBatch:
     count = len(messages)
     keys, headers = list(map(_key, messages)), _all_headers(messages)
     return PartitionBatch(
@@ -100,7 +100,7 @@ def _columns(messages: Sequence[Any]) -> PartitionBatch:
 
 
 def _sizes(
-    messages: Sequence[Any], keys: Sequence[bytes | None], headers: Sequence[Headers | None]
+    messages: Sequence[KafkaMessage], keys: Sequence[bytes | None], headers: Sequence[Headers | None]
 ) -> npt.NDArray[np.int64]:
     count = len(messages)
     sizes = _lengths(messages, count)
@@ -114,15 +114,15 @@ def _sizes(
     return sizes
 
 
-def _lengths(each: Sequence[Any], count: int) -> npt.NDArray[np.int64]:
+def _lengths(each: Sequence[Sized | None], count: int) -> npt.NDArray[np.int64]:
     """Of texts and bytes; 0 for None."""
     try:
-        return np.fromiter(map(len, each), dtype=np.int64, count=count)
+        return np.fromiter(map(len, each), dtype=np.int64, count=count)  # type: ignore[arg-type]  # a None is a TypeError
     except TypeError:
         return np.fromiter((len(one) if one else 0 for one in each), dtype=np.int64, count=count)
 
 
-def _all_headers(messages: Sequence[Any]) -> list[Headers | None]:
+def _all_headers(messages: Sequence[KafkaMessage]) -> list[Headers | None]:
     left, found = iter(messages), list[Headers | None]()
     while True:
         try:

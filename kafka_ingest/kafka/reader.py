@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from operator import is_, methodcaller
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from kafka_ingest.errors import DataLoss, LogCut, RangeReadTimeout
+from kafka_ingest.kafka.client_protocols import AssigningConsumer, KafkaMessage
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
 from kafka_ingest.kafka.metadata import LOGGER
 from kafka_ingest.kafka.partition_batch import PartitionBatch, by_partition
@@ -46,6 +47,12 @@ _FETCH_BACKOFF_MS = "10"
 _RESETS = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION)
 _CUT = KafkaError(KafkaError._LOG_TRUNCATION).str()
 _CUT_AT = re.compile(r"at offset (\d+) .*: broker end offset is (-?\d+)")
+
+
+class _Epoch(TypedDict, total=False):
+    """What is left out where no epoch is known."""
+
+    leader_epoch: int
 
 
 @dataclass(slots=True)
@@ -108,9 +115,9 @@ class RangeReader:
 
     def __init__(
         self,
-        consumer: Consumer,
+        consumer: AssigningConsumer,
         *,
-        reopen: Callable[[int], Consumer] | None = None,
+        reopen: Callable[[int], AssigningConsumer] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """reopen: opens a consumer that holds at most so many messages of a partition, for messages whose keys and headers
@@ -152,7 +159,7 @@ class RangeReader:
         # Between the last message and the range's start lie markers, perhaps of a later epoch: what is asked is whether
         # the log holds the epoch up to the message.
         start = wanted.start if known is None else min(wanted.start, known.offset + 1)
-        epoch = {} if known is None else {"leader_epoch": known.epoch}
+        epoch: _Epoch = {} if known is None else {"leader_epoch": known.epoch}
         self._partitions[wanted.topic_partition] = _Partition(wanted.start, wanted.end, start)
         with kafka_errors(f"reading {wanted}"):
             self._reading.incremental_assign([KafkaTopicPartition(wanted.topic, wanted.partition, start, **epoch)])
@@ -280,19 +287,22 @@ class RangeReader:
             self._pause_if_ahead(tp)
         return has_progress
 
-    def _is_progress(self, failed: Any) -> bool:
+    def _is_progress(self, failed: KafkaMessage) -> bool:
         """What comes in a message's place: the end of a partition, or an error. Raises what does not pass by itself."""
         error = failed.error()
+        assert error is not None  # noqa: S101  what has none is a message
         if error.code() == KafkaError._PARTITION_EOF:
             # The end of what a read_committed consumer may see. It may lie below a range's end, where the range was
             # planned from a newer end than this fetch saw: then more is to come.
-            state = self._partitions.get(TopicPartition(failed.topic(), failed.partition()))
-            if state is None or failed.offset() <= state.delivered_to:
+            state = self._partitions.get(_partition_of(failed))
+            offset = failed.offset()
+            assert offset is not None  # noqa: S101  the end is one
+            if state is None or offset <= state.delivered_to:
                 return False
-            state.delivered_to = failed.offset()
+            state.delivered_to = offset
             return not state.is_done
         if error.code() in _RESETS:
-            tp = TopicPartition(failed.topic(), failed.partition())
+            tp = _partition_of(failed)
             if _CUT in error.str():
                 raise _log_cut(tp, error)
             state = self._partitions.get(tp)
@@ -320,7 +330,7 @@ class RangeReader:
                 self._reading.pause([KafkaTopicPartition(*tp)])
             state.is_paused = True
 
-    def _queue_fewer(self, size: int, messages: list[Any]) -> None:
+    def _queue_fewer(self, size: int, messages: Sequence[KafkaMessage]) -> None:
         """Where keys and headers are large, go on by a consumer that holds fewer messages."""
         share = _PREFETCH_KBYTES * 1024 // max(1, len(self._partitions))
         if self._reopen is None or size * self._queued_messages <= share * len(messages):
@@ -339,7 +349,7 @@ class RangeReader:
             for tp, state in self._partitions.items():
                 last = state.pending[-1] if state.pending else None
                 state.assigned = state.position if last is None else int(last.offsets[-1]) + 1
-                epoch = {} if last is None or last.leader_epoch is None else {"leader_epoch": last.leader_epoch}
+                epoch: _Epoch = {} if last is None or last.leader_epoch is None else {"leader_epoch": last.leader_epoch}
                 self._reading.incremental_assign([KafkaTopicPartition(*tp, state.assigned, **epoch)])
                 if state.is_paused:
                     self._reading.pause([KafkaTopicPartition(*tp)])
@@ -374,6 +384,14 @@ class RangeReader:
             self._reading.close()
         if not self.is_lost:
             self.consumer.close()
+
+
+def _partition_of(event: KafkaMessage) -> TopicPartition:
+    """Of an event that is about one partition."""
+    topic, partition = event.topic(), event.partition()
+    assert topic is not None  # noqa: S101  librdkafka names it
+    assert partition is not None  # noqa: S101
+    return TopicPartition(topic, partition)
 
 
 def _log_cut(tp: TopicPartition, error: KafkaError) -> LogCut:

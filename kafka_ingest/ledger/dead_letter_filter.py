@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import sqlalchemy as sa
 
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.ledger.tables import DEAD_LETTERS, naive_utc
 from kafka_ingest.slices import Position, Stage
+from kafka_ingest.type_names import SqlExpression
 
 Status = Literal["waiting", "replayed", "all"]
 """`waiting`: never replayed, or still a dead letter after it. `replayed`: became a row, a delete or ignored."""
@@ -57,7 +58,7 @@ def waiting() -> Condition:
 def conditions(wanted: DeadLetterFilter) -> Condition:
     """A filter as SQL."""
     instant = _C.created_at if wanted.clock == "created" else _C.kafka_timestamp
-    exact: list[tuple[sa.ColumnElement[Any], object]] = [
+    exact: list[tuple[SqlExpression, object]] = [
         (_C.stream, wanted.stream),
         (_C.kafka_partition, wanted.partition),
         (_C.route, wanted.route),

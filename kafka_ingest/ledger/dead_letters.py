@@ -7,7 +7,7 @@ import datetime as dt
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,11 @@ from kafka_ingest.slices import (
     TopicPartition,
     position_columns,
 )
+from kafka_ingest.type_names import SqlSelect
+
+if TYPE_CHECKING:
+    from pandas.api.typing import NaTType
+    from typing_extensions import NotRequired
 
 _C = DEAD_LETTERS.c
 _BODIES = ("message_key", "message_value", "message_headers")
@@ -108,7 +113,7 @@ def replace_dead_letters(
     """Leave exactly `letters` in these ranges: loading a range again forgets what was wrong with it before, and what a
     replay made of it. Only that a message was published stays known, so that it is not published again."""
     told = _forget(connection, stream, ranges)
-    pending: list[dict[str, Any]] = []
+    pending: list[_LetterRow] = []
     size = 0
     letters = sorted(letters, key=lambda one: one.number)
     numbers = np.array([letter.number for letter in letters], dtype=np.int64)
@@ -140,7 +145,27 @@ def _forget(
     return told
 
 
-def _row(stream: str, raw: RawSlice, letter: DeadLetter, stamp: Any, run_id: str, now: dt.datetime) -> dict[str, Any]:
+class _LetterRow(TypedDict):
+    stream: str
+    topic: str
+    kafka_partition: int
+    kafka_offset: int
+    kafka_timestamp: dt.datetime | None
+    kafka_order: int
+    route: str | None
+    stage: str
+    error: str
+    message_key: bytes | None
+    message_value: bytes | None
+    message_headers: str | None
+    run_id: str
+    created_at: dt.datetime
+    published_at: NotRequired[dt.datetime | None]
+
+
+def _row(
+    stream: str, raw: RawSlice, letter: DeadLetter, stamp: pd.Timestamp | NaTType, run_id: str, now: dt.datetime
+) -> _LetterRow:
     number = letter.number
     where = raw.ranges[raw.range_index[number]]
     return {
@@ -148,7 +173,7 @@ def _row(stream: str, raw: RawSlice, letter: DeadLetter, stamp: Any, run_id: str
         "topic": where.topic,
         "kafka_partition": where.partition,
         "kafka_offset": int(raw.offsets[number]),
-        "kafka_timestamp": None if stamp is pd.NaT else stamp.to_pydatetime(),
+        "kafka_timestamp": stamp.to_pydatetime() if isinstance(stamp, pd.Timestamp) else None,
         "kafka_order": int(raw.orders[number]),
         "route": letter.route,
         "stage": letter.stage,
@@ -287,7 +312,7 @@ def mark_replayed(
         change = (None, None, None) if dead is None else (dead.stage, printable(dead.error), dead.route)
         by_change.setdefault((outcome, *change), []).append(number)
     for (outcome, stage, error, route), ids in by_change.items():
-        values: dict[str, Any] = {
+        values: dict[str, object] = {
             "attempts": _C.attempts + 1,
             "replayed_at": naive_utc(now),
             "replay_run_id": run_id,
@@ -309,7 +334,7 @@ def mark_published(
         connection.execute(sa.update(DEAD_LETTERS).where(_C.id == number).values(publish_error=printable(error)))
 
 
-def _info_query(connection: sa.Connection) -> sa.Select[Any]:
+def _info_query(connection: sa.Connection) -> SqlSelect:
     """A person may look before a run has brought an older ledger up to date, which has no order of messages."""
     lacking = () if check_version(connection) == VERSION else (_C.kafka_order.name,)
     bare = [sa.null().label(c.name) if c.name in lacking else c for c in DEAD_LETTERS.columns if c.name not in _BODIES]

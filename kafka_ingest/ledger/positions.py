@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,6 +12,7 @@ from kafka_ingest.errors import AccountingError, SchemaMismatch
 from kafka_ingest.ledger.range_sql import OR_TERMS, any_of, parts
 from kafka_ingest.ledger.tables import LEDGER, OFFSETS, aware_utc, naive_utc, of_partition
 from kafka_ingest.slices import NO_ORDER, LeaderEpoch, TopicPartition
+from kafka_ingest.type_names import SqlRow, SqlUnion
 
 # What the first version had. The others are not read where only the position is asked for: a sensor or a `status` may look
 # before a run has brought the ledger up to date.
@@ -78,7 +78,7 @@ def lock_fences(
     )
 
 
-def _fences(rows: Iterable[Any]) -> dict[TopicPartition, Fence]:
+def _fences(rows: Iterable[SqlRow]) -> dict[TopicPartition, Fence]:
     found = {}
     for row in rows:
         tp = TopicPartition(row.topic, row.kafka_partition)
@@ -102,13 +102,13 @@ def _fences(rows: Iterable[Any]) -> dict[TopicPartition, Fence]:
     return found
 
 
-def _leader_epoch(row: Any) -> LeaderEpoch | None:
+def _leader_epoch(row: SqlRow) -> LeaderEpoch | None:
     if row.leader_epoch is None or row.leader_epoch_offset is None:
         return None
     return LeaderEpoch(row.leader_epoch, row.leader_epoch_offset)
 
 
-def _locking(stream: str, partitions: Iterable[TopicPartition], waits: bool) -> sa.CompoundSelect[Any]:
+def _locking(stream: str, partitions: Iterable[TopicPartition], waits: bool) -> SqlUnion:
     """Locks these rows, in order, and no other: each is looked up by its whole key.
 
     Given a list of keys MariaDB may scan all partitions of the stream, and then waits for those another loader holds.
@@ -152,7 +152,7 @@ def pin_positions(
         _insert_missing(connection, rows)
 
 
-def _insert_missing(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+def _insert_missing(connection: sa.Connection, rows: Sequence[Mapping[str, object]]) -> None:
     """Insert the rows whose partition is not there: another run may pin the same one at the same moment, and its row stays."""
     try:
         with connection.begin_nested():
@@ -201,10 +201,14 @@ def advance_positions(
         held = [sa.and_(mine[tp], OFFSETS.c.next_offset == move.fence.next_offset) for tp, move in some]
         moved = [mine[tp] for tp, move in some if move.next_offset > move.fence.next_offset]
 
-        def each(value: Callable[[Advance], int | None], some: Any = some, mine: Any = mine) -> sa.Case[Any]:
+        def each(
+            value: Callable[[Advance], int | None],
+            some: Sequence[tuple[TopicPartition, Advance]] = some,
+            mine: Mapping[TopicPartition, sa.ColumnElement[bool]] = mine,
+        ) -> sa.Case[int]:
             return sa.case(*((mine[tp], sa.literal(value(move), sa.BigInteger)) for tp, move in some))
 
-        values: dict[str, Any] = {
+        values: dict[str, object] = {
             "next_offset": each(lambda move: move.next_offset),
             "loaded_to": each(lambda move: move.loaded_to),
             "kafka_order": each(lambda move: move.order),

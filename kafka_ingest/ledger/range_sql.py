@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import sqlalchemy as sa
 
 from kafka_ingest.slices import OffsetRange, TopicPartition
+from kafka_ingest.type_names import SqlExpression
 
 T = TypeVar("T")
 
@@ -18,7 +19,7 @@ IN_VALUES = 1_000
 # deep.
 OR_TERMS = 100
 
-PositionColumns = tuple[sa.ColumnElement[Any], sa.ColumnElement[Any], sa.ColumnElement[Any]]
+PositionColumns = tuple[SqlExpression, SqlExpression, SqlExpression]
 """The columns of topic, Kafka partition and offset."""
 
 

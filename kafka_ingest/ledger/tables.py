@@ -10,7 +10,7 @@ A fourth table, `kafka_ingest_ledger`, says which version of these tables stands
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import TypedDict
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
@@ -19,7 +19,15 @@ from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.model import MICROSECONDS, TOPIC_TYPE
 
 METADATA = sa.MetaData()
-_OPTIONS: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mariadb_engine": "InnoDB"}
+
+
+class _Options(TypedDict):
+    mysql_engine: str
+    mysql_charset: str
+    mariadb_engine: str
+
+
+_OPTIONS: _Options = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mariadb_engine": "InnoDB"}
 _STREAM = sa.String(64).with_variant(mysql.VARCHAR(64, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
 _TEXT = sa.Text().with_variant(mysql.MEDIUMTEXT(charset="utf8mb4"), "mysql", "mariadb")
 _BYTES = sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")

@@ -10,7 +10,6 @@ import datetime as dt
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import dagster as dg
 
@@ -130,7 +129,7 @@ def _why(instance: dg.DagsterInstance, run_id: str) -> str:
         event = entry.dagster_event
         if event is None:
             continue
-        data: Any = event.event_specific_data
+        data: object = event.event_specific_data
         failure = getattr(data, "user_failure_data", None)
         text = getattr(failure, "description", None) or getattr(getattr(data, "error", None), "message", None)
         return redact(str(text or event.message or "no reason given").strip())[:_ERROR_CHARACTERS]

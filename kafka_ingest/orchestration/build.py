@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -22,6 +22,9 @@ from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.registry import sink_kind
 from kafka_ingest.streams.stream import Stream
 
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
 
 def build_definitions(streams: Iterable[Stream]) -> dg.Definitions:
     """Everything Dagster needs to run these streams: per stream its assets, jobs, sensor and checks; for all of them the
@@ -33,7 +36,7 @@ def build_definitions(streams: Iterable[Stream]) -> dg.Definitions:
     for a setting that does not parse and for a database without a sink.
     """
     assets: list[dg.AssetsDefinition | dg.AssetSpec] = []
-    jobs: list[Any] = []
+    jobs: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = []
     sensors: list[dg.SensorDefinition] = []
     checks: list[dg.AssetChecksDefinition] = []
     schedules = []

@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 
@@ -32,7 +31,7 @@ class RunFiles(dg.IOManager):
         self._root = root
         self._taker = taker
 
-    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
         """Keep an output for the ops after this one. What is written replaces what was there, whole or not at all."""
         path = self._path(context)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -44,7 +43,7 @@ class RunFiles(dg.IOManager):
             pickler.dump(obj)
         temporary.replace(path)
 
-    def load_input(self, context: dg.InputContext) -> Any:
+    def load_input(self, context: dg.InputContext) -> object:
         """The output of an op before, of this run or of the one that it re-executes. Raises dg.Failure where it is gone."""
         assert context.upstream_output is not None  # noqa: S101  only op outputs come here
         path = self._path(context.upstream_output)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable, identifier_of
@@ -21,6 +21,9 @@ REASON_TAG = "kafka_ingest/reason"
 UPKEEP_TAG = "kafka_ingest/upkeep"
 """On runs of the audit and of the retention."""
 PROCESS_TAG = "kafka_ingest/process"
+
+Metadata: TypeAlias = "dict[str, int | float | str | dg.MetadataValue]"
+"""Of an event; numbers stay numbers, so that the UI plots them."""
 
 DEAD_LETTERS = "dead_letters"
 LEDGER = "ledger"

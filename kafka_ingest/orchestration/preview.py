@@ -4,7 +4,6 @@
 import json
 import time
 from contextlib import closing
-from typing import Any
 
 import dagster as dg
 
@@ -16,7 +15,7 @@ from kafka_ingest.orchestration.assets import partitions_of
 from kafka_ingest.orchestration.boundary import op_errors
 from kafka_ingest.orchestration.config import PlanConfig, requested
 from kafka_ingest.orchestration.markdown import code
-from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG
+from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG, Metadata
 from kafka_ingest.orchestration.run_report import PROGRESS_SECONDS
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.registry import open_sink
@@ -72,7 +71,7 @@ def preview_job(stream: Stream) -> dg.JobDefinition:
     return preview
 
 
-def _metadata(forecast: Forecast) -> dict[str, Any]:
+def _metadata(forecast: Forecast) -> Metadata:
     lines = ["| table | added | changed | unchanged | removed |", "|---|---:|---:|---:|---:|"]
     lines += [
         f"| {code(name)} | {t.added:,} | {t.changed:,} | {t.unchanged:,} | {t.removed:,} |"

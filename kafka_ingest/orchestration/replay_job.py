@@ -16,7 +16,14 @@ from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter
 from kafka_ingest.orchestration.boundary import op_errors
 from kafka_ingest.orchestration.markdown import code
-from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG, dead_letters_key, replay_job_name, table_key
+from kafka_ingest.orchestration.names import (
+    KIND_TAG,
+    STREAM_TAG,
+    Metadata,
+    dead_letters_key,
+    replay_job_name,
+    table_key,
+)
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.registry import open_sink
@@ -169,7 +176,7 @@ class _Report:
         """The outcomes in one line, for the log."""
         return ", ".join(f"{self.outcomes[o]} {o}" for o in ("row", "delete", "ignored", "dead_letter"))
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> Metadata:
         """The outcomes as the UI shows them on the op, with the commonest errors that are left."""
         return {
             "replayed": sum(self.outcomes.values()),
@@ -211,5 +218,5 @@ def _events(stream: Stream, report: _Report) -> Iterator[dg.AssetMaterialization
     )
 
 
-def _table_metadata(target: TargetTable, number: int, rows: Mapping[str, int]) -> dict[str, Any]:
+def _table_metadata(target: TargetTable, number: int, rows: Mapping[str, int]) -> Metadata:
     return {"replayed_into_window": number, "rows": rows[target.label]}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import dagster as dg
 from pydantic import PrivateAttr
 
@@ -28,7 +26,7 @@ class IngestionResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             self._ingestion = Ingestion(stream, Settings.from_environment(), run_id=run_id, window_key=window_key)
         return self._ingestion
 
-    def teardown_after_execution(self, context: Any) -> None:
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         """Close the run's connections, where it has opened any."""
         if self._ingestion is not None:
             self._ingestion.close()

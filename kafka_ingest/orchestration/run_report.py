@@ -6,14 +6,13 @@ import datetime as dt
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import dagster as dg
 
 from kafka_ingest.backfill.progress import PROGRESS_TAG, PaceMeter
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.orchestration.markdown import code
-from kafka_ingest.orchestration.names import dead_letters_key, table_key
+from kafka_ingest.orchestration.names import Metadata, dead_letters_key, table_key
 from kafka_ingest.orchestration.topic_observations import TopicObserver
 from kafka_ingest.slices import Batch, LoadResult, OffsetRange, TopicPartition
 from kafka_ingest.streams.stream import Stream
@@ -62,10 +61,10 @@ class RunReport:
             else OffsetRange(new.topic, new.partition, min(old.start, new.start), max(old.end, new.end))
         )
 
-    def metadata(self, lag: int | None) -> dict[str, Any]:
+    def metadata(self, lag: int | None) -> Metadata:
         """Numbers as numbers, so that the UI plots them."""
         seconds = max(time.monotonic() - self.started, 1e-3)
-        found: dict[str, Any] = {
+        found: Metadata = {
             "messages": self.totals["messages"],
             "dead_letters": self.totals["dead_letters"],
             "ignored": self.totals["ignored"],
@@ -86,20 +85,22 @@ class RunReport:
             found["latency_p95_seconds"] = round(max(p for _, _, p in self._latency), 3)
         return found
 
-    def table_metadata(self, target: TargetTable, lag: int | None) -> dict[str, Any]:
+    def table_metadata(self, target: TargetTable, lag: int | None) -> Metadata:
         """What a materialization of this table shows. `lag`: offsets that wait now."""
         rows = self.rows[target.label]
-        return {"rows": rows, "dagster/partition_row_count": rows} | self.metadata(lag)
+        own: Metadata = {"rows": rows, "dagster/partition_row_count": rows}
+        return own | self.metadata(lag)
 
-    def dead_letter_metadata(self, stream: Stream, lag: int | None) -> dict[str, Any]:
+    def dead_letter_metadata(self, stream: Stream, lag: int | None) -> Metadata:
         """What a materialization of the dead letters shows. `lag`: offsets that wait now."""
         messages = self.totals["messages"]
         ratio = round(self.totals["dead_letters"] / messages, 4) if messages else 0.0
-        return {
+        own: Metadata = {
             "rows": self.totals["dead_letters"],
             "dead_letter_ratio": ratio,
             "to_read_them": dg.MetadataValue.text(f"kafka-ingest dead-letters list --stream {stream.name}"),
-        } | self.metadata(lag)
+        }
+        return own | self.metadata(lag)
 
 
 def _instant(milliseconds: int) -> float:

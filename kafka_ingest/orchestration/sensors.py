@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -15,6 +16,9 @@ from kafka_ingest.orchestration.launching import ranges_config, ranges_tags
 from kafka_ingest.orchestration.liveness import is_alive, process_of
 from kafka_ingest.orchestration.names import LIVE_TAG, PROCESS_TAG, REASON_TAG, job_name, sensor_name
 from kafka_ingest.streams.stream import Stream
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 # Dagster's sensor loop looks every five seconds, whatever a sensor asks for.
 TICK_SECONDS = 5
@@ -37,7 +41,7 @@ _IN_FLIGHT = [
 ]
 
 
-def stream_sensor(stream: Stream, job: dg.job) -> dg.SensorDefinition:  # type: ignore[valid-type]
+def stream_sensor(stream: Stream, job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
     """Launches a run when a batch is due."""
 
     @dg.sensor(

@@ -185,20 +185,20 @@ class Messages:
 
 
 def decode_each(
-    decode: Callable[[bytes], Any],
+    decode: Callable[[bytes], object],
     messages: Messages,
     dead_letters: list[DeadLetter],
     *,
     stage: str,
     route: str | None = None,
-) -> tuple[list[Any], Messages]:
+) -> tuple[list[object], Messages]:
     """Decode many messages at C speed: only those that break the loop are looked at one by one.
 
     Returns what was decoded and the messages it came from; the others are appended to `dead_letters`.
     """
     numbers, values = messages.numbers, messages.values
     rest = iter(values)
-    decoded: list[Any] = []
+    decoded: list[object] = []
     bad: list[int] = []
     while True:
         try:

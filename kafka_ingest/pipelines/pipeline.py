@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,7 +59,7 @@ def _run_step(step: Step, frame: pd.DataFrame, context: StepContext, parsed: Par
     failed = partial(StepError, stream=context.stream, step=name, model=model, ranges=parsed.raw.ranges)
     refused_before = len(context.dead_letters)
     try:
-        result: Any = step(frame, context)
+        result: object = step(frame, context)
     except Exception as error:
         raise failed(
             f"{where} raised {type(error).__name__}: {error}; in {ranges_text(parsed.raw.ranges)}. Nothing was loaded."

@@ -11,7 +11,6 @@ from __future__ import annotations
 import decimal
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -29,7 +28,7 @@ _SHOWN_BYTES = 60
 def parse_keys(schema: KeySchema, keys: Mapping[int, bytes | None]) -> tuple[pd.DataFrame, dict[int, str]]:
     """Business keys, as validated rows have them, by message number, and the errors of the messages that have none."""
     errors: Errors = {}
-    values: dict[int, tuple[Any, ...]] = {}
+    values: dict[int, tuple[object, ...]] = {}
     read = _read_text if schema.is_text else _read_json
     for number, key in keys.items():
         try:
@@ -37,7 +36,7 @@ def parse_keys(schema: KeySchema, keys: Mapping[int, bytes | None]) -> tuple[pd.
         except ValueError as error:
             errors[number] = str(error)
     numbers = np.fromiter(values, dtype=np.int64, count=len(values))
-    columns: dict[str, list[Any]] = {}
+    columns: dict[str, list[object]] = {}
     for place, bound in enumerate(schema.columns):
         given = pd.Series([each[place] for each in values.values()], index=numbers, dtype=object)
         columns[bound.name] = typed_column(given, bound, numbers, errors).to_pylist()
@@ -47,7 +46,7 @@ def parse_keys(schema: KeySchema, keys: Mapping[int, bytes | None]) -> tuple[pd.
     return frame, {number: f"tombstone: {error}" for number, error in errors.items()}
 
 
-def _read_json(schema: KeySchema, key: bytes | None) -> tuple[Any, ...]:
+def _read_json(schema: KeySchema, key: bytes | None) -> tuple[object, ...]:
     """The JSON values of the key columns; ValueError where the key does not give them all."""
     if key is None:
         raise ValueError("the message has no key, so nothing says which row to delete")
@@ -69,7 +68,7 @@ def _read_json(schema: KeySchema, key: bytes | None) -> tuple[Any, ...]:
     return values
 
 
-def _read_text(schema: KeySchema, key: bytes | None) -> tuple[Any, ...]:
+def _read_text(schema: KeySchema, key: bytes | None) -> tuple[object, ...]:
     """The key itself, not a blank or quote taken away; ValueError where it is no UTF-8 or, for an integer column, no integer."""
     if key is None:
         raise ValueError("the message has no key, so nothing says which row to delete")

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import pandas as pd
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ from kafka_ingest.findings import Finding
 from kafka_ingest.local.database_server import LocalDatabaseServer
 from kafka_ingest.sinks.misfits import Misfit, lacks, missing_columns
 from kafka_ingest.streams.target import TargetTable
+from kafka_ingest.type_names import SqlColumn, SqlExpression, SqlType
 
 
 class RowsRejected(Exception):
@@ -133,11 +134,11 @@ class Sink(ABC):
             for column in missing_columns(connection, table)
         ]
 
-    def is_single_float(self, kind: sa.types.TypeEngine[Any]) -> bool:
+    def is_single_float(self, kind: SqlType) -> bool:
         """Whether the database keeps a column of this type in four bytes."""
         return False
 
-    def readable(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    def readable(self, column: SqlColumn) -> SqlExpression:
         """The column as an expression whose value is exact, for comparison: JSON and decimals as text."""
         if isinstance(column.type, sa.JSON):
             return sa.type_coerce(column, sa.Text).label(column.name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -16,6 +15,7 @@ from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.misfits import Misfit, add_column, add_nullable_column, missing_columns
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
+from kafka_ingest.type_names import SqlColumn
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def explain_misfits(sink: Sink, connection: sa.Connection, stream: Stream) -> st
     return explain(stream, refused) if refused else None
 
 
-def is_ours(column: sa.Column[Any]) -> bool:
+def is_ours(column: SqlColumn) -> bool:
     """Whether a missing column is one this package keeps for itself, which a newer version may bring: added without asking, as
     it may be NULL and so changes nothing for the rows that are there."""
     return column.name.startswith("_kafka_") and column.nullable is True
@@ -140,7 +140,7 @@ def _has_rows(connection: sa.Connection, table: sa.Table) -> bool:
     return connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is not None
 
 
-def _cannot_be_filled(dialect: sa.Dialect, column: sa.Column[Any]) -> Misfit:
+def _cannot_be_filled(dialect: sa.Dialect, column: SqlColumn) -> Misfit:
     """A missing NOT NULL column of a table that has rows: the database would make up a value for them, 0 or ''."""
     problem = (
         f"column {column.name} is missing and NOT NULL, and the table has rows, for which 0 or '' would be made up: give it a "

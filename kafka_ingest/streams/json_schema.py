@@ -15,11 +15,12 @@ from kafka_ingest.errors import ConfigError
 from kafka_ingest.streams.model import BoundColumn, ExactText
 from kafka_ingest.streams.numbers import decode_number
 from kafka_ingest.streams.target import TargetTable
+from kafka_ingest.type_names import SqlType
 
 # What each column type takes from JSON. Nothing is guessed: the one conversion is an integer into a text column,
 # which is exact. Longer classes first, as JSON is no Text and Boolean no Integer. `object` makes msgspec ask
 # `decode_number`, as its own Decimal takes texts such as "1_000"; nothing but numbers is declared so.
-_JSON_TYPES: tuple[tuple[type[sa.types.TypeEngine[Any]], Any, Any], ...] = (
+_JSON_TYPES: tuple[tuple[type[SqlType], object, object], ...] = (
     (sa.JSON, msgspec.Raw, msgspec.Raw()),
     (sa.Boolean, bool | None, None),
     (sa.Integer, int | None, None),
@@ -28,14 +29,14 @@ _JSON_TYPES: tuple[tuple[type[sa.types.TypeEngine[Any]], Any, Any], ...] = (
     (sa.String, str | int | None, None),
     (ExactText, str | int | None, None),
 )
-_DATE_TYPE: tuple[Any, Any] = (str | int | float | None, None)
-ROUTE_TYPE: tuple[Any, Any] = (str | int | None, None)
+_DATE_TYPE: tuple[object, object] = (str | int | float | None, None)
+ROUTE_TYPE: tuple[object, object] = (str | int | None, None)
 
 # InvalidOperation: a number with an exponent that no Decimal has.
 DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, decimal.InvalidOperation)
 
 
-class _Node(dict[str, "_Node | tuple[Any, Any]"]):
+class _Node(dict[str, "_Node | tuple[object, object]"]):
     """One level of the message: JSON name → its type and default, or the level below."""
 
 
@@ -47,19 +48,19 @@ class JsonSchema:
     paths: where each requested field stands in the struct, as attribute names.
     """
 
-    decode: Callable[[bytes], Any]
+    decode: Callable[[bytes], object]
     paths: tuple[tuple[str, ...], ...]
 
-    def column(self, structs: Sequence[Any], which: int) -> list[Any]:
+    def column(self, structs: Sequence[object], which: int) -> list[Any]:
         """Field `which` of every struct; None where it or an object above it is missing or null."""
-        values: list[Any] = list(structs)
+        values = list(structs)
         for depth, attribute in enumerate(self.paths[which]):
             get = attrgetter(attribute)
             values = list(map(get, values)) if depth == 0 else [None if v is None else get(v) for v in values]
         return values
 
 
-def json_schema(name: str, fields: Sequence[tuple[tuple[str, ...], tuple[Any, Any]]]) -> JsonSchema:
+def json_schema(name: str, fields: Sequence[tuple[tuple[str, ...], tuple[object, object]]]) -> JsonSchema:
     """Schema that reads `fields` (path, (type, default)) and skips everything else.
 
     Raises ConfigError where one path is both a value and an object with fields of its own.
@@ -80,7 +81,7 @@ def json_schema(name: str, fields: Sequence[tuple[tuple[str, ...], tuple[Any, An
     )
 
 
-def json_decoder(kind: Any) -> Callable[[bytes], Any]:
+def json_decoder(kind: object) -> Callable[[bytes], object]:
     """Decoder of one type made of those above; raises one of DECODE_ERRORS."""
     # What is no integer of 64 bits goes through float_hook as its text, so that a decimal is never a float.
     return msgspec.json.Decoder(kind, dec_hook=decode_number, float_hook=decimal.Decimal).decode
@@ -92,7 +93,7 @@ def model_schema(target: TargetTable) -> JsonSchema:
     return json_schema(target.model_name, fields)
 
 
-def column_type(model: str, bound: BoundColumn) -> tuple[Any, Any]:
+def column_type(model: str, bound: BoundColumn) -> tuple[object, object]:
     """JSON type and default of a column. Raises ConfigError for a column type that JSON does not give."""
     if bound.rule.dates is not None:
         return _DATE_TYPE
@@ -107,7 +108,7 @@ def column_type(model: str, bound: BoundColumn) -> tuple[Any, Any]:
 
 
 def _struct(name: str, node: _Node) -> type[msgspec.Struct]:
-    fields: list[Any] = []
+    fields: list[tuple[str, object, object]] = []
     rename: dict[str, str] = {}
     for number, (json_name, below) in enumerate(node.items()):
         attribute = f"f{number}"

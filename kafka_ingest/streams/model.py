@@ -19,6 +19,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, mapped_column
 
 from kafka_ingest.dates import DateRule
+from kafka_ingest.type_names import SqlColumn, SqlType
 
 KAFKA_COLUMNS = ("_kafka_topic", "_kafka_partition", "_kafka_offset", "_kafka_timestamp")
 """On every target table."""
@@ -54,14 +55,14 @@ class ExactText(sa.types.TypeDecorator[str]):
         return found
 
 
-_INTEGER_BITS: tuple[tuple[type[sa.types.TypeEngine[Any]], int], ...] = (
+_INTEGER_BITS: tuple[tuple[type[SqlType], int], ...] = (
     (sa.SmallInteger, 16),
     (sa.BigInteger, 64),
     (sa.Integer, 32),
 )
 
 
-def integer_bits(kind: sa.types.TypeEngine[Any]) -> int | None:
+def integer_bits(kind: SqlType) -> int | None:
     """Width of an integer type; None for any other."""
     return next((bits for cls, bits in _INTEGER_BITS if isinstance(kind, cls)), None)
 
@@ -152,14 +153,14 @@ def _path(path: str | Sequence[str] | None) -> tuple[str, ...] | None:
     return tuple(path.split(".")) if isinstance(path, str) else tuple(path)
 
 
-def _exact_on_sqlite(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
+def _exact_on_sqlite(kind: SqlType) -> SqlType:
     """The type, as TEXT on SQLite: by its own name a column would have NUMERIC affinity there, and decimals and the numbers
     of JSON would become doubles (https://sqlite.org/datatype3.html). A variant the model gives itself stays."""
     return kind if "sqlite" in kind._variant_mapping else kind.with_variant(sa.Text(), "sqlite")
 
 
 def field(
-    type_: sa.types.TypeEngine[Any] | type[sa.types.TypeEngine[Any]],
+    type_: SqlType | type[SqlType],
     *,
     path: str | Sequence[str] | None = None,
     primary_key: bool = False,
@@ -218,6 +219,6 @@ class BoundColumn:
 
     name: str
     rule: FieldRule
-    column: sa.Column[Any]
+    column: SqlColumn
     default: Any = None
     """What stands in for a value that is missing or null, where the column has a default that is a plain value."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import decimal
 import re
-from typing import Any
 
 import numpy as np
 
@@ -16,30 +15,29 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _RULE = "it is written as in JSON: ASCII digits, with no blank, underscore, plus sign or leading zero"
 
 
-def read_number(value: Any) -> decimal.Decimal:
+def read_number(value: object) -> decimal.Decimal:
     """The exact number of an integer, Decimal, float (as Python writes it) or text.
 
     Raises ValueError for a text that is no JSON number and for what is not finite, TypeError for any other type.
     """
-    kind = type(value)
-    if kind is str:
+    if type(value) is str:
         if not _NUMBER.fullmatch(value):
             raise ValueError(f"{value[:40]!r} is no number; {_RULE}")
         return _exact(value)
-    if kind is int:
+    if type(value) is int:
         return decimal.Decimal(value)
     if isinstance(value, decimal.Decimal):
         if not value.is_finite():
             raise ValueError(f"{value} is not finite")
         return value
     if isinstance(value, bool | np.bool_) or not isinstance(value, str | int | float | np.number):
-        raise TypeError(f"{kind.__name__} in a number column")
+        raise TypeError(f"{type(value).__name__} in a number column")
     if isinstance(value, float | np.floating) and not np.isfinite(value):
         raise ValueError(f"{value} is not finite")
     return read_number(str(value))
 
 
-def decode_number(_type: type, value: Any) -> decimal.Decimal:
+def decode_number(_type: type, value: object) -> decimal.Decimal:
     """`read_number` as a msgspec `dec_hook`: what JSON gives a Numeric column."""
     if type(value) is decimal.Decimal:
         return value

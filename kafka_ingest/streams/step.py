@@ -34,7 +34,9 @@ class StepContext:
         stage: where the message failed, as `kafka-ingest dead-letters list` shows it.
         """
         self.dead_letters.extend(
-            DeadLetter(number=int(number), stage=stage, error=str(error)) for number, error in errors.items()
+            # The index holds message numbers; the stub says any Hashable.
+            DeadLetter(number=int(number), stage=stage, error=str(error))  # type: ignore[call-overload]
+            for number, error in errors.items()
         )
 
 

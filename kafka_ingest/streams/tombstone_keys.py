@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -21,7 +20,7 @@ class KeySchema:
     columns: tuple[BoundColumn, ...]
     fields: JsonSchema
     """A JSON object with a field per column, by the last name of the column's path."""
-    bare: Callable[[bytes], Any] | None
+    bare: Callable[[bytes], object] | None
     """A JSON value that is no object; None where the key has several columns."""
     is_text: bool
     """The bytes are the value itself: `tombstone_key = "text"`."""

@@ -74,7 +74,7 @@ def test_a_slice_of_another_run_comes_as_messages_whatever_became_of_the_classes
 
     Gone.__qualname__ = "Gone"
     globals()["Gone"] = Gone
-    parsed.rows[TargetTable.of(Event)] = Gone()
+    parsed.rows[TargetTable.of(Event)] = Gone()  # type: ignore[assignment]  # what frames were once
     given(RunFiles(tmp_path), "r1", parsed)
     del globals()["Gone"]
     again: ParsedSlice = taken(RunFiles(tmp_path, taker="r2"), "r1")

@@ -95,7 +95,7 @@ def test_what_a_step_puts_there_follows_the_same_rule(value: Any, expected: Any)
             column = pd.Series([None] * len(values), index=rows.index, dtype=object)
             for place, each in enumerate(values):
                 column.iat[place] = each
-            return rows.assign(price=column, at=pd.NaT, seen=pd.NaT)
+            return rows.assign(price=column, at=pd.NaT, seen=pd.NaT)  # type: ignore[arg-type]  # its stub takes no NaT
 
         stream = Stream(name="s", topics="everything", routes={"e": Everything}, steps=(put,))
         assert prices(stream, *["1"] * len(values)) == [*(["1.5"] if len(values) > 1 else []), expected]
@@ -104,7 +104,9 @@ def test_what_a_step_puts_there_follows_the_same_rule(value: Any, expected: Any)
 def test_a_step_that_makes_text_of_the_column_is_held_to_the_same_rule() -> None:
     def put(rows: pd.DataFrame, context: StepContext) -> pd.DataFrame:
         return rows.assign(
-            price=pd.Series(["1.10", "1_0", None], index=rows.index, dtype="str"), at=pd.NaT, seen=pd.NaT
+            price=pd.Series(["1.10", "1_0", None], index=rows.index, dtype="str"),
+            at=pd.NaT,  # type: ignore[arg-type]  # its stub takes no NaT
+            seen=pd.NaT,  # type: ignore[arg-type]
         )
 
     stream = Stream(name="s", topics="everything", routes={"e": Everything}, steps=(put,))

@@ -138,7 +138,7 @@ class DemoDagster:
         results = [] if answer is None else answer["runsOrError"].get("results", [])
         return Counter(str(r["status"]).lower() for r in results)
 
-    def _ask(self, query: str, **variables: Any) -> dict[str, Any] | None:
+    def _ask(self, query: str, **variables: object) -> dict[str, Any] | None:
         try:
             return self._api.ask(query, **variables)
         except KafkaIngestError:

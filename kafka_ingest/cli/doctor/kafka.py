@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
-from typing import Any
 
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as KafkaTopicPartition
@@ -104,7 +103,7 @@ def _may_read(stream: Stream, admin: AdminClient, topics: list[str]) -> Iterator
         )
 
 
-def _lacks(allowed: Iterable[Any] | None, operation: AclOperation) -> bool:
+def _lacks(allowed: Iterable[object] | None, operation: AclOperation) -> bool:
     """Whether the broker says that the operation is not allowed; a broker that says nothing is believed to allow it."""
     found = set(allowed or ())
     return bool(found) and operation not in found and AclOperation.ALL not in found

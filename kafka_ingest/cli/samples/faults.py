@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
-from typing import Any
 
 from kafka_ingest.cli.samples.dates import UNREADABLE_DATES
 
-Fields = dict[str, Any]
+Fields = dict[str, object]
 Break = Callable[[random.Random, Fields], bytes | None]
 
 # Deeper than any JSON decoder follows; 100 kB.
@@ -22,7 +21,7 @@ def encode_fields(fields: Fields) -> bytes:
     return json.dumps(fields, ensure_ascii=False).encode()
 
 
-def _with(fields: Fields, **changes: Any) -> bytes:
+def _with(fields: Fields, **changes: object) -> bytes:
     return encode_fields(fields | changes)
 
 

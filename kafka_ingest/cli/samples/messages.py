@@ -7,7 +7,6 @@ import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from kafka_ingest.cli.samples.dates import any_date
 from kafka_ingest.cli.samples.faults import FAULTS, encode_fields
@@ -66,7 +65,7 @@ def sample_messages(seed: int, bad_ratio: float, *, time: dt.datetime = DEFAULT_
         fields = _news(state) if state.rng.random() < _NEWS_SHARE else _announcement(state, is_bad)
         key = str(fields["id"]).encode() if state.rng.random() < 0.95 or not _is_news(fields) else None
         if not is_bad:
-            yield SampleMessage(key, _good_value(state.rng, fields), _headers(state), fields["type"], None)
+            yield SampleMessage(key, _good_value(state.rng, fields), _headers(state), str(fields["type"]), None)
             continue
         if not kinds:
             kinds = list(BAD_KINDS)
@@ -76,15 +75,15 @@ def sample_messages(seed: int, bad_ratio: float, *, time: dt.datetime = DEFAULT_
         yield SampleMessage(key, value, _headers(state), _route(value), kind)
 
 
-def _is_news(fields: dict[str, Any]) -> bool:
+def _is_news(fields: dict[str, object]) -> bool:
     return bool(fields["type"] == "information")
 
 
-def _news(state: _State) -> dict[str, Any]:
+def _news(state: _State) -> dict[str, object]:
     rng = state.rng
     story, outlet = rng.choice(STORIES), rng.choice(OUTLETS)
     number = f"{rng.getrandbits(32):08x}{state.number:08x}"
-    fields: dict[str, Any] = {
+    fields: dict[str, object] = {
         "type": "information",
         "id": number,
         "title": story.title.format(rng.choice(SUBJECTS)),
@@ -114,7 +113,7 @@ def _news(state: _State) -> dict[str, Any]:
     return fields
 
 
-def _announcement(state: _State, is_bad: bool) -> dict[str, Any]:
+def _announcement(state: _State, is_bad: bool) -> dict[str, object]:
     rng = state.rng
     issuer, (title, body) = rng.choice(ISSUERS), rng.choice(NOTICES)
     correction = bool(state.announced) and rng.random() < _CORRECTION_SHARE
@@ -132,7 +131,7 @@ def _announcement(state: _State, is_bad: bool) -> dict[str, Any]:
     }
 
 
-def _good_value(rng: random.Random, fields: dict[str, Any]) -> bytes:
+def _good_value(rng: random.Random, fields: dict[str, object]) -> bytes:
     """Good JSON comes in many a shape."""
     shape = rng.randrange(20)
     if shape == 0:

@@ -21,7 +21,7 @@ def is_mariadb(connection: sa.Connection) -> bool:
 
 
 @compiles(ExactText, "mysql", "mariadb")
-def _declaration(kind: ExactText, compiler: Any, **options: Any) -> str:
+def _declaration(kind: ExactText, compiler: Any, **options: object) -> str:
     collation = "utf8mb4_nopad_bin" if _is_mariadb(compiler.dialect) else "utf8mb4_0900_bin"
     text: str = compiler.process(mysql.VARCHAR(kind.length, charset="utf8mb4", collation=collation), **options)
     return text

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -135,7 +135,7 @@ class OfferingConnection(Connection):
         finally:
             self._offer = None
 
-    def insert_rows(self, statement: str, rows: list[tuple[Any, ...]]) -> tuple[int, int]:
+    def insert_rows(self, statement: str, rows: Sequence[tuple[object, ...]]) -> tuple[int, int]:
         """Run an `INSERT … VALUES (%s, …)` for these rows, in statements the server takes: (rows, warnings), where warnings end
         it. What was inserted before stays: the caller rolls back.
 

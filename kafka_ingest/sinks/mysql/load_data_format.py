@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kafka_ingest.sinks.driver_rows import arrow_column, as_text_dates
+from kafka_ingest.type_names import ArrowArray, ArrowChunks, LargeStrings
 
 # Unit, record and group separator.
 _FIELD, _LINE, _ESCAPE = "\x1f", "\x1e", "\x1d"
@@ -31,22 +32,25 @@ def encode_rows(rows: pd.DataFrame, names: Sequence[str]) -> memoryview:
     fields[-1] = _join(fields[-1], _text(_LINE), separator="")
     lines = _join(*fields, separator=_FIELD)
     offsets, data = lines.buffers()[1:]
-    if data is None or not len(lines):
+    if offsets is None or data is None or not len(lines):
         return memoryview(b"")
     ends = memoryview(offsets).cast("q")
     return memoryview(data)[ends[lines.offset] : ends[lines.offset + len(lines)]]
 
 
-def _text(text: str) -> pa.Scalar:
+def _text(text: str) -> pa.LargeStringScalar:
     return pa.scalar(text, pa.large_string())
 
 
-def _join(*fields: pa.Array | pa.Scalar, separator: str) -> pa.Array:
-    joined = pc.binary_join_element_wise(*fields, _text(separator), null_handling="replace", null_replacement=_NULL)
+def _join(*fields: LargeStrings | pa.LargeStringScalar, separator: str) -> LargeStrings:
+    # The stubs know no mix of arrays and scalars.
+    joined: LargeStrings | ArrowChunks = pc.binary_join_element_wise(  # type: ignore[call-overload]
+        *fields, _text(separator), null_handling="replace", null_replacement=_NULL
+    )
     return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
 
 
-def _field(array: pa.Array) -> pa.Array:
+def _field(array: ArrowArray) -> LargeStrings:
     kind = array.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         # large_string: a slice's text may pass the 2 GiB that string's 32-bit offsets can address.
@@ -57,7 +61,7 @@ def _field(array: pa.Array) -> pa.Array:
     return as_text_dates(array).cast(pa.large_string())
 
 
-def _has_marks(text: pa.Array) -> bool:
+def _has_marks(text: LargeStrings) -> bool:
     """Whether one of the three may be in the text; what lies outside the array's part of its buffer is looked at too."""
     data = text.buffers()[2]
     if data is None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import sqlalchemy as sa
 
 from kafka_ingest.sinks.misfits import Misfit, alter, lacks, plain, quoted
 from kafka_ingest.sinks.mysql.types import ColumnType, change, parse_type
+from kafka_ingest.type_names import SqlColumn, SqlRow
 
 # Both conditions of each table are constants: MariaDB then opens these tables and not all of the database (Knowledge Base,
 # "Information Schema Optimizations"), so the tables are asked for one by one, and all in one statement.
@@ -41,13 +41,13 @@ def mysql_misfits(connection: sa.Connection, tables: Sequence[sa.Table]) -> list
     return found
 
 
-def _ask(connection: sa.Connection, query: str, tables: Sequence[sa.Table], *, twice: bool) -> list[list[Any]]:
+def _ask(connection: sa.Connection, query: str, tables: Sequence[sa.Table], *, twice: bool) -> list[list[SqlRow]]:
     """Rows of a query of the information schema, by table."""
-    values: list[Any] = []
+    values: list[object] = []
     for number, table in enumerate(tables):
         name = (table.schema or connection.dialect.default_schema_name, table.name)
         values += [number, *name, *(name if twice else ())]
-    rows: list[list[Any]] = [[] for _ in tables]
+    rows: list[list[SqlRow]] = [[] for _ in tables]
     if tables:
         union = "\nUNION ALL\n".join([query] * len(tables))
         for row in connection.exec_driver_sql(union, tuple(values)):
@@ -58,7 +58,7 @@ def _ask(connection: sa.Connection, query: str, tables: Sequence[sa.Table], *, t
 class _Comparison:
     """One table. `rows`: its columns as the server describes them."""
 
-    def __init__(self, dialect: sa.Dialect, table: sa.Table, rows: Sequence[Any]) -> None:
+    def __init__(self, dialect: sa.Dialect, table: sa.Table, rows: Sequence[SqlRow]) -> None:
         self._dialect = dialect
         self._table = table
         self._alter = alter(dialect, table)
@@ -66,7 +66,7 @@ class _Comparison:
         self._rows = {str(row.column_name).lower(): row for row in rows}
         self._kind, self._engine = str(rows[0].table_type), rows[0].engine
 
-    def misfits(self, key: Sequence[Any]) -> Iterator[Misfit]:
+    def misfits(self, key: Sequence[SqlRow]) -> Iterator[Misfit]:
         """In an order in which the statements can be run."""
         is_view = self._kind == "VIEW"
         for column in self._table.columns:
@@ -83,7 +83,7 @@ class _Comparison:
             problem = f"its engine is {self._engine}: rows of a failed run would stay"
             yield Misfit(self._table, problem, f"{self._alter} ENGINE=InnoDB")
 
-    def _column(self, column: sa.Column[Any], row: Any) -> Iterator[Misfit]:
+    def _column(self, column: SqlColumn, row: SqlRow) -> Iterator[Misfit]:
         declared, want = self._wanted(column)
         have = self._have(row)
         is_topic = column.name == _TOPIC
@@ -121,7 +121,7 @@ class _Comparison:
             statement = f"MODIFY COLUMN {definition}"
         yield Misfit(self._table, f"column {column.name} {'; it '.join(problems)}", f"{self._alter} {statement}")
 
-    def _key(self, key: Sequence[Any]) -> Iterator[Misfit]:
+    def _key(self, key: Sequence[SqlRow]) -> Iterator[Misfit]:
         wanted = [c.name for c in self._table.primary_key.columns]
         held = [str(row.column_name) for row in key]
         is_whole = all(row.sub_part is None for row in key)
@@ -151,10 +151,10 @@ class _Comparison:
                 f"{self._alter} MODIFY COLUMN {quoted(self._dialect, [str(row.column_name)])} {text} NULL",
             )
 
-    def _have(self, row: Any) -> ColumnType:
+    def _have(self, row: SqlRow) -> ColumnType:
         return parse_type(str(row.column_type), row.charset, row.collation)
 
-    def _wanted(self, column: sa.Column[Any]) -> tuple[str, ColumnType]:
+    def _wanted(self, column: SqlColumn) -> tuple[str, ColumnType]:
         """The declared type as DDL, and taken apart."""
         try:
             declared = plain(self._dialect, str(column.type.compile(dialect=self._dialect)))

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, NoReturn
+from typing import ClassVar, NoReturn
 
 import pandas as pd
 import pymysql
@@ -36,6 +36,7 @@ from kafka_ingest.sinks.mysql.misfits import mysql_misfits
 from kafka_ingest.sinks.mysql.tls import split_tls, tls_refusal
 from kafka_ingest.streams.model import PLACE_COLUMNS
 from kafka_ingest.streams.target import TargetTable
+from kafka_ingest.type_names import SqlColumn, SqlExpression, SqlType
 
 LOGGER = logging.getLogger(__name__)
 
@@ -179,12 +180,12 @@ class MySQLSink(Sink):
     def misfits(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> list[Misfit]:
         return mysql_misfits(connection, tables)
 
-    def is_single_float(self, kind: sa.types.TypeEngine[Any]) -> bool:
+    def is_single_float(self, kind: SqlType) -> bool:
         """MySQL's FLOAT has four bytes up to a precision of 24, and eight beyond."""
         is_double = isinstance(kind, sa.Double) or (getattr(kind, "precision", None) or 0) > _SINGLE_PRECISION
         return isinstance(kind, sa.Float) and not is_double
 
-    def readable(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    def readable(self, column: SqlColumn) -> SqlExpression:
         """As `Sink.readable`; a FLOAT as the double it stands for."""
         if self.is_single_float(column.type):
             # Shown with six digits, unless it is part of an expression of doubles.
@@ -377,7 +378,7 @@ class MySQLSink(Sink):
         shown = "; ".join(f"{message} (error {number})" for _level, number, message in found[:3])
         raise RowsRejected(shown or f"{stored} of {sent} rows were stored")
 
-    def _run(self, connection: sa.Connection, sql: str, values: Any = None) -> int:
+    def _run(self, connection: sa.Connection, sql: str, values: Sequence[object] | None = None) -> int:
         """Rows affected."""
         if values == []:
             return 0

@@ -10,7 +10,6 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import pymysql
 import sqlalchemy as sa
@@ -28,7 +27,7 @@ _WORDS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0":
 class Tls:
     """PyMySQL's arguments for the URL's `ssl_…` options, and whether a certificate of ours is shown."""
 
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, object] = field(default_factory=dict)
     shows_certificate: bool = False
 
     @contextmanager

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import sqlalchemy as sa
 
 from kafka_ingest.sinks.misfits import Misfit, alter, lacks, quoted
+from kafka_ingest.type_names import SqlRow, SqlType
 
 _COLUMNS = """SELECT (SELECT type FROM {schema}.sqlite_master WHERE name = ?) AS kind,
   name, type, "notnull" AS is_required, dflt_value, pk, hidden FROM pragma_table_xinfo(?, ?)"""
@@ -52,7 +52,7 @@ def sqlite_misfits(connection: sa.Connection, tables: Sequence[sa.Table]) -> lis
     return found
 
 
-def _problems(table: sa.Table, have: dict[str, Any], collations: dict[str, str]) -> Iterator[str]:
+def _problems(table: sa.Table, have: dict[str, SqlRow], collations: dict[str, str]) -> Iterator[str]:
     for column in table.columns:
         row = have.get(column.name.lower())
         if row is None:
@@ -89,7 +89,7 @@ def affinity(declared: str) -> str:
     return "REAL" if any(part in name for part in ("REAL", "FLOA", "DOUB")) else "NUMERIC"
 
 
-def _storage(kind: sa.types.TypeEngine[Any]) -> tuple[frozenset[str], str]:
+def _storage(kind: SqlType) -> tuple[frozenset[str], str]:
     """Affinities that keep a model's values, and what others make of them."""
     if isinstance(kind, sa.Boolean | sa.Integer):
         return _INTEGER, "a number would become text, or lose digits beyond 15"

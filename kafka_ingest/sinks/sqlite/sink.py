@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pandas as pd
 import sqlalchemy as sa
@@ -102,7 +103,7 @@ class SQLiteSink(Sink):
         )
 
     @staticmethod
-    def _run(connection: sa.Connection, sql: str, rows: list[tuple[Any, ...]]) -> None:
+    def _run(connection: sa.Connection, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
         if not rows:
             return
         try:
@@ -120,7 +121,7 @@ def _marks(names: Sequence[str]) -> str:
     return ", ".join("?" * len(names))
 
 
-def _on_connect(connection: Any, _record: Any) -> None:
+def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
     # BEGIN is ours (below): the driver's own would come too late for the ledger's lock.
     connection.isolation_level = None
     cursor = connection.cursor()
