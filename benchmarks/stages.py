@@ -27,7 +27,7 @@ from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.pipeline import run_pipeline
 from kafka_ingest.settings import Settings
-from kafka_ingest.sinks.mysql import load_data_format as infile
+from kafka_ingest.sinks.mysql import load_data_format
 from kafka_ingest.slices import OffsetRange
 
 TARGET_PER_SECOND = 150_000
@@ -62,7 +62,7 @@ def one_pass(settings: Settings, messages: int) -> dict[str, float]:
         raw = _timed(times, "read", partial(reader.read_slice, max_rows=policy.max_rows, max_bytes=policy.max_bytes))
         parsed = _timed(times, "decode and route", partial(decoder.decode, raw))
         done = _timed(times, "translate and validate", partial(run_pipeline, parsed, STREAM))
-        _timed(times, "encode", partial(infile.encode, done.rows[target], target.columns))
+        _timed(times, "encode", partial(load_data_format.encode_rows, done.rows[target], target.columns))
     times[_OTHER] = (time.process_time() - process) - (time.thread_time() - thread)
     reader.close()
     return times

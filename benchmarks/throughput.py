@@ -40,7 +40,7 @@ class Case:
 
     name: str
     target: float
-    """Least ratio to LOAD DATA that issue 4 asks for."""
+    """Least ratio to LOAD DATA that is aimed at (benchmarks/README.md, "Throughput")."""
     partitions: int = 4
     model: str = "append"
     limit_model: str = "append"

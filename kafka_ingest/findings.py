@@ -25,14 +25,17 @@ class Finding:
 
 
 def ok(check: str, detail: str) -> Finding:
+    """A check that found nothing wrong."""
     return Finding(check, "ok", detail)
 
 
 def warn(check: str, detail: str, fix: str) -> Finding:
+    """A check that found something a run can do without."""
     return Finding(check, "warn", detail, fix)
 
 
 def fail(check: str, detail: str, fix: str) -> Finding:
+    """A check that found what a run fails on."""
     # Errors of ours end with what a run does about them, and with the advice to ask the doctor.
     return Finding(check, "fail", _ADVICE.sub(".", detail), fix)
 
@@ -45,7 +48,7 @@ def redacted(findings: Iterable[Finding], secrets: Iterable[str]) -> Iterator[Fi
         yield replace(each, detail=redact(each.detail, known), fix=fix)
 
 
-def as_json(findings: Iterable[Finding]) -> dict[str, object]:
+def findings_json(findings: Iterable[Finding]) -> dict[str, object]:
     """What `doctor --json` prints: {"ok": nothing failed, "checks": [{"check", "status", "detail", "fix"}]}.
 
     status is ok, warn or fail; fix is null where it is ok. Names and meanings stay; new ones may be added.

@@ -57,7 +57,7 @@ class Settings:
             allowed = {"enable.auto.commit": "false", "isolation.level": "read_committed"}.get(key)
             if key in _REFUSED:
                 if value.lower() != allowed:
-                    raise ConfigError(f"{name}={value} is refused: {_REFUSED[key]}. Unset it.")
+                    raise ConfigError(f"{name}={value} is refused: {_REFUSED[key]}. Unset it.", setting=name)
                 continue
             kafka[key] = value
         text = environ.get("KAFKA_INGEST_DATABASE_URL") or DEFAULT_DATABASE_URL
@@ -66,16 +66,19 @@ class Settings:
         except (sa.exc.ArgumentError, ValueError):
             # `from None`: the original text may hold the password.
             raise ConfigError(
-                "KAFKA_INGEST_DATABASE_URL is not an SQLAlchemy URL; it looks like mysql+pymysql://user:password@host:3306/db"
+                "KAFKA_INGEST_DATABASE_URL is not an SQLAlchemy URL; it looks like mysql+pymysql://user:password@host:3306/db",
+                setting="KAFKA_INGEST_DATABASE_URL",
             ) from None
         return cls(kafka=kafka, database_url=url)
 
     @property
     def bootstrap_servers(self) -> str:
+        """Where Kafka is: `host:port`, several with commas."""
         return self.kafka["bootstrap.servers"]
 
     @property
     def group_id(self) -> str:
+        """The consumer group of streams that name none of their own."""
         return self.kafka["group.id"]
 
     def secrets(self) -> tuple[str, ...]:
@@ -141,7 +144,7 @@ def _http_url(environ: Mapping[str, str], name: str) -> str | None:
     except ValueError:
         is_url = False
     if not is_url or any(c <= " " or c == "\x7f" for c in text):
-        raise ConfigError(f"{name} is not a URL; it looks like https://host/path")
+        raise ConfigError(f"{name} is not a URL; it looks like https://host/path", setting=name)
     return text
 
 
@@ -151,7 +154,7 @@ def _whole_number(environ: Mapping[str, str], name: str, most: int) -> int | Non
         return None
     # Digits are counted first: int() refuses thousands of them with an error of its own.
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and int(text) <= most):
-        raise ConfigError(f"{name}={text[:100]!r} is not a whole number from 0 to {most}")
+        raise ConfigError(f"{name}={text[:100]!r} is not a whole number from 0 to {most}", setting=name)
     return int(text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -37,6 +38,10 @@ MAX_ORDER = LATEST_MILLISECONDS
 """The last millisecond of the year 9999; a later timestamp, which no clock gives, counts as this one."""
 
 
+# A topic's name has none of these; a recreated topic's former life is kept under `topic@id`.
+_POSITION = re.compile(r"(?P<topic>[^\[\]\s]{1,280})\[(?P<partition>[0-9]{1,9})\]@(?P<offset>[0-9]{1,18})")
+
+
 class TopicPartition(NamedTuple):
     """One Kafka partition of a topic; sorts by topic, then partition."""
 
@@ -45,6 +50,27 @@ class TopicPartition(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.topic}[{self.partition}]"
+
+
+class Position(NamedTuple):
+    """Where a message stands. Written `topic[partition]@offset`."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
+    @property
+    def topic_partition(self) -> TopicPartition:
+        return TopicPartition(self.topic, self.partition)
+
+    @classmethod
+    def parse(cls, text: str) -> Position | None:
+        """The position a text names; None where it names none."""
+        found = _POSITION.fullmatch(text)
+        return found and cls(found["topic"], int(found["partition"]), int(found["offset"]))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -86,11 +112,14 @@ class Batch:
     def __post_init__(self) -> None:
         partitions = [r.topic_partition for r in self.ranges]
         if len(set(partitions)) != len(partitions):
-            raise ConfigError(f"stream {self.stream}: a batch holds at most one range per topic partition")
+            raise ConfigError(
+                f"stream {self.stream}: a batch holds at most one range per topic partition", stream=self.stream
+            )
         object.__setattr__(self, "ranges", tuple(sorted(self.ranges)))
 
     @property
     def size(self) -> int:
+        """Number of offsets, as `OffsetRange.size`."""
         return sum(r.size for r in self.ranges)
 
     def __str__(self) -> str:
@@ -110,7 +139,7 @@ class LeaderEpoch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LogIdentity:
-    """Which log a range was read from: a topic's name and offsets outlive the log they were of. None: not known."""
+    """Which log a range was read from: a log that was recreated or cut has the same name and offsets. None: not known."""
 
     topic_id: str | None = None
     """Id of the topic, asked for after the range's last message was read."""
@@ -197,7 +226,7 @@ class RawSlice:
     def position(self, number: int) -> str:
         """`topic[partition]@offset` of one message."""
         found = self.ranges[self.range_index[number]]
-        return f"{found.topic}[{found.partition}]@{self.offsets[number]}"
+        return str(Position(found.topic, found.partition, int(self.offsets[number])))
 
 
 def _running_maxima(raw: RawSlice) -> npt.NDArray[np.int64]:
@@ -268,6 +297,7 @@ class RangeCounts:
 
     @property
     def accounted(self) -> int:
+        """Offsets of which it is known what became of them; the size of the range, or the load is refused."""
         return self.rows + self.deletes + self.dead_letters + self.ignored + self.absent
 
 
@@ -288,8 +318,10 @@ class LoadResult:
     latency_p95_seconds: float | None
 
     def total(self, what: Literal["rows", "deletes", "dead_letters", "ignored", "absent"]) -> int:
+        """Sum over the ranges."""
         return sum(getattr(c, what) for c in self.counts)
 
     @property
     def messages(self) -> int:
+        """Number of messages: offsets that are not absent."""
         return sum(c.range.size - c.absent for c in self.counts)

@@ -45,6 +45,7 @@ def test_a_property_that_would_break_exactly_once_is_refused_with_the_reason(nam
     with pytest.raises(ConfigError, match=why) as caught:
         Settings.from_environment({name: value})
     assert name in str(caught.value)
+    assert caught.value.setting == name
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,7 @@ def test_a_bad_database_url_is_named_without_its_password(url: str) -> None:
         Settings.from_environment({"KAFKA_INGEST_DATABASE_URL": url})
     shown = "".join(map(str, (caught.value, caught.value.__cause__)))
     assert "hunter2" not in shown
+    assert caught.value.values() == {"setting": "KAFKA_INGEST_DATABASE_URL"}
     assert caught.value.__suppress_context__
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.slices import NO_ORDER, Batch, OffsetRange, RangeCounts, TopicPartition, ranges_text
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
+from kafka_ingest.slices import NO_ORDER, Batch, OffsetRange, Position, RangeCounts, TopicPartition, ranges_text
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
 
 
 def test_a_range_is_half_open_and_knows_its_size_and_place() -> None:
@@ -89,3 +89,16 @@ def test_orders_are_the_same_wherever_a_slice_begins(stamps: list[int], cut: int
 def test_the_counts_of_a_range_add_up_to_what_is_accounted_for() -> None:
     counts = RangeCounts(OffsetRange("a", 0, 0, 15), "live", 1, 2, 3, 4, 5, None, None)
     assert counts.accounted == counts.range.size
+
+
+@pytest.mark.parametrize("position", [Position("news", 0, 0), Position("a.b_c-1@x", 999_999_999, 10**17)])
+def test_a_position_is_read_as_it_is_written(position: Position) -> None:
+    assert Position.parse(str(position)) == position
+    assert position.topic_partition == TopicPartition(position.topic, position.partition)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "news", "news[0]", "news[0]@", "news[-1]@3", "ne ws[0]@3", "news[0]@3 ", "news[x]@3"]
+)
+def test_what_names_no_position_is_none(text: str) -> None:
+    assert Position.parse(text) is None

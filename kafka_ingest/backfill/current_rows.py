@@ -6,10 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
-from kafka_ingest.ledger.dead_letter_filter import waiting
-from kafka_ingest.ledger.dead_letters import count, has_dead_letters_table
 from kafka_ingest.ledger.range_sql import position_of, range_conditions
-from kafka_ingest.ledger.tables import DEAD_LETTERS
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.misfits import existing_columns
 from kafka_ingest.slices import OffsetRange
@@ -68,15 +65,6 @@ class ExistingRows:
 
     def _columns(self, query: SqlSelect) -> Columns:
         return _by_column(self.names, self._connection.execute(query) if self._exists else [])
-
-
-def count_dead_letters(connection: sa.Connection, stream: str, ranges: Iterable[OffsetRange]) -> int:
-    """Dead letters that wait in these ranges."""
-    if not has_dead_letters_table(connection):
-        return 0
-    c = DEAD_LETTERS.c
-    within = range_conditions((c.topic, c.kafka_partition, c.kafka_offset), ranges)
-    return sum(count(connection, sa.and_(c.stream == stream, waiting(), condition)) for condition in within)
 
 
 def _by_column(names: Sequence[str], rows: Iterable[SqlRow]) -> Columns:

@@ -59,7 +59,8 @@ def check_not_deleted(
         raise ConfigError(
             f"stream {stream.name}: Kafka's retention has deleted messages of {span.text}, so it cannot be loaded again: "
             f"{low}. The rows in the tables are left as they are. Choose later windows or times, or load what is left by "
-            "offsets."
+            "offsets.",
+            stream=stream.name,
         )
     return not unknown
 

@@ -8,13 +8,13 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 
-from kafka_ingest.backfill.current_rows import count_dead_letters
 from kafka_ingest.backfill.table_forecast import TableForecast, table_comparison
 from kafka_ingest.engine.orders import MessageOrders
 from kafka_ingest.engine.plan import check_requested
 from kafka_ingest.engine.stream_state import group_of, observe
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.kafka.reader import RangeReader, open_consumer
+from kafka_ingest.ledger.dead_letters import count_waiting_in
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.pipelines.pipeline import run_pipeline
@@ -111,7 +111,7 @@ def dry_run(
         stack.enter_context(sink.errors(doing))
         connection = stack.enter_context(sink.engine.connect())
         forecast.failure = explain_misfits(sink, connection, stream)
-        forecast.dead_letters_now = count_dead_letters(connection, stream.name, ranges)
+        forecast.dead_letters_now = count_waiting_in(connection, stream.name, ranges)
         tables = [stack.enter_context(closing(table_comparison(connection, sink, target))) for target in stream.targets]
         reader = stack.enter_context(closing(_open_reader(stream, settings, len(ranges))))
         orders = MessageOrders(stream, sink, metadata, partial(_open_reader, stream, settings))

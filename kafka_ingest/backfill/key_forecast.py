@@ -53,6 +53,7 @@ class KeyState:
 
     @classmethod
     def before(cls, row: Place | None, grave: Place | None) -> KeyState:
+        """The state that the tables have: the key's row, and its tombstone; None for what is not there."""
         return cls(row is not None, row, grave, "absent" if row is None else "unchanged")
 
     def put(self, place: Place, *, differs: bool) -> None:
@@ -95,6 +96,7 @@ class KeyStates:
         return found
 
     def keep(self, states: Iterable[tuple[str, KeyState]]) -> None:
+        """Remember these states, in place of those of the same keys."""
         rows = [(key, s.outcome, json.dumps([s.existed, s.row, s.grave, s.outcome])) for key, s in states]
         self._store.executemany("INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", rows)
 
@@ -103,6 +105,7 @@ class KeyStates:
         return Counter(dict(self._store.execute("SELECT outcome, COUNT(*) FROM keys GROUP BY outcome").fetchall()))
 
     def close(self) -> None:
+        """Remove the states and their file. Idempotent."""
         self._store.close()
 
 

@@ -22,6 +22,7 @@ class Pace:
 
     @property
     def ratio(self) -> float:
+        """Part of the offsets that is done, 0 to 1; 1 where there are none."""
         return self.done / self.total if self.total else 1.0
 
     @property
@@ -49,10 +50,12 @@ class PaceMeter:
         self._rows = 0
 
     def add(self, *, offsets: int, rows: int) -> None:
+        """Count what has been loaded since the last call."""
         self._done += offsets
         self._rows += rows
 
     def look(self) -> Pace:
+        """How far it is now, at the average rate since the clock started."""
         seconds = self._clock() - self._started
         done = min(self._done, self._total)
         moved = self._done - self._before

@@ -42,10 +42,12 @@ class Selection:
 
     @property
     def is_empty(self) -> bool:
+        """Whether nothing is given: all that the windows or the plan say is loaded."""
         return self == Selection()
 
     @property
     def is_by_offset(self) -> bool:
+        """Whether offsets are given, and so no times."""
         return self.offset_from is not None or self.offset_to is not None
 
     def check(self, *, now: dt.datetime) -> None:
@@ -54,22 +56,26 @@ class Selection:
         if self.is_by_offset and (start or end):
             raise ConfigError("time_from, time_to and offset_from, offset_to: give times or offsets, not both")
         if start is not None and end is not None and start >= end:
-            raise ConfigError(f"time_from is {_utc(start)}, not before time_to, {_utc(end)}")
+            raise ConfigError(f"time_from is {_utc(start)}, not before time_to, {_utc(end)}", setting="time_from")
         if start is not None and start > now:
-            raise ConfigError(f"time_from is {_utc(start)}, in the future: it is {_utc(now)} now")
+            raise ConfigError(f"time_from is {_utc(start)}, in the future: it is {_utc(now)} now", setting="time_from")
         for name, value in (("offset_from", self.offset_from), ("offset_to", self.offset_to)):
             if value is not None and not 0 <= value <= MAX_OFFSET:
-                raise ConfigError(f"{name} is {value}; an offset is from 0 to {MAX_OFFSET}")
+                raise ConfigError(f"{name} is {value}; an offset is from 0 to {MAX_OFFSET}", setting=name)
         if self.offset_from is not None and self.offset_to is not None and self.offset_from >= self.offset_to:
             raise ConfigError(
-                f"offset_from is {self.offset_from}, not below offset_to, {self.offset_to} (which is not included)"
+                f"offset_from is {self.offset_from}, not below offset_to, {self.offset_to} (which is not included)",
+                setting="offset_from",
             )
         for each in self.partitions:
             if _PARTITION.fullmatch(each) is None:
-                raise ConfigError(f"partitions has {each!r}; write a Kafka partition's number, as 3, or topic:3")
+                raise ConfigError(
+                    f"partitions has {each!r}; write a Kafka partition's number, as 3, or topic:3", setting="partitions"
+                )
 
     @property
     def times(self) -> tuple[dt.datetime | None, dt.datetime | None]:
+        """Start and end as aware instants; None where not given. Raises ConfigError for a text that is no time."""
         return parse_time("time_from", self.time_from), parse_time("time_to", self.time_to)
 
     def __str__(self) -> str:
@@ -93,7 +99,9 @@ def parse_time(name: str, text: str | None) -> dt.datetime | None:
         return None
     match = _TIME.fullmatch(text.strip())
     if match is None:
-        raise ConfigError(f"{name} is {text!r}; it must be a time such as {TIME_EXAMPLE} (UTC where it has no zone)")
+        raise ConfigError(
+            f"{name} is {text!r}; it must be a time such as {TIME_EXAMPLE} (UTC where it has no zone)", setting=name
+        )
     *numbers, fraction, _zulu, sign, zone_hours, zone_minutes = match.groups()
     zone = dt.timezone.utc
     try:
@@ -104,7 +112,7 @@ def parse_time(name: str, text: str | None) -> dt.datetime | None:
         microsecond = int((fraction or "").ljust(6, "0"))
         return dt.datetime(year, month, day, hour, minute, second, microsecond, zone).astimezone(dt.timezone.utc)
     except (ValueError, OverflowError) as error:
-        raise ConfigError(f"{name} is {text!r}, which is no time: {error}") from error
+        raise ConfigError(f"{name} is {text!r}, which is no time: {error}", setting=name) from error
 
 
 def ranges_of_selection(
@@ -129,7 +137,9 @@ def ranges_of_selection(
 
 def _chosen(stream: Stream, wanted: Sequence[str], known: Collection[TopicPartition]) -> list[TopicPartition]:
     if not known:
-        raise ConfigError(f"stream {stream.name}: no topic matches {stream.topic_text!r} yet")
+        raise ConfigError(
+            f"stream {stream.name}: no topic matches {stream.topic_text!r} yet", stream=stream.name, setting="topics"
+        )
     if not wanted:
         return list(known)
     chosen: set[TopicPartition] = set()
@@ -140,7 +150,11 @@ def _chosen(stream: Stream, wanted: Sequence[str], known: Collection[TopicPartit
         if not found:
             topics = sorted({tp.topic for tp in known})
             have = "; ".join(f"{t} has 0 to {max(tp.partition for tp in known if tp.topic == t)}" for t in topics[:5])
-            raise ConfigError(f"partitions has {text!r}, which stream {stream.name} does not read: {have}")
+            raise ConfigError(
+                f"partitions has {text!r}, which stream {stream.name} does not read: {have}",
+                stream=stream.name,
+                setting="partitions",
+            )
         chosen |= found
     return sorted(chosen)
 
@@ -153,13 +167,19 @@ def _by_offsets(
     highest = max(log.high for log in marks.values())
     for name, value, limit in (("offset_from", start, highest - 1), ("offset_to", end, highest)):
         if value is not None and value > limit:
-            raise ConfigError(f"{name} is {value}, and the log of {_names(marks)} ends at offset {highest}")
+            raise ConfigError(
+                f"{name} is {value}, and the log of {_names(marks)} ends at offset {highest}",
+                stream=stream.name,
+                setting=name,
+            )
     if start is not None:
         gone = [OffsetRange(*tp, start, log.low) for tp, log in sorted(marks.items()) if start < log.low]
         if gone:
             raise ConfigError(
                 f"offset_from is {start}, and Kafka's retention has deleted {ranges_text(gone)} of stream {stream.name}. "
-                f"Begin at offset {max(r.end for r in gone)}, or choose other partitions."
+                f"Begin at offset {max(r.end for r in gone)}, or choose other partitions.",
+                stream=stream.name,
+                setting="offset_from",
             )
     ranges = []
     for tp, log in sorted(marks.items()):
@@ -167,7 +187,9 @@ def _by_offsets(
         if first < last:
             ranges.append(OffsetRange(*tp, first, last))
     if not ranges:
-        raise ConfigError(f"offset_to is {end}, and the log of {_names(marks)} begins later")
+        raise ConfigError(
+            f"offset_to is {end}, and the log of {_names(marks)} begins later", stream=stream.name, setting="offset_to"
+        )
     return tuple(ranges)
 
 

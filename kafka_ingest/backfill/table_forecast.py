@@ -47,6 +47,7 @@ class AppendComparison:
         self._found = TableForecast()
 
     def compare(self, parsed: ParsedSlice) -> None:
+        """Count what loading this slice's ranges would do. Each range once: nothing is remembered of it."""
         rows = parsed.rows.get(self._target)
         index = parsed.raw.range_index
         for number, whole in enumerate(parsed.raw.ranges):
@@ -71,6 +72,7 @@ class AppendComparison:
             self._found.unchanged += int((~changed).sum())
 
     def result(self) -> TableForecast:
+        """The counts of all slices so far."""
         return self._found
 
     def close(self) -> None:
@@ -88,6 +90,7 @@ class UpsertComparison:
         self._states = KeyStates()
 
     def compare(self, parsed: ParsedSlice) -> None:
+        """Count what loading this slice would do, after those before it."""
         rows, deletes = parsed.rows.get(self._target), parsed.deletes.get(self._target)
         if rows is None and deletes is None:
             return
@@ -130,10 +133,12 @@ class UpsertComparison:
         return {t: met.get(t) or KeyState.before(rows_at.get(t), graves_at.get(t)) for t in texts}
 
     def result(self) -> TableForecast:
+        """Keys by what all slices so far would have made of them; a key is counted once."""
         found = self._states.outcomes()
         return TableForecast(found["added"], found["changed"], found["unchanged"], found["removed"])
 
     def close(self) -> None:
+        """Remove the file of keys. Idempotent."""
         self._states.close()
 
 

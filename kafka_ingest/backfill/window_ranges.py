@@ -80,7 +80,8 @@ def _check_begun(
         raise ConfigError(
             f"stream {stream.name}: Kafka's retention has deleted what the window{'s' if before > 1 else ''} "
             f"{_text(bounds[0][0], bounds[before - 1][1])} may have held: the log begins later ({starts}). "
-            "The rows in the tables are left as they are. Choose later windows."
+            "The rows in the tables are left as they are. Choose later windows.",
+            stream=stream.name,
         )
 
 

@@ -1,4 +1,4 @@
-"""When an alert is due: once when a state begins, once when it ends. Who looks and who sends is elsewhere."""
+"""When an alert is due: once when a state begins, once when it ends. Looking and sending are done elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does the ledger add up? Promises 2 and 3, proven from what is stored."""
+"""Does the ledger add up? Every offset accounted for, live ranges without gap or overlap, as what is stored says."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class CheckResult:
 
     @property
     def passed(self) -> bool:
+        """Whether nothing is wrong."""
         return not self.faults
 
 

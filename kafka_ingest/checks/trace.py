@@ -15,27 +15,13 @@ from kafka_ingest.errors import ConfigError
 from kafka_ingest.ledger.dead_letter_filter import at_position, waiting
 from kafka_ingest.ledger.tables import BATCHES, DEAD_LETTERS, aware_utc, naive_utc, of_partition
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.slices import TopicPartition
+from kafka_ingest.slices import Position
 from kafka_ingest.streams.model import KAFKA_COLUMNS
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
 from kafka_ingest.type_names import SqlColumn
 
-_POSITION = re.compile(r"(?P<topic>[A-Za-z0-9._@-]{1,280})\[(?P<partition>[0-9]{1,9})\]@(?P<offset>[0-9]{1,18})")
 _PAIR = re.compile(r"(?P<column>[^=\s]+)=(?P<value>.*)", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a message stands."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: dt.datetime | None = None
-
-    def __str__(self) -> str:
-        return f"{self.topic}[{self.partition}]@{self.offset}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +45,8 @@ class Traced:
     fate: str
     """`row`, `tombstone`, `dead_letter`, or `no_row`: loaded, but not a row of this table now."""
     position: Position
+    timestamp: dt.datetime | None
+    """Kafka's; None where it is not known, or no date column holds it."""
     key: Mapping[str, object] | None
     """The business key's columns; None where the table has none or the message is no row."""
     error: str | None
@@ -85,12 +73,11 @@ def trace(sink: Sink, stream: Stream, target: TargetTable, key: str, *, limit: i
     Raises ConfigError for a key that fits neither the table nor any of these, and the database's errors.
     """
     table = target.table
-    match = _POSITION.fullmatch(key)
+    position = Position.parse(key)
     with sink.errors(f"tracing {key} in {target.label}"), sink.engine.connect() as connection:
         if not sa.inspect(connection).has_table(BATCHES.name):
             return []
-        if match is not None:
-            position = Position(match["topic"], int(match["partition"]), int(match["offset"]))
+        if position is not None:
             return [_at(connection, stream, target, position)]
         wanted = _wanted(target, key)
         found = [_row(connection, stream, target, r) for r in _rows(connection, table, wanted, limit)]
@@ -165,35 +152,29 @@ def _row(
     connection: sa.Connection, stream: Stream, target: TargetTable, row: sa.RowMapping, fate: str = "row"
 ) -> Traced:
     stamp = row["_kafka_timestamp"]
-    position = Position(
-        row["_kafka_topic"], row["_kafka_partition"], row["_kafka_offset"], None if stamp is None else aware_utc(stamp)
-    )
+    position = Position(row["_kafka_topic"], row["_kafka_partition"], row["_kafka_offset"])
     key = {n: row[n] for n in target.key} if target.is_upsert else None
-    return Traced(fate, position, key, None, _loads(connection, stream, position))
+    at = None if stamp is None else aware_utc(stamp)
+    return Traced(fate, position, at, key, None, _loads(connection, stream, position))
 
 
 def _at(connection: sa.Connection, stream: Stream, target: TargetTable, position: Position) -> Traced:
     """What stands at a position: a row, a dead letter, or neither."""
     table, letters = target.table, DEAD_LETTERS.c
-    names = zip(("_kafka_topic", "_kafka_partition", "_kafka_offset"), position_values(position), strict=True)
+    names = zip(("_kafka_topic", "_kafka_partition", "_kafka_offset"), position, strict=True)
     rows = _rows(connection, table, dict(names), 1)
     if rows:
         return _row(connection, stream, target, rows[0])
     letter = connection.execute(
         sa.select(letters.stage, letters.error, letters.kafka_timestamp).where(
-            waiting(), letters.stream == stream.name, at_position(*position_values(position))
+            waiting(), letters.stream == stream.name, at_position(position)
         )
     ).first()
     loads = _loads(connection, stream, position)
     if letter is None:
-        return Traced("no_row", position, None, None, loads)
+        return Traced("no_row", position, None, None, None, loads)
     stamp = None if letter.kafka_timestamp is None else aware_utc(letter.kafka_timestamp)
-    at = Position(*position_values(position), stamp)
-    return Traced("dead_letter", at, None, f"{letter.stage}: {letter.error}", loads)
-
-
-def position_values(position: Position) -> tuple[str, int, int]:
-    return position.topic, position.partition, position.offset
+    return Traced("dead_letter", position, stamp, None, f"{letter.stage}: {letter.error}", loads)
 
 
 def _loads(connection: sa.Connection, stream: Stream, position: Position) -> tuple[LoadedBy, ...]:
@@ -204,7 +185,7 @@ def _loads(connection: sa.Connection, stream: Stream, position: Position) -> tup
     rows = connection.execute(
         sa.select(*shown)
         .where(
-            of_partition(BATCHES, stream.name, TopicPartition(position.topic, position.partition)),
+            of_partition(BATCHES, stream.name, position.topic_partition),
             c.start_offset <= position.offset,
             c.end_offset > position.offset,
         )
@@ -251,7 +232,7 @@ class TracedDocument(TypedDict):
 
 def as_document(traced: Traced, table: str, link: Callable[[str], str | None]) -> TracedDocument:
     """For programs."""
-    stamp = traced.position.timestamp
+    stamp = traced.timestamp
     return {
         "table": table,
         "fate": traced.fate,

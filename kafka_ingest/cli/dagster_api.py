@@ -51,6 +51,7 @@ class RunLook:
 
     @property
     def is_over(self) -> bool:
+        """Whether the run has ended, in whatever way."""
         return self.status in ENDED
 
 
@@ -67,7 +68,9 @@ class DagsterApi:
 
     def __init__(self, url: str, *, timeout_seconds: float = REQUEST_SECONDS) -> None:
         if not url.startswith(("http://", "https://")):
-            raise ConfigError(f"--url is {url!r}; it must begin with http:// or https://, such as {DEFAULT_URL}")
+            raise ConfigError(
+                f"--url is {url!r}; it must begin with http:// or https://, such as {DEFAULT_URL}", setting="--url"
+            )
         self._url = url.rstrip("/").removesuffix("/graphql")
         self._timeout = timeout_seconds
         # A proxy of the user's has no business with this machine.
@@ -173,6 +176,7 @@ class DagsterApi:
             cursor = page["cursor"]
 
     def link(self, run_id: str) -> str:
+        """The run's page in the UI."""
         return f"{self._url}/runs/{run_id}"
 
 

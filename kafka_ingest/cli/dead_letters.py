@@ -22,6 +22,7 @@ from kafka_ingest.cli.dead_letters_view import (
     letter_text,
     replayed_table,
 )
+from kafka_ingest.cli.json_output import json_option, print_json
 from kafka_ingest.cli.options import streams_named
 from kafka_ingest.engine.replay import ReplayPlan, plan_replay, replay
 from kafka_ingest.errors import ConfigError
@@ -31,12 +32,11 @@ from kafka_ingest.ledger.dead_letters import StoredDeadLetter
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.registry import open_sink
-from kafka_ingest.slices import Stage
+from kafka_ingest.slices import Position, Stage
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-_POSITION = re.compile(r"(?P<topic>[^\[\]\s]{1,280})\[(?P<partition>\d{1,9})\]@(?P<offset>\d{1,18})", re.ASCII)
 _OFFSETS = re.compile(r"(?P<first>\d{1,18})(?:-(?P<end>\d{1,18}))?", re.ASCII)
 _GROUPS_BEFORE_REPLAY = 5
 
@@ -134,7 +134,7 @@ def dead_letters() -> None:
 )
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="The newest so many.")
 @click.option("--summary", is_flag=True, help="Count them by stream, stage and error instead.")
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
+@json_option("Print one JSON object.")
 def list_(status: Status, limit: int, summary: bool, is_json: bool, **options: Unpack[_Filters]) -> None:
     """Show dead letters, newest first."""
     where = conditions(_filter(status, **options))
@@ -147,7 +147,7 @@ def list_(status: Status, limit: int, summary: bool, is_json: bool, **options: U
         listed = {
             "groups": [{"stream": g.stream, "stage": g.stage, "error": g.error, "letters": g.letters} for g in groups]
         }
-        click.echo(
+        print_json(
             json.dumps({"total": total} | (listed if summary else {"dead_letters": list(map(letter_json, found))}))
         )
         return
@@ -168,7 +168,7 @@ def _listed(total: int, shown: int, groups: int) -> str:
 @click.argument("which", metavar="ID|TOPIC[PARTITION]@OFFSET")
 @click.option("--stream", help="Where several streams have a dead letter at this position.")
 @click.option("--raw", is_flag=True, help="Write the value's original bytes to standard output, and nothing else.")
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON object, bytes in base64.")
+@json_option("Print one JSON object, bytes in base64.")
 def show(which: str, stream: str | None, raw: bool, is_json: bool) -> None:
     """Show everything about one dead letter, its original bytes among it."""
     letter = _find(which, stream)
@@ -179,20 +179,23 @@ def show(which: str, stream: str | None, raw: bool, is_json: bool) -> None:
             raise click.ClickException("the bytes may hold anything a terminal obeys; send them to a file or a program")
         sys.stdout.buffer.write(letter.value)
         return
-    click.echo(json.dumps(letter_json(letter)) if is_json else letter_text(letter))
+    if is_json:
+        print_json(json.dumps(letter_json(letter)))
+    else:
+        click.echo(letter_text(letter))
 
 
 def _find(which: str, stream: str | None) -> StoredDeadLetter:
-    match = _POSITION.fullmatch(which)
-    if match is not None:
-        where = at_position(match["topic"], int(match["partition"]), int(match["offset"]))
+    position = Position.parse(which)
+    if position is not None:
+        where = at_position(position)
     elif which.isdecimal() and len(which) <= 18:
         where = with_id(int(which))
     else:
         raise click.UsageError(f"{which!r} is neither an id nor TOPIC[PARTITION]@OFFSET, such as 17 or 'news[0]@100'")
     where = where & conditions(DeadLetterFilter(stream=stream, status="all"))
     with _opened() as sink, sink.errors("reading a dead letter"), sink.engine.connect() as connection:
-        found = stored.read(connection, where, 2) if stored.has_dead_letters_table(connection) else []
+        found = stored.read_dead_letters(connection, where, 2) if stored.has_dead_letters_table(connection) else []
     if not found:
         raise ConfigError(f"there is no dead letter {which}" + (f" of stream {stream}" if stream else ""))
     if len(found) > 1:
@@ -205,12 +208,12 @@ def _find(which: str, stream: str | None) -> StoredDeadLetter:
 @click.option("--limit", type=click.IntRange(1, MAX_OFFSET), help="At most so many of each stream.  [default: all]")
 @click.option("--dry-run", is_flag=True, help="Only say what would become of each; everything is rolled back.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
+@json_option("Print one JSON object.")
 def replay_(limit: int | None, dry_run: bool, yes: bool, is_json: bool, **options: Unpack[_Filters]) -> None:
     """Run the original bytes of waiting dead letters through today's code, once.
 
-    Each becomes a row, a delete, ignored, or stays a dead letter with its new error. What became something is never
-    replayed again; running the command twice does nothing twice. Without filters: all that wait, of all streams.
+    Each becomes a row, a delete, ignored, or stays a dead letter with its new error. One that became a row, a
+    delete or ignored is never replayed again, so the command may be repeated. Without filters: all that wait, of all streams.
     """
     wanted = _filter("waiting", **options)
     streams = streams_named(wanted.stream)
@@ -236,7 +239,7 @@ def replay_(limit: int | None, dry_run: bool, yes: bool, is_json: bool, **option
                 if not is_json:
                     _show(report)
     if is_json:
-        click.echo(json.dumps({"replays": [report.as_json() for report in reports]}))
+        print_json(json.dumps({"replays": [report.as_json() for report in reports]}))
     elif not reports:
         click.echo("No dead letters to replay.")
 

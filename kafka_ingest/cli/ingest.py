@@ -62,7 +62,9 @@ def ingest(
         before = observe(stream, metadata, sink, settings)
         if not before.topics.partitions:
             raise ConfigError(
-                f"stream {stream.name}: no topic matches {stream.topic_text!r} yet; create it, or correct the stream's topics"
+                f"stream {stream.name}: no topic matches {stream.topic_text!r} yet; create it, or correct the stream's topics",
+                stream=stream.name,
+                setting="topics",
             )
         _check_ranges(stream, ranges)
         what = ranges_text(ranges) if ranges else f"{before.lag:,} messages waiting"

@@ -40,7 +40,7 @@ COMMANDS = {
 )
 @click.version_option(package_name="kafka-ingest")
 def cli() -> None:
-    """Kafka topics in, MySQL tables out.
+    """Kafka topics in, database tables out.
 
     Kafka is found by KAFKA_BOOTSTRAP_SERVERS and any other librdkafka property as KAFKA_..., the database by
     KAFKA_INGEST_DATABASE_URL.

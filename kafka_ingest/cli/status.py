@@ -14,9 +14,10 @@ from rich.live import Live
 
 from kafka_ingest.cli.clients import open_clients
 from kafka_ingest.cli.console import make_console
+from kafka_ingest.cli.json_output import json_option, print_json
 from kafka_ingest.cli.options import NumberType, streams_named
 from kafka_ingest.cli.status_state import StreamStatus, gather
-from kafka_ingest.cli.status_view import as_json, as_table
+from kafka_ingest.cli.status_view import as_table, statuses_json
 from kafka_ingest.errors import RetryableError
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.redaction import redact
@@ -27,7 +28,7 @@ from kafka_ingest.streams.stream import Stream
 
 @click.command()
 @click.argument("stream_name", metavar="[STREAM]", required=False)
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON object; with --watch, one a line.")
+@json_option("Print one JSON object; with --watch, one a line.")
 @click.option("--watch", is_flag=True, help="Look again and again, until Ctrl-C.")
 @click.option(
     "--interval",
@@ -49,7 +50,7 @@ def status(stream_name: str | None, is_json: bool, watch: bool, interval: float)
             return
         found = look(streams, metadata, sink, settings)
     if is_json:
-        click.echo(json.dumps(as_json(found)))
+        print_json(json.dumps(statuses_json(found)))
         return
     console = make_console()
     for each in found:
@@ -76,7 +77,7 @@ def _watch(
     with live or nullcontext(), suppress(KeyboardInterrupt):
         while True:
             if live is None:
-                click.echo(json.dumps(as_json(found)))
+                print_json(json.dumps(statuses_json(found)))
             else:
                 live.update(Group(*(as_table(each) for each in found)), refresh=True)
             time.sleep(interval)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from kafka_ingest.engine.stream_state import StreamState, group_of, observe
 from kafka_ingest.kafka.metadata import KafkaMetadata
-from kafka_ingest.ledger.dead_letter_filter import waiting
+from kafka_ingest.ledger.dead_letters import count_waiting
 from kafka_ingest.ledger.tables import BATCHES, DEAD_LETTERS, aware_utc
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.base import Sink
@@ -82,6 +82,7 @@ class StreamStatus:
 
     @property
     def lag(self) -> int:
+        """Offsets that wait to be loaded, of all partitions."""
         return sum(p.lag for p in self.partitions)
 
 
@@ -100,7 +101,7 @@ def gather(
         loaded = _loaded(connection, stream) if BATCHES.name in existing else {}
         last = _last(connection, stream) if BATCHES.name in existing else (None, None)
         windows = _windows(connection, stream) if BATCHES.name in existing else (0, None, None)
-        dead_letters = _dead_letters(connection, stream) if DEAD_LETTERS.name in existing else 0
+        dead_letters = count_waiting(connection, stream.name) if DEAD_LETTERS.name in existing else 0
     return StreamStatus(
         stream=stream.name,
         group_id=group_id,
@@ -169,11 +170,6 @@ def _windows(connection: sa.Connection, stream: Stream) -> tuple[int, str | None
     query = sa.select(sa.func.count(c.window_key.distinct()), sa.func.min(c.window_key), sa.func.max(c.window_key))
     count, first, last = connection.execute(query.where(c.stream == stream.name)).one()
     return int(count), first, last
-
-
-def _dead_letters(connection: sa.Connection, stream: Stream) -> int:
-    query = sa.select(sa.func.count()).where(DEAD_LETTERS.c.stream == stream.name, waiting())
-    return int(connection.execute(query).scalar_one())
 
 
 def _count(connection: sa.Connection, sink: Sink, target: TargetTable) -> TableRows:

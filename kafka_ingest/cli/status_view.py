@@ -23,7 +23,7 @@ _WORDS: dict[Agreement, str] = {
 }
 
 
-def as_json(statuses: Iterable[StreamStatus]) -> dict[str, object]:
+def statuses_json(statuses: Iterable[StreamStatus]) -> dict[str, object]:
     """What `status --json` prints. Names and meanings stay; new ones may be added.
 
     {"streams": [{

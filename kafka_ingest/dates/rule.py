@@ -53,19 +53,25 @@ class DateRule:
 
     def __post_init__(self) -> None:
         if not isinstance(self.formats, tuple):
-            raise ConfigError(f"formats must be a tuple of strptime formats, got {self.formats!r}: write ('%d.%m.%y',)")
+            raise ConfigError(
+                f"formats must be a tuple of strptime formats, got {self.formats!r}: write ('%d.%m.%y',)",
+                setting="formats",
+            )
         for item in self.formats:
             if not isinstance(item, str) or "%" not in item:
-                raise ConfigError(f"date format {item!r} must be a strptime format such as '%d.%m.%Y %H:%M'")
+                raise ConfigError(
+                    f"date format {item!r} must be a strptime format such as '%d.%m.%Y %H:%M'", setting="formats"
+                )
             layout_of(item)
         if not isinstance(self.day_first, bool):
-            raise ConfigError(f"day_first must be True or False, got {self.day_first!r}")
+            raise ConfigError(f"day_first must be True or False, got {self.day_first!r}", setting="day_first")
         try:
             ZoneInfo(self.timezone)
         except (KeyError, ValueError, OSError, TypeError, AttributeError) as error:
             raise ConfigError(
                 f"timezone {self.timezone!r} is not a known IANA zone: use a name such as 'Asia/Shanghai' or 'UTC', "
-                "and install the tzdata package where the machine has no zone database"
+                "and install the tzdata package where the machine has no zone database",
+                setting="timezone",
             ) from error
 
 
@@ -84,12 +90,16 @@ def layout_of(text: str) -> Layout:
         elif directive:
             if directive not in _DIRECTIVES or directive in used:
                 what = "uses a field twice" if directive in used else f"uses %{directive}, which is not supported"
-                raise ConfigError(f"date format {text!r} {what}: build it from %{' %'.join(sorted(_DIRECTIVES))}")
+                raise ConfigError(
+                    f"date format {text!r} {what}: build it from %{' %'.join(sorted(_DIRECTIVES))}", setting="formats"
+                )
             used.add(directive)
             crowded = any(_is_digits(token) for token in tokens[max(at - 1, 0) : at] + tokens[at + 1 : at + 2])
             shape += f"(?P<{directive}>{_DIRECTIVES[directive][crowded]})"
         elif literal == "%":
-            raise ConfigError(f"date format {text!r} ends with a lone %: write %% for a percent sign")
+            raise ConfigError(
+                f"date format {text!r} ends with a lone %: write %% for a percent sign", setting="formats"
+            )
         elif literal.isascii() and literal.isalnum():
             literals[f"literal{at}_"] = literal.lower()
             shape += f"(?P<literal{at}_>{'0' if literal.isdigit() else 'a'})"
@@ -97,7 +107,7 @@ def layout_of(text: str) -> Layout:
             folded = fold(literal)
             shape += re.escape(folded if folded != literal else literal.encode("utf-8", "replace").decode("latin-1"))
     if not used & {"Y", "y"}:
-        raise ConfigError(f"date format {text!r} has no year (%Y or %y)")
+        raise ConfigError(f"date format {text!r} has no year (%Y or %y)", setting="formats")
     return Layout(re.compile(shape), literals)
 
 

@@ -133,7 +133,7 @@ class Ingestion:
     def commit(self, next_offsets: Mapping[TopicPartition, int]) -> None:
         """Offsets to the consumer group: what the ledger says, for all partitions of the stream that exist and differ.
 
-        The ledger's word counts, so a commit that an earlier run did not get to is repaired here.
+        The ledger decides, so a commit that an earlier run did not get to is made up for here.
         """
         group_id = group_of(self.stream, self.settings)
         positions = read_next_offsets(self.sink, self.stream)
@@ -301,7 +301,8 @@ class Ingestion:
         if gone := sorted(topics - ids.keys()):
             raise KafkaUnavailable(
                 f"stream {self.stream.name}: topic {', '.join(gone)} was deleted while it was read; what was read of it is "
-                "not loaded. It is gone on with without it."
+                "not loaded. It is gone on with without it.",
+                stream=self.stream.name,
             )
         check_same_topics(self.stream, self._topic_ids, ids)
         return replace(

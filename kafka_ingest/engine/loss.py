@@ -65,7 +65,7 @@ def handle_loss(
     1. compare what `state` saw; where nothing is lost, nothing is locked
     2. lock the ledger's rows of the partitions concerned
     3. ask Kafka again and compare again: another run may have seen the same loss and recorded it, or the topic may have
-       been made once more; what 1 found is only the reason to look
+       been recreated once more
     4. record what is found now
 
     Raises DataLoss, with the number of offsets, where the stream does not skip.
@@ -114,7 +114,7 @@ def check_same_topics(stream: Stream, known: Mapping[str, str], found: Mapping[s
     """Raises DataLoss where a topic has another id than the ledger's."""
     recreated = {topic: (old, found[topic]) for topic, old in known.items() if topic in found and found[topic] != old}
     if recreated:
-        raise DataLoss(_text(stream, Losses(recreated, (), ())))
+        raise DataLoss(_text(stream, Losses(recreated, (), ())), stream=stream.name, topics=tuple(sorted(recreated)))
 
 
 def explain_cut(stream: Stream, cut: LogCut) -> LogCut:
@@ -144,21 +144,27 @@ def explain_cut(stream: Stream, cut: LogCut) -> LogCut:
         partition=cut.partition,
         position=cut.position,
         end=cut.end,
+        stream=stream.name,
     )
 
 
 def _refuse(stream: Stream, losses: Losses) -> None:
     if losses.cut or (losses and stream.on_data_loss == "fail"):
-        raise DataLoss(_text(stream, losses))
+        raise DataLoss(
+            _text(stream, losses),
+            stream=stream.name,
+            ranges=(*losses.lost, *losses.cut),
+            topics=tuple(losses.recreated),
+        )
 
 
 def _set_aside(connection: sa.Connection, stream: Stream, topic: str, label: str) -> None:
-    """Rows, ledger and dead letters of a topic's former life under another topic name (no topic has an @)."""
+    """Rows, ledger and dead letters of the log that a recreated topic had before, under another name (no topic has an @)."""
     for table in (OFFSETS, BATCHES, DEAD_LETTERS):
         connection.execute(
             sa.update(table).where(table.c.stream == stream.name, table.c.topic == topic).values(topic=label)
         )
-    # The tombstones too: by the old offsets they would bury the new topic's rows.
+    # The tombstones too: by the old offsets they would delete the new topic's rows.
     for table in (table for target in stream.targets for table in target.tables):
         connection.execute(
             sa.update(table).where(table.c["_kafka_topic"] == topic).values({table.c["_kafka_topic"]: label})

@@ -73,11 +73,13 @@ def check_requested(stream: Stream, requested: Sequence[OffsetRange], state: Str
 def _check_exist(stream: Stream, requested: Sequence[OffsetRange], state: StreamState) -> None:
     if not state.topics.partitions:
         raise ConfigError(
-            f"stream {stream.name}: no topic matches {stream.topic_text!r} yet; create it, or correct the stream's topics"
+            f"stream {stream.name}: no topic matches {stream.topic_text!r} yet; create it, or correct the stream's topics",
+            stream=stream.name,
+            setting="topics",
         )
     unknown = [str(r) for r in requested if r.topic_partition not in state.watermarks]
     if unknown:
-        raise ConfigError(f"stream {stream.name} has no partition for {', '.join(unknown)}")
+        raise ConfigError(f"stream {stream.name} has no partition for {', '.join(unknown)}", stream=stream.name)
 
 
 def _check_held(stream: Stream, requested: Sequence[OffsetRange], state: StreamState) -> None:
@@ -91,7 +93,8 @@ def _check_held(stream: Stream, requested: Sequence[OffsetRange], state: StreamS
             )
             raise ConfigError(
                 f"stream {stream.name}: {each} cannot be loaded: the log holds "
-                f"{each.topic}[{each.partition}]@[{marks.low},{marks.high}); {why}"
+                f"{each.topic}[{each.partition}]@[{marks.low},{marks.high}); {why}",
+                stream=stream.name,
             )
 
 

@@ -53,7 +53,7 @@ def readiness(
     backoff_seconds: time to wait still after failed batches; 0 where there is none.
     oldest_wait_seconds: age of the oldest waiting message, for the reason's text only.
 
-    A partition whose log start has passed its position (data loss) is due at once: the run is where it is said loudly.
+    A partition whose log start has passed its position (data loss) is due at once: the run reports it.
     """
     busy = dict(in_flight or {})
     free = {tp: s for tp, s in partitions.items() if tp not in busy}
@@ -94,7 +94,7 @@ def _waiting(state: PartitionState) -> int:
 
 
 def share_rows(partitions: Mapping[TopicPartition, PartitionState], max_rows: int) -> tuple[OffsetRange, ...]:
-    """About `max_rows` offsets, shared fairly: a partition with little to say leaves its share to the others.
+    """About `max_rows` offsets, shared fairly: a partition with few offsets waiting leaves the rest of its share to the others.
 
     Every waiting partition gets at least one offset, so none is left out for ever by busy ones; with more partitions
     than `max_rows` that is the whole batch.

@@ -28,28 +28,28 @@ from kafka_ingest.sinks.replay_proposal import ReplayResult, raw_slice_of, repla
 from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.streams.stream import Stream
 
-# A slice's letters may lie scattered over the log, each a range of its own in the ledger, so slices are small.
+# A slice's dead letters may lie scattered over the log, each a range of its own in the ledger, so slices are small.
 SLICE_ROWS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayPlan:
-    """What a replay would take: the letters that wait now and answer to the filter."""
+    """What a replay would take: the dead letters that wait now and answer to the filter."""
 
     stream: Stream
     where: Condition
     letters: int
     left_out: Mapping[str, int]
-    """Topic the stream no longer reads → its letters, which are left alone."""
+    """Topic the stream no longer reads → its dead letters, which are left alone."""
 
 
 def plan_replay(
     sink: Sink, stream: Stream, wanted: DeadLetterFilter, *, run_id: str, limit: int | None = None
 ) -> ReplayPlan:
-    """Looks only. Letters recorded later, and those this run has replayed before (where its op is tried again), are not
-    part of it; `limit` counts the latter too.
+    """Reads only. Dead letters recorded later, and those this run has replayed before (where its op is tried again), are
+    not part of it; `limit` counts the latter too.
 
-    Raises ConfigError where the letters asked for are all of topics the stream no longer reads.
+    Raises ConfigError where the dead letters asked for are all of topics the stream no longer reads.
     """
     wanted = replace(wanted, stream=stream.name, status="waiting")
     with sink.errors(f"looking for dead letters of stream {stream.name}"), sink.engine.connect() as connection:
@@ -67,7 +67,9 @@ def plan_replay(
             raise ConfigError(
                 f"stream {stream.name} no longer reads topic {', '.join(named or sorted(foreign))}, so nothing says what its "
                 f"dead letters should become; it reads {stream.topic_text}. Add the topic to the stream, or read them with "
-                "`kafka-ingest dead-letters show --raw`."
+                "`kafka-ingest dead-letters show --raw`.",
+                stream=stream.name,
+                setting="topics",
             )
         where = conditions(replace(wanted, topics=tuple(own))) & where
     number = sum(by_topic[topic] for topic in own)
@@ -83,17 +85,17 @@ def replay(
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.timezone.utc),
     at_step: Callable[[str], None] = lambda _step: None,
 ) -> Iterator[ReplayResult]:
-    """Replay the plan's letters, slice by slice, each its own transaction.
+    """Replay the plan's dead letters, slice by slice, each its own transaction.
 
     1. make the ledger and the tables fit (not in a dry run)
-    2. read the next letters, bounded by rows and bytes, in order of their ids; the end where none is left
+    2. read the next dead letters, bounded by rows and bytes, in order of their ids; the end where none is left
     3. decode them and run the stream's steps, outside any transaction
-    4. `sinks.replay.replay_slice`: apply and mark them, in one; back to 2
+    4. `sinks.replay_proposal.replay_slice`: apply and mark them, in one; back to 2
 
-    A crash anywhere loses at most the slice in hand, whose letters still wait. A letter that fails again waits again, with
-    its new error; one that became a row, a delete or ignored is never taken again. `max_dead_letter_ratio` does not apply.
+    A crash anywhere loses at most the slice in hand, whose dead letters still wait. One that fails again waits again, with its
+    new error; one that became a row, a delete or ignored is never taken again. `max_dead_letter_ratio` does not apply.
 
-    Raises SchemaMismatch, StepError, and what `sinks.replay.replay_slice` raises.
+    Raises SchemaMismatch, StepError, and what `sinks.replay_proposal.replay_slice` raises.
     """
     stream = plan.stream
     if not plan.letters:

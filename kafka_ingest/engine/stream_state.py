@@ -65,8 +65,8 @@ def observe(stream: Stream, metadata: KafkaMetadata, sink: Sink, settings: Setti
 
 
 def read_positions(sink: Sink, stream: Stream) -> dict[TopicPartition, LedgerPosition]:
-    """The ledger's positions; none where the ledger has not been made yet. What is kept of a recreated topic's former
-    life, under `topic@old-id`, is no position of a topic there is."""
+    """The ledger's positions; none where the ledger has not been made yet. What is kept of the log that a
+    recreated topic had before, under `topic@old-id`, is no position of a topic there is."""
     with sink.errors(f"reading the ledger of stream {stream.name}"), sink.engine.connect() as connection:
         version = check_version(connection)
         if not version and not sa.inspect(connection).has_table(OFFSETS.name):

@@ -59,6 +59,8 @@ class LiveTrigger:
         self._topics_seen = now
 
     def wait_until_due(self) -> bool:
+        """As `Trigger`. False when the run's time is up, the stream's partitions have changed, or nothing has come for
+        as long as it lingers."""
         policy = self._stream.batch
         idle_since = time.monotonic()
         waiting_since: float | None = None

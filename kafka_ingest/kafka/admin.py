@@ -51,7 +51,8 @@ class AskingAdmin:
                 raise
             raise AccessDenied(
                 f"{doing}: {'; '.join(reasons[:3])}. Check the KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_* and KAFKA_SSL_* "
-                "settings, and that the certificates are for these hosts and not expired."
+                "settings, and that the certificates are for these hosts and not expired.",
+                code=error.code,
             ) from error
 
     def list_topics(self, doing: str, *, timeout: float) -> ClusterMetadata:

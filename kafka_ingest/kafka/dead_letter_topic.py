@@ -51,7 +51,7 @@ _EXCEPTION = "kafka_ingest.records.DeadLetter"
 
 
 def error_headers(letter: StoredDeadLetter) -> list[tuple[str, bytes | None]]:
-    """The letter's own headers, then the `__connect.errors.*` ones."""
+    """The dead letter's own headers, then the `__connect.errors.*` ones."""
     ours = {
         "topic": letter.topic,
         "partition": str(letter.kafka_partition),
@@ -71,7 +71,7 @@ def error_headers(letter: StoredDeadLetter) -> list[tuple[str, bytes | None]]:
 
 @dataclass(slots=True)
 class Published:
-    """What became of some letters: the ids of those the brokers have, and of those they will never take, with the reason.
+    """What became of some dead letters: the ids of those the brokers have, and of those they will never take, with the reason.
 
     `error` is set where neither is known of some: they are to be sent again.
     """
@@ -99,7 +99,7 @@ class DeadLetterPublisher:
         self._producer: Producer | None = None
 
     def publish(self, letters: Sequence[StoredDeadLetter]) -> Published:
-        """Send letters and wait for the brokers' word on each.
+        """Send dead letters and wait for the brokers' word on each.
 
         A batch is refused as a whole, so what was refused in company is sent once more alone, and then without its
         timestamp, which may be what the topic does not take.
@@ -130,7 +130,7 @@ class DeadLetterPublisher:
     def _send(
         self, producer: Producer, letters: Iterable[StoredDeadLetter], found: Published, *, keep_time: bool = True
     ) -> dict[int, str]:
-        """Ids of the letters the brokers refused, with their words. The first other trouble is kept in `found.error`."""
+        """Ids of the dead letters the brokers refused, with their words. The first other trouble is kept in `found.error`."""
         refused: dict[int, str] = {}
 
         def failed(letter: StoredDeadLetter, error: KafkaError) -> None:

@@ -73,6 +73,7 @@ class _Partition:
 
     @property
     def is_done(self) -> bool:
+        """Whether all messages of the range have been delivered."""
         return self.position >= self.end
 
 
@@ -215,7 +216,9 @@ class RangeReader:
             elif self._clock() > deadline:
                 raise RangeReadTimeout(
                     f"nothing came for {SILENCE_SECONDS:.0f} s while reading {ranges_text(self.remaining())}; "
-                    "is the broker (or the partition's leader) up? It is retried."
+                    "is the broker (or the partition's leader) up? It is retried.",
+                    ranges=self.remaining(),
+                    seconds=SILENCE_SECONDS,
                 )
         return self._slice(starts, taken)
 
@@ -311,7 +314,8 @@ class RangeReader:
                 return False
             raise DataLoss(
                 f"{failed.topic()}[{failed.partition()}]: Kafka deleted offsets of {ranges_text(self.remaining())} while "
-                f"they were read ({error.str()}). Run again: the plan says how many are gone and what to do."
+                f"they were read ({error.str()}). Run again: the plan says how many are gone and what to do.",
+                ranges=self.remaining(),
             )
         if not error.retriable():
             raise kafka_error(error, f"reading {failed.topic()}[{failed.partition()}]@{failed.offset()}")

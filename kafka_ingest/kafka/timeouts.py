@@ -66,7 +66,7 @@ def within(seconds: float, act: Callable[[], T], *, release: Callable[[], object
         if is_late.is_set():
             release()
 
-    threading.Thread(target=run, name="kafka-patience", daemon=True).start()
+    threading.Thread(target=run, name="kafka-timeout", daemon=True).start()
     try:
         return answer.result(seconds)
     except FutureTimeoutError as error:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.ledger.tables import DEAD_LETTERS, naive_utc
-from kafka_ingest.slices import Stage
+from kafka_ingest.slices import Position, Stage
 from kafka_ingest.type_names import SqlExpression
 
 Status = Literal["waiting", "replayed", "all"]
@@ -36,13 +36,13 @@ class DeadLetterFilter:
     since: dt.datetime | None = None
     until: dt.datetime | None = None
     clock: Literal["created", "kafka"] = "created"
-    """Whether `since` and `until` mean when the letter was recorded, or the message's Kafka timestamp."""
+    """Whether `since` and `until` mean when the dead letter was recorded, or the message's Kafka timestamp."""
     status: Status = "waiting"
 
     def __post_init__(self) -> None:
         for name, instant in (("from", self.since), ("to", self.until)):
             if instant is not None and instant.tzinfo is None:
-                raise ConfigError(f"{name}={instant} needs a time zone")
+                raise ConfigError(f"{name}={instant} needs a time zone", setting=name)
         if self.since and self.until and self.since >= self.until:
             raise ConfigError(f"nothing lies between {self.since} and {self.until}: `from` has to be before `to`")
 
@@ -51,7 +51,7 @@ Condition = sa.ColumnElement[bool]
 
 
 def waiting() -> Condition:
-    """Letters a replay would take."""
+    """Dead letters a replay would take."""
     return sa.or_(_C.replay_outcome.is_(None), _C.replay_outcome == "dead_letter")
 
 
@@ -84,12 +84,12 @@ def conditions(wanted: DeadLetterFilter) -> Condition:
 
 
 def unpublished(stream: str) -> Condition:
-    """Letters of a stream that still wait and that its dead-letter topic has neither got nor refused."""
+    """Dead letters of a stream that still wait and that its dead-letter topic has neither got nor refused."""
     return sa.and_(_C.stream == stream, _C.published_at.is_(None), _C.publish_error.is_(None), waiting())
 
 
 def tried_by(run_id: str) -> Condition:
-    """Letters this run has replayed already."""
+    """Dead letters this run has replayed already."""
     return sa.and_(_C.replay_run_id.is_not(None), _C.replay_run_id == run_id)
 
 
@@ -99,13 +99,19 @@ def not_tried_by(run_id: str) -> Condition:
 
 
 def up_to(newest_id: int) -> Condition:
-    """Letters recorded before or with this one."""
+    """Dead letters recorded before or with this one."""
     return _C.id <= newest_id
 
 
 def with_id(number: int) -> Condition:
+    """The dead letter with this id."""
     return _C.id == number
 
 
-def at_position(topic: str, partition: int, offset: int) -> Condition:
-    return sa.and_(_C.topic == topic, _C.kafka_partition == partition, _C.kafka_offset == offset)
+def at_position(position: Position) -> Condition:
+    """The letter of the message that stands here."""
+    return sa.and_(
+        _C.topic == position.topic,
+        _C.kafka_partition == position.partition,
+        _C.kafka_offset == position.offset,
+    )

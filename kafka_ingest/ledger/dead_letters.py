@@ -13,11 +13,20 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from kafka_ingest.ledger.dead_letter_filter import Condition
+from kafka_ingest.ledger.dead_letter_filter import Condition, waiting
 from kafka_ingest.ledger.range_sql import in_lists, range_conditions
 from kafka_ingest.ledger.tables import DEAD_LETTERS, aware_utc, naive_utc
 from kafka_ingest.ledger.version import VERSION, check_version
-from kafka_ingest.slices import DeadLetter, Headers, OffsetRange, Outcome, RawSlice, TopicPartition, position_columns
+from kafka_ingest.slices import (
+    DeadLetter,
+    Headers,
+    OffsetRange,
+    Outcome,
+    Position,
+    RawSlice,
+    TopicPartition,
+    position_columns,
+)
 from kafka_ingest.type_names import SqlSelect
 
 if TYPE_CHECKING:
@@ -59,7 +68,8 @@ class DeadLetterInfo:
 
     @property
     def position(self) -> str:
-        return f"{self.topic}[{self.kafka_partition}]@{self.kafka_offset}"
+        """`topic[partition]@offset` of its message."""
+        return str(Position(self.topic, self.kafka_partition, self.kafka_offset))
 
     @property
     def topic_partition(self) -> TopicPartition:
@@ -67,6 +77,7 @@ class DeadLetterInfo:
 
     @property
     def is_waiting(self) -> bool:
+        """Whether no replay has made anything of it but a dead letter again."""
         return self.replay_outcome in (None, "dead_letter")
 
 
@@ -81,7 +92,7 @@ class StoredDeadLetter(DeadLetterInfo):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterGroup:
-    """Letters of a stream that failed alike."""
+    """Dead letters of a stream that failed alike."""
 
     stream: str
     stage: str
@@ -122,7 +133,7 @@ def replace_dead_letters(
 def _forget(
     connection: sa.Connection, stream: str, ranges: Iterable[OffsetRange]
 ) -> dict[tuple[str, int, int], dt.datetime]:
-    """Delete the letters of these ranges; when each of them was published that was."""
+    """Delete the dead letters of these ranges. Returns the time of publication of those that were published, by position."""
     c = DEAD_LETTERS.c
     told: dict[tuple[str, int, int], dt.datetime] = {}
     for condition in range_conditions((c.topic, c.kafka_partition, c.kafka_offset), ranges):
@@ -201,16 +212,32 @@ def has_dead_letters_table(connection: sa.Connection) -> bool:
 
 
 def count(connection: sa.Connection, where: Condition) -> int:
+    """How many dead letters the condition takes."""
     return int(connection.execute(sa.select(sa.func.count()).select_from(DEAD_LETTERS).where(where)).scalar_one())
 
 
+def count_waiting(connection: sa.Connection, stream: str, *, at_most: int | None = None) -> int:
+    """How many letters of a stream wait to be replayed; counting ends at `at_most`."""
+    mine = sa.select(_C.id).where(_C.stream == stream, waiting()).limit(at_most).subquery()
+    return int(connection.execute(sa.select(sa.func.count()).select_from(mine)).scalar_one())
+
+
+def count_waiting_in(connection: sa.Connection, stream: str, ranges: Iterable[OffsetRange]) -> int:
+    """How many letters of a stream wait in these ranges; none before the first run has made the ledger."""
+    if not has_dead_letters_table(connection):
+        return 0
+    within = range_conditions((_C.topic, _C.kafka_partition, _C.kafka_offset), ranges)
+    return sum(count(connection, sa.and_(_C.stream == stream, waiting(), condition)) for condition in within)
+
+
 def count_by_topic(connection: sa.Connection, where: Condition) -> dict[str, int]:
+    """How many dead letters of each topic the condition takes; topics without one are left out."""
     rows = connection.execute(sa.select(_C.topic, sa.func.count()).where(where).group_by(_C.topic).order_by(_C.topic))
     return {topic: int(number) for topic, number in rows}
 
 
 def last_id(connection: sa.Connection, where: Condition) -> int:
-    """The newest letter's id; 0 where there is none."""
+    """The newest dead letter's id; 0 where there is none."""
     return int(connection.execute(sa.select(sa.func.max(_C.id)).where(where)).scalar() or 0)
 
 
@@ -223,13 +250,13 @@ def groups(connection: sa.Connection, where: Condition, limit: int) -> list[Dead
 
 
 def newest(connection: sa.Connection, where: Condition, limit: int) -> list[DeadLetterInfo]:
-    """The letters recorded last, newest first, without their bytes."""
+    """The dead letters recorded last, newest first, without their bytes."""
     rows = connection.execute(_info_query(connection).where(where).order_by(_C.id.desc()).limit(limit)).mappings()
     return [DeadLetterInfo(**_plain(row)) for row in rows]
 
 
-def read(connection: sa.Connection, where: Condition, limit: int) -> list[StoredDeadLetter]:
-    """Letters with their bytes, in order of id. The caller bounds their size (`next_slice`) or their number."""
+def read_dead_letters(connection: sa.Connection, where: Condition, limit: int) -> list[StoredDeadLetter]:
+    """Dead letters with their bytes, in order of id. The caller bounds their size (`next_slice`) or their number."""
     query = _info_query(connection).add_columns(*(_C[name] for name in _BODIES))
     rows = connection.execute(query.where(where).order_by(_C.id).limit(limit)).mappings()
     return [_letter(dict(row)) for row in rows]
@@ -238,7 +265,7 @@ def read(connection: sa.Connection, where: Condition, limit: int) -> list[Stored
 def next_slice(
     connection: sa.Connection, where: Condition, *, after_id: int, max_rows: int, max_bytes: int
 ) -> list[StoredDeadLetter]:
-    """The next letters after an id, in order of id, bounded by number and size; a larger one comes alone."""
+    """The next dead letters after an id, in order of id, bounded by number and size; a larger one comes alone."""
     weight = sum((sa.func.coalesce(sa.func.length(_C[name]), 0) for name in _BODIES), start=sa.literal(0))
     query = sa.select(_C.id, weight.label("weight")).where(where, _C.id > after_id).order_by(_C.id).limit(max_rows)
     ids: list[int] = []
@@ -248,7 +275,11 @@ def next_slice(
         if ids and size > max_bytes:
             break
         ids.append(int(row.id))
-    return [letter for part in in_lists(ids) for letter in read(connection, sa.and_(where, _C.id.in_(part)), len(part))]
+    return [
+        letter
+        for part in in_lists(ids)
+        for letter in read_dead_letters(connection, sa.and_(where, _C.id.in_(part)), len(part))
+    ]
 
 
 def lock(connection: sa.Connection, where: Condition, letters: Sequence[DeadLetterInfo]) -> set[int]:
@@ -261,7 +292,7 @@ def lock(connection: sa.Connection, where: Condition, letters: Sequence[DeadLett
     for part in in_lists(sorted(positions)):
         query = sa.select(_C.id, _C.topic, _C.kafka_partition, _C.kafka_offset).where(where, _C.id.in_(part))
         for r in connection.execute(query.order_by(_C.id).with_for_update()):
-            if positions[r.id] == f"{r.topic}[{r.kafka_partition}]@{r.kafka_offset}":
+            if positions[r.id] == str(Position(r.topic, r.kafka_partition, r.kafka_offset)):
                 found.add(int(r.id))
     return found
 
@@ -274,7 +305,7 @@ def mark_replayed(
     run_id: str,
     now: dt.datetime,
 ) -> None:
-    """Note what became of each letter, by id; one that failed again gets its new stage and error."""
+    """Note what became of each dead letter, by id; one that failed again gets its new stage and error."""
     by_change: dict[tuple[Outcome, str | None, str | None, str | None], list[int]] = {}
     for number, outcome in outcomes.items():
         dead = still_dead.get(number)
@@ -296,7 +327,7 @@ def mark_replayed(
 def mark_published(
     connection: sa.Connection, published: Iterable[int], refused: Mapping[int, str], *, now: dt.datetime
 ) -> None:
-    """Note which letters the dead-letter topic has, and which it will never take."""
+    """Note which dead letters the dead-letter topic has, and which it will never take."""
     for part in in_lists(sorted(published)):
         connection.execute(sa.update(DEAD_LETTERS).where(_C.id.in_(part)).values(published_at=naive_utc(now)))
     for number, error in sorted(refused.items()):

@@ -86,7 +86,9 @@ def _fences(rows: Iterable[SqlRow]) -> dict[TopicPartition, Fence]:
             raise SchemaMismatch(
                 f"the ledger's entry of {tp} in {OFFSETS.name} was written by an older version of kafka_ingest after this one "
                 f"had brought the ledger up to date. Stop the older one, then run `DELETE FROM {LEDGER.name}`: the next run "
-                "brings it up to date once more."
+                "brings it up to date once more.",
+                tables=(OFFSETS.name,),
+                statements=(f"DELETE FROM {LEDGER.name}",),
             )
         found[tp] = Fence(
             next_offset=row.next_offset,
@@ -191,7 +193,8 @@ def advance_positions(
         if move.next_offset < move.fence.next_offset:
             raise AccountingError(
                 f"stream {stream}: {tp} would go back from {move.fence.next_offset} to {move.next_offset}; nothing was "
-                "committed. This is a bug in kafka_ingest; please report it."
+                "committed. This is a bug in kafka_ingest; please report it.",
+                stream=stream,
             )
     for some in parts(sorted(moves.items()), OR_TERMS):
         mine = {tp: of_partition(OFFSETS, stream, tp) for tp, _ in some}
@@ -220,5 +223,6 @@ def advance_positions(
         if changed != len(some):
             raise AccountingError(
                 f"stream {stream}: {len(some) - changed} of {len(some)} positions are not where they were locked; nothing was "
-                "committed. This is a bug in kafka_ingest; please report it."
+                "committed. This is a bug in kafka_ingest; please report it.",
+                stream=stream,
             )

@@ -33,7 +33,8 @@ def check_version(connection: sa.Connection) -> int:
     if found > VERSION:
         raise SchemaMismatch(
             f"the ledger has version {found}, and this kafka_ingest knows up to {VERSION}: a newer one has used this database. "
-            "Install that version, or use another database."
+            "Install that version, or use another database.",
+            tables=(LEDGER.name,),
         )
     return found
 
@@ -43,7 +44,8 @@ def require_present(connection: sa.Connection) -> None:
     if check_version(connection) != VERSION:
         raise SchemaMismatch(
             "the ledger is of an older version: the next run of a stream, or a replay, brings it up to date; a dry run changes "
-            "nothing"
+            "nothing",
+            tables=(LEDGER.name,),
         )
 
 

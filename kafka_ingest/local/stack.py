@@ -30,7 +30,7 @@ def _own_server(kind: str) -> type[LocalDatabaseServer] | None:
 
 
 @dataclass(frozen=True)
-class Part:
+class StackPart:
     """One half of the stack: what runs, where, and why it and not another."""
 
     kind: str
@@ -105,7 +105,9 @@ class LocalStack:
         return stack if all(is_running(root / kind) for kind in needed) else None
 
 
-def _first(root: Path, wanted: str, kinds: tuple[str, ...], start: Callable[[str], Part], progress: Progress) -> Part:
+def _first(
+    root: Path, wanted: str, kinds: tuple[str, ...], start: Callable[[str], StackPart], progress: Progress
+) -> StackPart:
     """Start the wanted kind, or for `auto` the first that can be had; its line tells why the others failed."""
     if wanted != "auto" and wanted not in kinds:
         raise LocalServerError(f"{wanted!r} is none of: auto, {', '.join(kinds)}")
@@ -125,7 +127,7 @@ def _first(root: Path, wanted: str, kinds: tuple[str, ...], start: Callable[[str
             reasons.append(f"no {kind}: {str(error).splitlines()[0]}")
             progress(f"Falling back, {reasons[-1]}")
             continue
-        return Part(part.kind, part.address, "; ".join([part.line, *reasons]))
+        return StackPart(part.kind, part.address, "; ".join([part.line, *reasons]))
     raise LocalServerError("nothing could be started: " + "; ".join(reasons))
 
 
@@ -138,24 +140,26 @@ def _database_kinds(
     return tuple(dict.fromkeys((*DATABASE_KINDS, *known)))
 
 
-def _start_kafka(root: Path, kind: str, progress: Progress) -> Part:
+def _start_kafka(root: Path, kind: str, progress: Progress) -> StackPart:
     if kind == "embedded":
         stand_in = EmbeddedKafka.start(root / kind, progress=progress)
         line = (
             f"{stand_in.title} {stand_in.version} on {stand_in.bootstrap_servers} (not Kafka: for a look around only)"
         )
-        return Part(kind, stand_in.bootstrap_servers, line)
+        return StackPart(kind, stand_in.bootstrap_servers, line)
     broker = LocalKafka.start(root / kind, progress=progress)
     line = f"Apache Kafka {broker.version} on {broker.bootstrap_servers} (Java {broker.java_major} found)"
-    return Part(kind, broker.bootstrap_servers, line)
+    return StackPart(kind, broker.bootstrap_servers, line)
 
 
-def _start_database(root: Path, kind: str, progress: Progress, server_class: type[LocalDatabaseServer] | None) -> Part:
+def _start_database(
+    root: Path, kind: str, progress: Progress, server_class: type[LocalDatabaseServer] | None
+) -> StackPart:
     if kind == "sqlite":
         path = root / "kafka_ingest.db"
-        return Part(kind, f"sqlite:///{path}", f"SQLite in {path} (not MySQL: for a look around only)")
+        return StackPart(kind, f"sqlite:///{path}", f"SQLite in {path} (not MySQL: for a look around only)")
     if server_class is None:
         raise LocalServerError(f"there is no local server for {kind!r}; a sink offers one by `local_server`")
     server = server_class.start(kind, root / kind, progress=progress)
     line = f"{server.title} {server.version} on 127.0.0.1:{server.port} ({server.origin})"
-    return Part(kind, server.url(), line)
+    return StackPart(kind, server.url(), line)

@@ -12,15 +12,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import dagster as dg
-import sqlalchemy as sa
 
 from kafka_ingest.checks.alerting import Reading, over_limit, tell_changes
 from kafka_ingest.checks.webhook import post
 from kafka_ingest.engine.stream_state import observe
 from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.kafka.timeouts import kafka_deadline
-from kafka_ingest.ledger.dead_letter_filter import waiting
-from kafka_ingest.ledger.tables import DEAD_LETTERS
+from kafka_ingest.ledger.dead_letters import count_waiting, has_dead_letters_table
 from kafka_ingest.orchestration.audit_schedule import AUDIT_JOB, audit_checks
 from kafka_ingest.orchestration.checks import run_checks
 from kafka_ingest.orchestration.clients import instance_of, shared_clients
@@ -174,12 +172,10 @@ def _limit_reading(stream: Stream, what: str, value: int, limit: int, firing: se
 
 def _dead_letters(sink: Sink, stream: Stream, limit: int) -> int:
     """Dead letters that wait for somebody, counted to one more than the limit at most."""
-    mine = sa.and_(DEAD_LETTERS.c.stream == stream.name, waiting())
-    some = sa.select(DEAD_LETTERS.c.kafka_offset).where(mine).limit(limit + 1).subquery()
     with sink.errors("counting dead letters"), sink.engine.connect() as connection:
-        if not sa.inspect(connection).has_table(DEAD_LETTERS.name):
+        if not has_dead_letters_table(connection):
             return 0
-        return int(connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
+        return count_waiting(connection, stream.name, at_most=limit + 1)
 
 
 def _check_readings(instance: dg.DagsterInstance, stream: Stream) -> Iterator[Reading]:

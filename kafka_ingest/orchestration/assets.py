@@ -17,7 +17,10 @@ from kafka_ingest.streams.windows import window_format, window_of
 
 
 def partitions_of(stream: Stream) -> dg.TimeWindowPartitionsDefinition:
-    """Windows by Kafka timestamp, the present one included: live runs load into it."""
+    """Windows by Kafka timestamp, in UTC, from the stream's `window_start` on, the present one included: live runs load into it.
+
+    For assets of one's own that follow a stream's tables.
+    """
     return dg.TimeWindowPartitionsDefinition(
         start=window_of(stream, stream.window_start, now=stream.window_start),
         fmt=window_format(stream),

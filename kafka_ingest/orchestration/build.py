@@ -27,7 +27,14 @@ if TYPE_CHECKING:
 
 
 def build_definitions(streams: Iterable[Stream]) -> dg.Definitions:
-    """Everything Dagster needs to run these streams."""
+    """Everything Dagster needs to run these streams: per stream its assets, jobs, sensor and checks; for all of them the
+    schedules, and the alert sensor where one is wanted.
+
+    streams: as `declared_streams` gives them, which has checked them against each other. None gives empty definitions.
+
+    Reads the environment (`KAFKA_INGEST_DATABASE_URL`, what `MonitoringSettings` has) and connects to nothing. Raises ConfigError
+    for a setting that does not parse and for a database without a sink.
+    """
     assets: list[dg.AssetsDefinition | dg.AssetSpec] = []
     jobs: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = []
     sensors: list[dg.SensorDefinition] = []

@@ -103,11 +103,13 @@ def requested(
 def _check_selection(config: PlanConfig, selection: Selection) -> None:
     """What times or offsets may not stand beside."""
     if config.ranges:
-        raise ConfigError("ranges: give exact ranges, or times, or offsets; not several of them")
+        raise ConfigError("ranges: give exact ranges, or times, or offsets; not several of them", setting="ranges")
     if config.kind is RunKind.live:
-        raise ConfigError("kind is live: a live run takes exact ranges or none; for times or offsets it is backfill")
+        raise ConfigError(
+            "kind is live: a live run takes exact ranges or none; for times or offsets it is backfill", setting="kind"
+        )
     if selection.partitions and selection == Selection(partitions=selection.partitions):
-        raise ConfigError("partitions: give time_from, time_to, offset_from or offset_to too")
+        raise ConfigError("partitions: give time_from, time_to, offset_from or offset_to too", setting="partitions")
 
 
 def run_windows(context: dg.OpExecutionContext | dg.AssetExecutionContext) -> tuple[str, ...]:

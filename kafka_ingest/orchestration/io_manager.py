@@ -32,6 +32,7 @@ class RunFiles(dg.IOManager):
         self._taker = taker
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        """Keep an output for the ops after this one. What is written replaces what was there, whole or not at all."""
         path = self._path(context)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = path.with_suffix(".partial")
@@ -43,6 +44,7 @@ class RunFiles(dg.IOManager):
         temporary.replace(path)
 
     def load_input(self, context: dg.InputContext) -> object:
+        """The output of an op before, of this run or of the one that it re-executes. Raises dg.Failure where it is gone."""
         assert context.upstream_output is not None  # noqa: S101  only op outputs come here
         path = self._path(context.upstream_output)
         if not path.exists():
@@ -79,6 +81,7 @@ class RunFiles(dg.IOManager):
 
 @dg.io_manager(description="Frames between the ops of a run.")
 def run_files_io_manager(context: dg.InitResourceContext) -> RunFiles:
+    """Those of the run's instance (`run_files_of`)."""
     assert context.instance is not None  # noqa: S101  Dagster gives one wherever resources are made
     return run_files_of(context.instance, None if context.run is None else context.run.run_id)
 

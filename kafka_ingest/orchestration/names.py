@@ -30,10 +30,12 @@ LEDGER = "ledger"
 
 
 def job_name(stream: Stream) -> str:
+    """The job that loads the stream."""
     return f"ingest_{stream.name}"
 
 
 def replay_job_name(stream: Stream) -> str:
+    """The job that replays the stream's dead letters."""
     return f"replay_dead_letters_{stream.name}"
 
 
@@ -47,11 +49,13 @@ def topic_key(topic: str) -> dg.AssetKey:
 
 
 def table_key(stream: Stream, target: TargetTable) -> dg.AssetKey:
-    """Asset of a table: under its stream and, where it has one, its schema."""
+    """Asset of a table: under its stream and, where it has one, its schema. A name with other signs than letters, digits and _
+    stands there as an identifier made from it."""
     return _key(stream.name, *(_part(name) for name in (target.schema, target.name) if name is not None))
 
 
 def dead_letters_key(stream: Stream) -> dg.AssetKey:
+    """Asset of the stream's dead letters, whatever table their messages were meant for."""
     return _key(stream.name, DEAD_LETTERS)
 
 

@@ -153,7 +153,8 @@ def make_ops(stream: Stream) -> dict[str, dg.OpDefinition]:
             f"{total.totals['dead_letters']} dead letters; lag {lag}"
         )
         yield from topics.observations(state)
-        if backfill is None or not windows:  # a straggler of another window is not that window loaded again
+        # In a backfill, a message of another window does not load that window again.
+        if backfill is None or not windows:
             yield from materializations(stream, recent, lag, leave_out=windows)
         if len(windows) > 1:  # each window's materialization also says what was its own of the run's numbers
             for window in windows:

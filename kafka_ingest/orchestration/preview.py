@@ -1,4 +1,4 @@
-"""The job that says what a backfill would do: one op over `engine.dry_run`. It writes nothing but its own metadata."""
+"""The job that says what a backfill would do: one op over `backfill.dry_run`. It writes nothing but its own metadata."""
 
 # No `from __future__ import annotations` here: Dagster reads the op's annotations as they stand.
 import json
@@ -24,6 +24,7 @@ from kafka_ingest.streams.stream import Stream
 
 
 def preview_job_name(stream: Stream) -> str:
+    """The job that says what a backfill of the stream would change."""
     return f"preview_{stream.name}"
 
 

@@ -58,7 +58,8 @@ class Clock(Enum):
 
 
 class ReplayConfig(dg.Config):
-    """Which dead letters to replay. Left empty: all that wait, up to the limit. What became something is never replayed."""
+    """Which dead letters to replay. Left empty: all that wait, up to the limit. One that became a row, a delete or ignored is
+    never replayed again."""
 
     topics: list[str] = Field(default=[], description="Of these topics only. Empty: all.", max_length=1_000)
     partition: int | None = Field(default=None, description="Of this Kafka partition only.", ge=0, le=MAX_PARTITION)
@@ -160,6 +161,7 @@ class _Report:
         self._errors: Counter[tuple[str, str]] = Counter()
 
     def add(self, result: ReplayResult) -> None:
+        """Count one slice of the replay."""
         self.rows.update(result.load.rows_by_table)
         for table, windows in result.changes_by_window.items():
             self.changes.setdefault(table, Counter()).update(windows)
@@ -171,9 +173,11 @@ class _Report:
                 self._errors[error if is_known else (letter.stage, "other errors")] += 1
 
     def text(self) -> str:
+        """The outcomes in one line, for the log."""
         return ", ".join(f"{self.outcomes[o]} {o}" for o in ("row", "delete", "ignored", "dead_letter"))
 
     def metadata(self) -> Metadata:
+        """The outcomes as the UI shows them on the op, with the commonest errors that are left."""
         return {
             "replayed": sum(self.outcomes.values()),
             "rows": self.outcomes["row"],

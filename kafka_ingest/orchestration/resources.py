@@ -27,6 +27,7 @@ class IngestionResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return self._ingestion
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Close the run's connections, where it has opened any."""
         if self._ingestion is not None:
             self._ingestion.close()
             self._ingestion = None

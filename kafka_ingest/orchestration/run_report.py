@@ -86,11 +86,13 @@ class RunReport:
         return found
 
     def table_metadata(self, target: TargetTable, lag: int | None) -> Metadata:
+        """What a materialization of this table shows. `lag`: offsets that wait now."""
         rows = self.rows[target.label]
         own: Metadata = {"rows": rows, "dagster/partition_row_count": rows}
         return own | self.metadata(lag)
 
     def dead_letter_metadata(self, stream: Stream, lag: int | None) -> Metadata:
+        """What a materialization of the dead letters shows. `lag`: offsets that wait now."""
         messages = self.totals["messages"]
         ratio = round(self.totals["dead_letters"] / messages, 4) if messages else 0.0
         own: Metadata = {
@@ -124,6 +126,7 @@ class BackfillProgress:
         self._tag()
 
     def add(self, result: LoadResult) -> None:
+        """Count one load, and say so where it is time."""
         self._meter.add(offsets=_offsets(result), rows=result.total("rows"))
         now = time.monotonic()
         if now - self._tagged >= PROGRESS_SECONDS:
@@ -134,6 +137,7 @@ class BackfillProgress:
             self._context.log.info(str(self._meter.look()))
 
     def end(self) -> None:
+        """Leave the last figures in the tag."""
         self._tag()
 
     def _tag(self) -> None:
@@ -151,6 +155,8 @@ def events(
     recent: RunReport,
     topics: TopicObserver,
 ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
+    """What a drain tells Dagster now and then: the topics' ends, and a materialization for each asset and window that
+    got something since the last time."""
     state = ingestion.look()
     lag = state.lag
     context.log.info(

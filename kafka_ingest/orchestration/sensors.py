@@ -52,7 +52,7 @@ def stream_sensor(stream: Stream, job: UnresolvedAssetJobDefinition) -> dg.Senso
         minimum_interval_seconds=1,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Launches {job_name(stream)} at {stream.batch.min_messages} messages or "
-        f"{stream.batch.max_wait_seconds:g} s, whichever is first. CommitTicket it off to pause the stream.",
+        f"{stream.batch.max_wait_seconds:g} s, whichever is first. Turn it off to pause the stream.",
     )
     def sense(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         now = dt.datetime.now(dt.timezone.utc)

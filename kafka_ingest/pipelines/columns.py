@@ -31,6 +31,7 @@ class Column:
         self._pieces: list[list[object] | LargeStrings] = []
 
     def add(self, values: list[object]) -> None:
+        """Take in the values of the next messages; a missing one is None, of JSON an empty text."""
         piece = self._text(values) if self._is_text else None
         self._pieces.append(values if piece is None else piece)
 

@@ -1,6 +1,6 @@
 """Bytes → frames: JSON decoded, messages routed by type, one frame per table. No I/O.
 
-Rules (README, "What becomes of a message"):
+Rules (docs/messages.md, "What becomes of a message"):
 - a value is one JSON object in UTF-8; anything else is a dead letter (`decode`);
 - a field of the wrong JSON type is a dead letter; only an integer in a text column is taken, as its digits, and a number
   written as text in a Numeric column, as many producers keep decimals exact (numbers.py says what a number is);
@@ -140,6 +140,7 @@ class _Rows:
         self.numbers: list[Numbers] = []
 
     def decode(self, messages: Messages, dead_letters: list[DeadLetter], route: str) -> None:
+        """Take in messages of this table's type; those that cannot be decoded become dead letters with this route."""
         structs, good = decode_each(self._schema.decode, messages, dead_letters, stage="decode", route=route)
         if not structs:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -53,22 +54,24 @@ def _in_position(frame: pd.DataFrame, parsed: ParsedSlice) -> pd.DataFrame:
 
 def _run_step(step: Step, frame: pd.DataFrame, context: StepContext, parsed: ParsedSlice) -> pd.DataFrame:
     name = getattr(step, "__name__", type(step).__name__)
-    where = f"step {name} of stream {context.stream}, model {context.model.__name__}"
+    model = context.model.__name__
+    where = f"step {name} of stream {context.stream}, model {model}"
+    failed = partial(StepError, stream=context.stream, step=name, model=model, ranges=parsed.raw.ranges)
     refused_before = len(context.dead_letters)
     try:
         result: object = step(frame, context)
     except Exception as error:
-        raise StepError(
+        raise failed(
             f"{where} raised {type(error).__name__}: {error}; in {ranges_text(parsed.raw.ranges)}. Nothing was loaded."
         ) from error
     if not isinstance(result, pd.DataFrame):
-        raise StepError(f"{where} returned {type(result).__name__}, not a DataFrame")
+        raise failed(f"{where} returned {type(result).__name__}, not a DataFrame")
     if not result.index.is_unique or not result.index.isin(frame.index).all():
-        raise StepError(f"{where} added rows or changed the index; a row is one message, named by its index")
+        raise failed(f"{where} added rows or changed the index; a row is one message, named by its index")
     refused = [d.number for d in context.dead_letters[refused_before:]]
     unknown = [n for n in refused if n not in frame.index]
     if unknown:
-        raise StepError(f"{where} rejected rows it was not given: {unknown[:5]}")
+        raise failed(f"{where} rejected rows it was not given: {unknown[:5]}")
     return result.drop(index=[n for n in refused if n in result.index]) if refused else result
 
 

@@ -9,7 +9,11 @@ from kafka_ingest.streams.step import StepContext
 
 
 def translate_dates(rows: pd.DataFrame, context: StepContext) -> pd.DataFrame:
-    """Dates as the models' rules say; a row with an unreadable date is refused, or the date is NULL where it may be."""
+    """Dates as the models' rules say; a row with an unreadable date is refused, or the date is NULL where the rule says so.
+
+    A column that holds instants already, of a step before, is left as it is. Comes by itself where a stream names no steps; one
+    that does names this among them, or its date columns stay text.
+    """
     refused: dict[int, str] = {}
     columns: dict[str, pd.Series] = {}
     for bound in context.target.bound:

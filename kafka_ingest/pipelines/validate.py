@@ -1,4 +1,4 @@
-"""The last word before the database: every value fits its column, or its message is a dead letter.
+"""The last check before the database: every value fits its column, or its message is a dead letter.
 
 The database would refuse most of this too, but one row at a time (by bisection), and by LOAD DATA only as warnings.
 What is checked here is checked for a whole column at once; the slow path runs only over columns that have bad values.
@@ -50,7 +50,9 @@ def validate(rows: pd.DataFrame, target: TargetTable) -> tuple[pd.DataFrame, lis
     numbers = rows.index.to_numpy()
     for name in (*(bound.name for bound in target.bound), *target.kafka_columns):
         if name not in rows.columns:
-            raise StepError(f"model {target.model_name}: a pipeline step dropped column {name!r}")
+            raise StepError(
+                f"model {target.model_name}: a pipeline step dropped column {name!r}", model=target.model_name
+            )
     for bound in target.bound:
         columns[bound.name] = typed_column(rows[bound.name], bound, numbers, errors)
     columns |= {name: _to_arrow(rows[name], _KAFKA_TYPES[name]) for name in target.kafka_columns}

@@ -60,9 +60,11 @@ class AdmittedSlice:
         return frame[self._part[frame.index.to_numpy(dtype=np.int64)] >= 0]
 
     def rows(self, target: TargetTable) -> pd.DataFrame | None:
+        """The admitted rows of this table; None where the slice has none for it."""
         return self.of(self.parsed.rows.get(target))
 
     def deletes(self, target: TargetTable) -> pd.DataFrame | None:
+        """The admitted keys to delete from this table; None where the slice has none for it."""
         return self.of(self.parsed.deletes.get(target))
 
     def dead_letters(self) -> list[DeadLetter]:
@@ -129,6 +131,7 @@ class AdmittedSlice:
         return raw.absent[raw.ranges.index(each)] if each in raw.ranges else each.size - delivered
 
     def timestamps_ms(self) -> npt.NDArray[np.int64]:
+        """Kafka timestamps of the admitted messages, milliseconds since the epoch; -1 where there is none."""
         return self.parsed.raw.timestamps_ms[self._part >= 0]
 
     def latency_seconds(self, now: dt.datetime) -> tuple[float | None, float | None]:
@@ -151,6 +154,7 @@ class Proposal(ABC):
 
     @property
     def partitions(self) -> list[TopicPartition]:
+        """The Kafka partitions whose positions are locked."""
         return [r.topic_partition for r in self.parsed.raw.ranges]
 
     def targets(self) -> list[TargetTable]:
@@ -202,6 +206,7 @@ class RangeProposal(Proposal):
         self.kind = kind
 
     def was_loaded(self, fences: Mapping[TopicPartition, Fence]) -> bool:
+        """Always possible for a backfill; for a live range where it begins below `loaded_to`."""
         ahead = (
             fences[r.topic_partition].loaded_to > r.start for r in self.parsed.raw.ranges if r.topic_partition in fences
         )
@@ -219,7 +224,9 @@ class RangeProposal(Proposal):
             fence = fences.get(each.topic_partition)
             if fence is None:
                 raise OffsetGap(
-                    f"stream {self.stream.name}: the ledger has no position for {each.topic_partition}; plan pins it first"
+                    f"stream {self.stream.name}: the ledger has no position for {each.topic_partition}; plan pins it first",
+                    stream=self.stream.name,
+                    range=each,
                 )
             position = fence.next_offset
             if self.kind == "live" and position < each.start:
@@ -242,7 +249,9 @@ class RangeProposal(Proposal):
                 raise DataLoss(
                     f"stream {self.stream.name}: {each} was read from a topic with the id {log.topic_id}, and the ledger's "
                     f"position is one of a topic with the id {known}: topic {each.topic} was deleted and created again. "
-                    "Nothing was loaded. Run again: the plan says what is gone and what to do."
+                    "Nothing was loaded. Run again: the plan says what is gone and what to do.",
+                    stream=self.stream.name,
+                    topics=(each.topic,),
                 )
 
     def _go_on_in_order(self, number: int, live: OffsetRange, fence: Fence) -> None:
@@ -304,7 +313,10 @@ def offset_gap(stream: Stream, wanted: OffsetRange, position: int) -> OffsetGap:
     """The refusal of a live range above the ledger's next offset."""
     return OffsetGap(
         f"stream {stream.name}: {wanted} starts above the ledger's next offset {position}; loading it would leave out "
-        f"{wanted.start - position} offsets. Launch a new run: it plans from the ledger."
+        f"{wanted.start - position} offsets. Launch a new run: it plans from the ledger.",
+        stream=stream.name,
+        range=wanted,
+        next_offset=position,
     )
 
 

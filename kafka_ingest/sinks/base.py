@@ -44,10 +44,18 @@ class Needs:
 
 
 class Sink(ABC):
-    """One target database. Not thread-safe; `close()` it.
+    """One target database. `close()` it.
 
-    A writer method runs inside the load's transaction, raises RowsRejected where the database refuses a row's data, and
-    lets every other driver error through, for `classify_error` to classify. It never commits.
+    A load calls, over one connection: `prepare_staging`; then in its transaction, table by table, `insert`, or `upsert` and
+    `delete`. Where several slices are loaded at the same time, it writes ahead what needs no look at the tables: `insert`, or
+    `stage` before and `upsert_staged` after the wait for the slice before. These writer methods raise RowsRejected where the
+    database refuses a row's data, and let every other driver error through, for `classify_error` to classify. They never
+    commit. What RowsRejected ends is rolled back to a savepoint, and the same rows come again in smaller parts, until the bad
+    ones are found.
+
+    Their frames are indexed by message number (`RawSlice`), and have Arrow columns that fit the table's; `driver_rows` makes
+    tuples of them. Threads may share a sink, each over a connection of its own: sensors do, and the loaders of a run with
+    `loads_in_parallel`. So what belongs to one connection must not be kept in the sink.
     """
 
     backends: ClassVar[tuple[str, ...]]
@@ -62,24 +70,28 @@ class Sink(ABC):
     engine: sa.Engine
 
     @abstractmethod
-    def __init__(self, url: sa.URL) -> None: ...
+    def __init__(self, url: sa.URL) -> None:
+        """Set `engine` up. Connects to nothing yet; raises ConfigError for what the URL must not say."""
 
     @abstractmethod
     def prepare_staging(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
-        """Make ready, outside a transaction, what a load into `targets` needs (staging tables, session settings)."""
+        """Make ready, outside a transaction, what a load into `targets` needs (staging tables, session settings). Called before
+        every transaction of a load, so it has to be idempotent."""
 
     @abstractmethod
     def insert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
-        """Add rows to an append table."""
+        """Add rows to an append table. None of them is there: the load has deleted what the table held of their ranges."""
 
     @abstractmethod
     def upsert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
-        """Insert or replace by business key, except where the table holds a higher position. Keys are distinct."""
+        """Insert or replace by business key, each key once, except where the table holds a later row (`is_later_sql`), or the
+        table of tombstones a later delete. Idempotent."""
 
     def stage(  # noqa: B027  # a database without a staging table has nothing to do
         self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame
     ) -> None:
-        """Bring the rows of an upsert near, without a look at the target: done while other slices are being loaded."""
+        """Bring the rows of an upsert to where `upsert_staged` finds them, in place of what was staged for this table before,
+        without a look at the target: other slices are being loaded into it."""
 
     def upsert_staged(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
         """`upsert` of the very rows that were staged last for this table, in the same transaction."""
@@ -87,11 +99,19 @@ class Sink(ABC):
 
     @abstractmethod
     def delete(self, connection: sa.Connection, target: TargetTable, keys: pd.DataFrame) -> None:
-        """Delete by business key, except where the table holds a higher position, and remember the tombstones."""
+        """Delete by business key, each key once, except where the table holds a later row, and remember the tombstones in
+        `target.tombstones`, except where it holds later ones. For targets that have such a table only. Idempotent.
+
+        keys: the columns of the business key, and the `_kafka_*` ones of the tombstones.
+        """
 
     @abstractmethod
     def classify_error(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
-        """Our error for the driver's, retryable or permanent, by error number; no secret in its text."""
+        """Our error for the driver's, retryable or permanent, by error number or SQLSTATE, which becomes its `code`.
+
+        doing: what was being done; the text begins with it. Statement parameters, which SQLAlchemy's own text has, and secrets
+        stay out of the text. A TransactionConflict, and no other error, makes the load begin its transaction again at once.
+        """
 
     def is_locked(self, error: sa.exc.DBAPIError) -> bool:
         """Whether a statement that does not wait for locks was refused because another transaction holds one."""
@@ -129,7 +149,7 @@ class Sink(ABC):
     def count_rows(self, connection: sa.Connection, table: sa.Table, *, seconds: float) -> RowCount:
         """How many rows a table has, for a person who waits about `seconds` for it: an estimate where counting takes longer.
 
-        The default counts however long it takes.
+        The default counts however long it takes. Raises the driver's error where there is no such table.
         """
         count = sa.select(sa.func.count()).select_from(table)
         return RowCount(int(connection.execute(count).scalar_one()), True)
@@ -149,13 +169,14 @@ class Sink(ABC):
     def ddl_lock(self, connection: sa.Connection) -> Iterator[None]:
         """Lets one process of this database in at a time: two first runs must not both create the tables.
 
-        The default is for databases whose transactions already see to it.
+        Held over several transactions of `connection`. Raises DatabaseUnavailable where another process holds it for too long.
+        The default does nothing: it is for databases whose transactions already see to it.
         """
         yield
 
     @contextmanager
     def errors(self, doing: str) -> Iterator[None]:
-        """Raise ours where SQLAlchemy raises the driver's."""
+        """Raise ours (`classify_error`) where SQLAlchemy raises the driver's, which becomes its cause."""
         try:
             yield
         except sa.exc.SQLAlchemyError as error:
@@ -183,7 +204,10 @@ registered: dict[str, SinkFactory] = {}
 
 
 def register_sink(backends: Sequence[str], factory: SinkFactory) -> None:
-    """Use `factory` for database URLs of these backends in this process, before any other sink for them.
+    """Use `factory` for database URLs of these backends in this process, before any other sink for them; the last call counts.
+
+    backends: SQLAlchemy backend names, as `Sink.backends`.
+    factory: the sink's class, or what makes one from the URL.
 
     A sink that is installed as a package needs no call: an entry point of the group `kafka_ingest.sinks` names its class
     (sinks/registry.py).

@@ -12,7 +12,8 @@ GIVE_WAY_SECONDS = 15.0
 
 
 class WriteAheadRejected(Exception):
-    """Rows written ahead cannot stay: the transaction is rolled back, and the slice loaded when its turn has come.
+    """Rows written ahead cannot stay: the transaction is rolled back, and the slice is loaded again once the slice before it is
+    committed.
 
     Never leaves `sinks/`.
     """
@@ -57,7 +58,8 @@ class CommitTicket:
         self._is_settled.set()
 
     def is_next(self) -> bool:
-        """Whether nothing is before this slice any more, once the one before may be followed. Raises Abandoned."""
+        """Whether the slice before is committed, or there is none. Waits until it has emptied its ranges. Raises Abandoned
+        where it has failed."""
         if self._previous is None:
             return True
         self._previous._may_follow.wait()

@@ -11,7 +11,8 @@ from kafka_ingest.type_names import ArrowArray
 
 
 def driver_rows(rows: pd.DataFrame, names: Sequence[str]) -> list[tuple[str | int | float | bool | None, ...]]:
-    """The columns `names` of each row, as str, int, float, bool or None; instants as `YYYY-MM-DD HH:MM:SS.ffffff`."""
+    """The columns `names` of each row, as str, int, float, bool or None; instants as `YYYY-MM-DD HH:MM:SS.ffffff`, UTC. In the
+    order of the rows."""
     columns = [as_text_dates(arrow_column(rows, name)).to_pylist() for name in names]
     return list(zip(*columns, strict=True))
 

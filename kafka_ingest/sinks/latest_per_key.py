@@ -75,7 +75,11 @@ class OrderSql:
 
 
 def is_later_sql(target: TargetTable, sql: OrderSql, one: str, other: str) -> str:
-    """SQL for the same rule: row `one` stands strictly after row `other`. Needs row values and CASE of standard SQL only.
+    """SQL for the rule that this module is about: row `one` stands strictly after row `other`. Needs row values and CASE of
+    standard SQL only.
+
+    one, other: names or aliases of two tables with the columns of `target`, or with its key and `_kafka_*` columns where it has
+    no `order_by`; quoted where they need it.
 
     Within a partition only the offset is compared. Where both rows have an order it says the same; the timestamp that stands
     for it in a row of an older version may be earlier than those of messages before it.
@@ -106,5 +110,8 @@ def _filler(target: TargetTable, column: str) -> str:
 
 
 def same_key_sql(quote: Callable[[str], str], keys: Sequence[str], one: str, other: str) -> str:
-    """SQL: the two rows have one business key."""
+    """SQL: the two rows have one business key.
+
+    quote: a column's name, quoted. keys: `TargetTable.key`. one, other: as for `is_later_sql`.
+    """
     return " AND ".join(f"{one}.{quote(k)} = {other}.{quote(k)}" for k in keys)

@@ -5,8 +5,8 @@ What is loaded is a `Proposal`: a live slice, a backfill, or dead letters that a
  1. STAGE         make staging ready, outside the transaction
  2. BEGIN
  3. LOCK          lock the ledger rows of the slice's partitions, in order
- 4. ADMIT         compare the log's identity and the position with what is locked; what the proposal may load is decided here, and
-                  nothing before is more than a plan
+ 4. ADMIT         compare the log's identity and the position with what is locked; what the proposal may load is decided here, as
+                  what was read before the lock may have changed
  5. EMPTY         delete what append tables hold of the admitted ranges
  6. ROWS          rows of each table; where a row is refused, the others are found by bisection
  7. DELETES       deletes of each table
@@ -101,7 +101,7 @@ def load(
                 sink, RangeProposal(context.stream, parsed, kind), context, ticket, is_ahead=True
             ).result
         except (WriteAheadRejected, TransactionConflict) as reason:
-            LOGGER.info("%s is loaded again, in its turn: %s", ranges_text(parsed.raw.ranges), reason)
+            LOGGER.info("%s is loaded again, in commit order: %s", ranges_text(parsed.raw.ranges), reason)
         ticket.wait()
     return apply(sink, lambda: RangeProposal(context.stream, parsed, kind), context, ticket).result
 
@@ -249,5 +249,14 @@ def prove_accounting(counts: Iterable[RangeCounts], stream: Stream) -> None:
                 f"stream {stream.name}: {each.range} has {each.range.size} offsets, but {each.rows} rows + "
                 f"{each.deletes} deletes + {each.dead_letters} dead letters + {each.ignored} ignored + "
                 f"{each.absent} absent = {each.accounted}. "
-                "Nothing was committed. This is a bug in kafka_ingest or in a pipeline step; please report it."
+                "Nothing was committed. This is a bug in kafka_ingest or in a pipeline step; please report it.",
+                stream=stream.name,
+                range=each.range,
+                counts={
+                    "rows": each.rows,
+                    "deletes": each.deletes,
+                    "dead_letters": each.dead_letters,
+                    "ignored": each.ignored,
+                    "absent": each.absent,
+                },
             )

@@ -15,8 +15,8 @@ from kafka_ingest.type_names import SqlColumn
 class Misfit:
     """One difference between an existing table and the one a model declares.
 
-    problem: what differs, and what would become of a value.
-    statement: what a person runs to mend it.
+    problem: what differs, and what would become of a value; a person reads it in SchemaMismatch.
+    statement: what a person runs to mend it, without a semicolon.
     adds: the missing column, where the statement does nothing but add it.
     """
 

@@ -37,7 +37,7 @@ _KIND: BatchKind = "replay"
 
 @dataclass(frozen=True, slots=True)
 class ReplayedLetter:
-    """What became of one letter; stage, error and route are those of its new failure, or None."""
+    """What became of one dead letter; stage, error and route are those of its new failure, or None."""
 
     id: int
     position: str
@@ -77,7 +77,7 @@ def raw_slice_of(letters: Sequence[StoredDeadLetter]) -> RawSlice:
         values=[letter.value for letter in letters],
         headers=[letter.headers for letter in letters],
         absent=tuple(each.size - count for each, count in zip(ranges, counts, strict=True)),
-        # A letter of a version that did not write the order down has the first part of what it was.
+        # A dead letter of a version that did not write the order down has the first part of what it was.
         orders=np.array(
             [stamp if one.kafka_order is None else one.kafka_order for one, stamp in zip(letters, stamps, strict=True)],
             dtype=np.int64,
@@ -86,7 +86,7 @@ def raw_slice_of(letters: Sequence[StoredDeadLetter]) -> RawSlice:
 
 
 class LetterProposal(Proposal):
-    """Letters that a replay has read. `parsed` is what today's code makes of `raw_slice_of(letters)`."""
+    """Dead letters that a replay has read. `parsed` is what today's code makes of `raw_slice_of(letters)`."""
 
     def __init__(
         self,
@@ -106,6 +106,7 @@ class LetterProposal(Proposal):
         return [t for t in super().targets() if self._only is None or t in self._only]
 
     def targets_to_empty(self, fences: Mapping[TopicPartition, Fence]) -> list[TargetTable]:
+        """In a dry run, too, none but `targets`."""
         targets = self.targets()
         return [t for t in super().targets_to_empty(fences) if t in targets]
 
@@ -114,11 +115,12 @@ class LetterProposal(Proposal):
         return False
 
     def admit(self, connection: sa.Connection, fences: Mapping[TopicPartition, Fence]) -> AdmittedSlice:
-        """Lock the letters that still answer to the filter, in order; those another replay or a backfill has dealt with since
-        they were read are left out. Neighbours are one range."""
+        """Lock the dead letters that still answer to the filter, in order; those another replay or a backfill has dealt with
+        since they were read are left out. Neighbours are one range."""
         if unknown := [tp for tp in self.partitions if tp not in fences]:
             raise OffsetGap(
-                f"stream {self.stream.name}: the ledger has no position for {unknown[0]}; run the stream first"
+                f"stream {self.stream.name}: the ledger has no position for {unknown[0]}; run the stream first",
+                stream=self.stream.name,
             )
         ids = lock(connection, self._where, self._letters)
         parts: list[OffsetRange] = []
@@ -141,13 +143,13 @@ class LetterProposal(Proposal):
         run_id: str,
         now: dt.datetime,
     ) -> None:
-        """Mark each letter with what became of it."""
+        """Mark each dead letter with what became of it."""
         outcomes = {self._letters[n].id: outcome for n, outcome in admitted.outcomes(letters).items()}
         still_dead = {self._letters[letter.number].id: letter for letter in letters}
         mark_replayed(connection, outcomes, still_dead, run_id=run_id, now=now)
 
     def judge(self, connection: sa.Connection, counts: Sequence[RangeCounts], letters: Sequence[DeadLetter]) -> None:
-        """Letters are replayed by a person, who sees how many are still bad: no limit."""
+        """Dead letters are replayed by a person, who sees how many are still bad: no limit."""
 
     def advances(
         self, admitted: AdmittedSlice, fences: Mapping[TopicPartition, Fence]
@@ -165,8 +167,8 @@ def replay_slice(
     *,
     dry_run: bool = False,
 ) -> ReplayResult:
-    """Apply letters exactly once, by the sequence of `sinks/load.py`: a crash before its COMMIT leaves nothing, a crash after it
-    leaves everything; the next replay sees which it was, as letters that are dealt with no longer answer to `where`.
+    """Apply dead letters exactly once, by the sequence of `sinks/load.py`: a crash before its COMMIT leaves nothing, a crash
+    after it leaves everything; the next replay sees which it was, as what has been dealt with no longer answers to `where`.
 
     Raises OffsetGap, AccountingError, and what `Sink.classify_error` makes of the driver's errors.
     """

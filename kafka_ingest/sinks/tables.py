@@ -54,7 +54,12 @@ def prepare_tables(sink: Sink, stream: Stream) -> None:
         connection.commit()
         found = compare_tables(sink, connection, stream)  # 2
         if found.refused:
-            raise SchemaMismatch(explain(stream, found.refused))
+            raise SchemaMismatch(
+                explain(stream, found.refused),
+                stream=stream.name,
+                tables=tuple(dict.fromkeys(m.table.fullname for m in found.refused)),
+                statements=tuple(dict.fromkeys(m.statement for m in found.refused)),
+            )
         for table in tables_of(stream):  # 3
             table.create(connection, checkfirst=True)
         connection.commit()
@@ -72,7 +77,9 @@ def _check_distinct(connection: sa.Connection, stream: Stream) -> None:
             if owner != target.label:
                 raise ConfigError(
                     f"stream {stream.name}: table {table.fullname} of model {target.model_name} is also a table of {owner}: "
-                    f"{home} is the database that KAFKA_INGEST_DATABASE_URL names; give the model another table or schema"
+                    f"{home} is the database that KAFKA_INGEST_DATABASE_URL names; give the model another table or schema",
+                    stream=stream.name,
+                    model=target.model_name,
                 )
 
 

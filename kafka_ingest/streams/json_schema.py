@@ -102,7 +102,8 @@ def column_type(model: str, bound: BoundColumn) -> tuple[object, object]:
             return json_type, default
     raise ConfigError(
         f"model {model}: column {bound.name!r} has type {bound.column.type!r}, which has no rule for JSON values; use "
-        "String, Text, Integer, BigInteger, SmallInteger, Float, Numeric, Boolean, JSON, or date_field() for dates"
+        "String, Text, Integer, BigInteger, SmallInteger, Float, Numeric, Boolean, JSON, or date_field() for dates",
+        model=model,
     )
 
 

@@ -171,7 +171,10 @@ def field(
     path: dotted path of the field in the message ("source.url"), or its parts where a name itself has a dot;
           the attribute's name where left out.
     primary_key: part of the business key (UpsertModel only).
-    column: anything `sqlalchemy.orm.mapped_column` takes.
+    column: anything `sqlalchemy.orm.mapped_column` takes. A plain `default` stands in for a value that is missing or null;
+            without it such a value is NULL, and a dead letter where the column is NOT NULL.
+
+    A type that no JSON value is read into is refused with ConfigError where a stream is declared with the model.
     """
     instance = type_() if isinstance(type_, type) else type_
     if isinstance(instance, sa.Float) and instance.precision is None:
@@ -194,11 +197,16 @@ def date_field(
     on_error: Literal["dead_letter", "null"] = "dead_letter",
     **column: Any,
 ) -> MappedColumn[Any]:
-    """A date column, stored as UTC `DATETIME(6)`.
+    """A date column, read from text or an epoch number and stored as UTC `DATETIME(6)`, to the microsecond.
 
-    formats: strptime formats tried before the built-in ones.
+    path: as for `field`.
+    formats: strptime formats tried before the built-in ones (`DateRule`).
     timezone: IANA zone of values without one; the stream's zone where left out.
+    day_first: whether 01/02/2024 is 1 February.
     on_error: what an unreadable date does: makes the message a dead letter, or the column NULL.
+    column: anything `sqlalchemy.orm.mapped_column` takes.
+
+    Raises ConfigError for an unknown zone or a format that is none.
     """
     rule = DateRule(formats=tuple(formats), timezone=timezone or "UTC", day_first=day_first)
     info = {FIELD_RULE: FieldRule(_path(path) or (), dates=rule, on_error=on_error), FIELD_ZONE: timezone}

@@ -14,18 +14,24 @@ from kafka_ingest.streams.target import TargetTable
 
 @dataclass(slots=True)
 class StepContext:
-    """What a step may know of the frame it is given, and its way to refuse rows."""
+    """What a step may know of the frame it is given, and its way to refuse rows. One per frame."""
 
     stream: str
+    """The stream's name."""
     model: type[Model]
     target: TargetTable
+    """The model's table, with its columns and their rules."""
     timezone: str
+    """IANA zone of the stream's dates without one."""
     dead_letters: list[DeadLetter] = field(default_factory=list)
 
     def reject(self, errors: pd.Series, *, stage: Stage = "step") -> None:
         """Make dead letters of messages.
 
-        errors: a text per refused row, with the frame's index. The step drops these rows from the frame it returns.
+        errors: a text per refused row, with the frame's index. The rows are dropped from what the step returns, where it has not
+            done so itself. A message that is refused twice keeps the first error. A row that the step was not given is a
+            StepError when it returns.
+        stage: where the message failed, as `kafka-ingest dead-letters list` shows it.
         """
         self.dead_letters.extend(
             # The index holds message numbers; the stub says any Hashable.
@@ -42,5 +48,5 @@ Text, and JSON as its text, come as pandas' `str` with NaN where it is missing, 
 column in which some value is no text (an integer in a text column) is objects as well.
 
 It may change values, drop rows (they count as ignored) and `reject` rows (dead letters). It must keep the index of the rows it
-keeps and must not add rows. It must not do I/O. An exception fails the batch: a bug in a step must not turn a topic into dead
-letters."""
+keeps and must not add rows. It must not do I/O, and its result must depend on nothing but the rows: a range may be loaded again.
+An exception fails the batch with StepError: a bug in a step must not turn a topic into dead letters."""

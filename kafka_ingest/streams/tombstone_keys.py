@@ -38,21 +38,27 @@ def key_schema(target: TargetTable) -> KeySchema:
         if not _can_be_named(bound):
             raise ConfigError(
                 f"model {name}: key column {bound.name!r} is no String, integer, Numeric or Enum, so a message key cannot "
-                "name it; change its type, or leave delete_on_tombstone off"
+                "name it; change its type, or leave delete_on_tombstone off",
+                model=name,
             )
     names = [bound.rule.path[-1] for bound in columns]
     if len(set(names)) < len(names):
         raise ConfigError(
             f"model {name}: two key columns are read from fields named alike ({', '.join(names)}), so a message key cannot "
-            "tell them apart; rename one, or leave delete_on_tombstone off"
+            "tell them apart; rename one, or leave delete_on_tombstone off",
+            model=name,
         )
     how = target.tombstone_key
     if how not in ("json", "text"):
-        raise ConfigError(f"model {name}: tombstone_key is {how!r}, not 'json' or 'text'")
+        raise ConfigError(
+            f"model {name}: tombstone_key is {how!r}, not 'json' or 'text'", setting="tombstone_key", model=name
+        )
     if how == "text" and len(columns) > 1:
         raise ConfigError(
             f"model {name}: with tombstone_key = 'text' the message key is the value of one column, and the business key has "
-            f"{len(columns)} ({', '.join(keys)}); use 'json'"
+            f"{len(columns)} ({', '.join(keys)}); use 'json'",
+            setting="tombstone_key",
+            model=name,
         )
     types = [column_type(name, bound) for bound in columns]
     return KeySchema(

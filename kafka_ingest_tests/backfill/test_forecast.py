@@ -19,9 +19,9 @@ from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.slices import RawSlice, TopicPartition
 from kafka_ingest.streams.model import Model
 from kafka_ingest.streams.target import TargetTable
-from kafka_ingest_tests.support.database import Target
-from kafka_ingest_tests.support.models import EVERYTHING, MIXED, Account, Event, Everything
-from kafka_ingest_tests.support.raws import MORNING_MS, Msg, Part, one, piped, raw_slice
+from kafka_ingest.testing.messages import MORNING_MS, Msg, Part, one, piped, raw_slice
+from kafka_ingest.testing.models import EVERYTHING, MIXED, Account, Event, Everything
+from kafka_ingest.testing.target import Target
 
 
 def foretell(target: Target, *slices: RawSlice) -> dict[str, TableForecast]:

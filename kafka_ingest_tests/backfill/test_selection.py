@@ -14,10 +14,10 @@ from kafka_ingest.errors import ConfigError
 from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.stream import Stream
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.models import Event
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.cluster import FakeMessage, FakeMetadata, Log
-from kafka_ingest_tests.support.database import Target
-from kafka_ingest_tests.support.models import Event
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 UTC = dt.timezone.utc
 START = dt.datetime(2026, 1, 1, tzinfo=UTC)

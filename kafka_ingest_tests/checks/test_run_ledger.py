@@ -8,9 +8,9 @@ import pytest
 
 from kafka_ingest.checks.run_ledger import check_accounting, check_tiling
 from kafka_ingest.slices import TopicPartition
-from kafka_ingest_tests.support.database import Target
-from kafka_ingest_tests.support.models import MIXED
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.models import MIXED
+from kafka_ingest.testing.target import Target
 
 P0 = TopicPartition("mixed", 0)
 

@@ -13,10 +13,10 @@ from kafka_ingest.checks.table_rows import Entry, audit_rows, check_run_rows, co
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
-from kafka_ingest_tests.support.database import Target
+from kafka_ingest.testing.messages import Msg, Part, one, raw_slice
+from kafka_ingest.testing.models import MIXED, Event
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.made import Make
-from kafka_ingest_tests.support.models import MIXED, Event
-from kafka_ingest_tests.support.raws import Msg, Part, one, raw_slice
 
 TABLE = Event.__table__
 

@@ -15,9 +15,9 @@ from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.information import STREAM as INFORMATION
 from kafka_ingest.streams.target import TargetTable
-from kafka_ingest_tests.support.database import Target
-from kafka_ingest_tests.support.models import MIXED, Account, Event
-from kafka_ingest_tests.support.raws import Msg, Part, one, raw_slice
+from kafka_ingest.testing.messages import Msg, Part, one, raw_slice
+from kafka_ingest.testing.models import MIXED, Account, Event
+from kafka_ingest.testing.target import Target
 
 P0 = TopicPartition("mixed", 0)
 

@@ -12,10 +12,10 @@ from kafka_ingest.checks.dead_letter_ratio import check_dead_letter_ratio
 from kafka_ingest.checks.whole_ledger import audit_accounting, audit_tiling
 from kafka_ingest.settings import Settings
 from kafka_ingest.slices import TopicPartition
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.models import MIXED
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.cluster import FakeMetadata, log
-from kafka_ingest_tests.support.database import Target
-from kafka_ingest_tests.support.models import MIXED
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 P0, P1 = TopicPartition("mixed", 0), TopicPartition("mixed", 1)
 GOOD, BAD = Msg({"type": "event", "name": "n"}), Msg(b"{")

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from kafka_ingest.cli.status_state import Agreement, StreamStatus, _agreement
-from kafka_ingest.cli.status_view import as_json, as_table
+from kafka_ingest.cli.status_view import as_table, statuses_json
 from kafka_ingest.engine.stream_state import StreamState
 from kafka_ingest.kafka.metadata import TopicState, Watermarks
 from kafka_ingest.ledger.positions import LedgerPosition
@@ -67,7 +67,7 @@ def test_nothing_loaded_yet_reads_as_such() -> None:
 
 
 def test_the_json_form_is_stable() -> None:
-    assert json.loads(json.dumps(as_json([STATUS]))) == {
+    assert json.loads(json.dumps(statuses_json([STATUS]))) == {
         "streams": [
             {
                 "stream": "news",

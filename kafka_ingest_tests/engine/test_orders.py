@@ -14,10 +14,10 @@ from kafka_ingest.kafka.reader import RangeReader
 from kafka_ingest.ledger.positions import ledger_fences, pin_positions
 from kafka_ingest.ledger.tables import METADATA
 from kafka_ingest.slices import NO_ORDER, OffsetRange, RawSlice
+from kafka_ingest.testing.models import MIXED
+from kafka_ingest.testing.target import NOW, Target
 from kafka_ingest_tests.support.cluster import FakeConsumer, FakeMessage, FakeMetadata, Log
-from kafka_ingest_tests.support.database import NOW, Target
 from kafka_ingest_tests.support.loads import P0
-from kafka_ingest_tests.support.models import MIXED
 
 
 class Case:

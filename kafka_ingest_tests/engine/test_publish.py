@@ -14,9 +14,9 @@ from kafka_ingest.errors import ConfigError, KafkaUnavailable
 from kafka_ingest.kafka.dead_letter_topic import DeadLetterPublisher, Published, error_headers
 from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter
 from kafka_ingest.ledger.dead_letters import StoredDeadLetter
-from kafka_ingest_tests.support.database import Crash, Target
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.target import Crash, Target
 from kafka_ingest_tests.support.letters import BROKEN, FIXED, LATER, event, kept, loaded, run_replay
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 
 @dataclass

@@ -15,7 +15,9 @@ from kafka_ingest.sinks.replay_proposal import raw_slice_of
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.step import StepContext
 from kafka_ingest.streams.target import TargetTable
-from kafka_ingest_tests.support.database import Target
+from kafka_ingest.testing.messages import MORNING_MS, Msg, Part, one, raw_slice
+from kafka_ingest.testing.models import Account, Event
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.letters import (
     BROKEN,
     FIXED,
@@ -30,8 +32,6 @@ from kafka_ingest_tests.support.letters import (
     names,
     run_replay,
 )
-from kafka_ingest_tests.support.models import Account, Event
-from kafka_ingest_tests.support.raws import MORNING_MS, Msg, Part, one, raw_slice
 
 
 def test_letters_that_todays_code_takes_become_rows_and_say_so(target: Target) -> None:

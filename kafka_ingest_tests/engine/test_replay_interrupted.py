@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter
 from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.sinks.sqlite.sink import SQLiteSink
-from kafka_ingest_tests.support.database import Crash, Target
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.models import Event
+from kafka_ingest.testing.target import Crash, Target
 from kafka_ingest_tests.support.letters import (
     BROKEN,
     FIXED,
@@ -25,8 +27,6 @@ from kafka_ingest_tests.support.letters import (
     names,
     run_replay,
 )
-from kafka_ingest_tests.support.models import Event
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 STEPS = [*(step for step in LoadStep if step is not LoadStep.AHEAD)]
 

@@ -10,7 +10,8 @@ import pytest
 from kafka_ingest.engine.replay import plan_replay
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter
-from kafka_ingest_tests.support.database import NOW, Target
+from kafka_ingest.testing.messages import MORNING_MS, Msg, Part
+from kafka_ingest.testing.target import NOW, Target
 from kafka_ingest_tests.support.letters import (
     BROKEN,
     FIXED,
@@ -22,7 +23,6 @@ from kafka_ingest_tests.support.letters import (
     loaded,
     run_replay,
 )
-from kafka_ingest_tests.support.raws import MORNING_MS, Msg, Part
 
 
 def test_scattered_letters_are_ranges_of_their_own_and_neighbours_one(target: Target) -> None:

@@ -14,9 +14,9 @@ from kafka_ingest.ledger.tables import DEAD_LETTERS, OFFSETS
 from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.streams.model import AppendModel, field
-from kafka_ingest_tests.support.database import Target
+from kafka_ingest.testing.models import Account
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.letters import FIXED, became, kept, run_replay
-from kafka_ingest_tests.support.models import Account
 
 
 class LaterMade(AppendModel):

@@ -21,9 +21,9 @@ from kafka_ingest.orchestration.topic_observations import TopicObserver
 from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.information import STREAM
-from kafka_ingest_tests.support.database import NOW, Target
-from kafka_ingest_tests.support.models import MIXED
-from kafka_ingest_tests.support.raws import MORNING_MS, Msg, Part, raw_slice
+from kafka_ingest.testing.messages import MORNING_MS, Msg, Part, raw_slice
+from kafka_ingest.testing.models import MIXED
+from kafka_ingest.testing.target import NOW, Target
 
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
 

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 
 from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.sinks.registry import open_sink
-from kafka_ingest_tests.support.database import Target
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.letters import FIXED, NO_ROUTES, account, event
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 pytestmark = pytest.mark.faults
 

@@ -12,13 +12,13 @@ from kafka_ingest.dates.parsing import parse_dates
 from kafka_ingest.dates.rule import DateRule
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.pipeline import run_pipeline
-from kafka_ingest.sinks.mysql.load_data_format import encode
+from kafka_ingest.sinks.mysql.load_data_format import encode_rows
 from kafka_ingest.slices import Headers, OffsetRange, RawSlice
 from kafka_ingest.streams.information import Announcement, Information
 from kafka_ingest.streams.stream import RouteByField, RouteByHeader, Stream
 from kafka_ingest.streams.target import TargetTable
+from kafka_ingest.testing.models import Account, Booking, Everything
 from kafka_ingest_tests.fuzz.mutate import Mutator
-from kafka_ingest_tests.support.models import Account, Booking, Everything
 
 ROUTES = {"e": Everything, "account": Account, "information": Information, "announcement": Announcement}
 STREAMS = (
@@ -85,7 +85,7 @@ class Messages:
         assert all(parsed.raw.values[letter.number] is given[letter.number] for letter in parsed.dead_letters)
         assert all(letter.error.strip() for letter in parsed.dead_letters)
         for frame in parsed.rows.values():
-            encode(frame, list(frame.columns))
+            encode_rows(frame, list(frame.columns))
 
     def _narrow(self, which: int, inputs: Sequence[Message]) -> Sequence[Message]:
         """Halves as long as a half shows it too."""

@@ -20,8 +20,8 @@ import sqlalchemy as sa
 
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.commit_order import CommitTicket
+from kafka_ingest.testing.target import Crash
 from kafka_ingest_tests.interleavings.example import Fault
-from kafka_ingest_tests.support.database import Crash
 
 # An actor under way for so long, and not in the server's count, waits for something that is not counted (GET_LOCK, a
 # metadata lock). Far longer than any statement takes, as others would go on while this one still runs.

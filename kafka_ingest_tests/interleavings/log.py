@@ -20,7 +20,7 @@ from kafka_ingest.streams.model import AppendModel, UpsertModel
 from kafka_ingest.streams.model import field as column
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
-from kafka_ingest_tests.support.raws import MORNING_MS, Msg, Part, raw_slice
+from kafka_ingest.testing.messages import MORNING_MS, Msg, Part, raw_slice
 
 TOPIC = "i"
 TOPIC_ID, RECREATED_ID = "first", "second"

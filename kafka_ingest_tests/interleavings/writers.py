@@ -18,10 +18,10 @@ from kafka_ingest.sinks.load import LoadContext, load
 from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.sinks.replay_proposal import raw_slice_of, replay_slice
 from kafka_ingest.slices import BatchKind, OffsetRange
+from kafka_ingest.testing.target import NOW, Crash
 from kafka_ingest_tests.interleavings.example import Task, ranges_from
 from kafka_ingest_tests.interleavings.harness import Actor, Process, Scheduler, WatchedTicket
 from kafka_ingest_tests.interleavings.log import PARTITIONS, Log, Version
-from kafka_ingest_tests.support.database import NOW, Crash
 
 # Deadlocks and lost connections are tried again; a load that fails so often for them never comes to an end.
 MOST_TRIES = 30

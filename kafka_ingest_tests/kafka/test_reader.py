@@ -171,8 +171,9 @@ def test_silence_ends_the_read_with_what_is_missing_and_the_same_read_may_succee
     consumer.silent = True
     consumer.tick = lambda: setattr(clock, "seconds", clock.seconds + 1)
     reader.restart([range_of(P0, 0, 4)])
-    with pytest.raises(RangeReadTimeout, match=r"nothing came for 60 s while reading t\[0\]@\[0,4\)"):
+    with pytest.raises(RangeReadTimeout, match=r"nothing came for 60 s while reading t\[0\]@\[0,4\)") as caught:
         reader.read_slice(max_rows=10, max_bytes=PLENTY)
+    assert caught.value.values() == {"ranges": (range_of(P0, 0, 4),), "seconds": SILENCE_SECONDS}
     assert SILENCE_SECONDS < clock.seconds < SILENCE_SECONDS + 3
     consumer.silent = False
     reader.restart([range_of(P0, 0, 4)])

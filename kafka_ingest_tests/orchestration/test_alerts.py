@@ -20,11 +20,11 @@ from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG, dead_letters_
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.slices import TopicPartition
+from kafka_ingest.testing.messages import one
+from kafka_ingest.testing.models import MIXED
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.cluster import FakeMetadata, Log, log
-from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.hook import Hook
-from kafka_ingest_tests.support.models import MIXED
-from kafka_ingest_tests.support.raws import one
 
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
 

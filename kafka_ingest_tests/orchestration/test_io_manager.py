@@ -14,8 +14,8 @@ import pytest
 from kafka_ingest.orchestration.io_manager import KEPT_SECONDS, RunFiles, run_files_of
 from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.streams.target import TargetTable
-from kafka_ingest_tests.support.models import EVERYTHING, Event, Everything
-from kafka_ingest_tests.support.raws import one, outcomes, piped, rows_of
+from kafka_ingest.testing.messages import one, outcomes, piped, rows_of
+from kafka_ingest.testing.models import EVERYTHING, Event, Everything
 
 
 def output(run_id: str, step: str = "plan") -> dg.OutputContext:

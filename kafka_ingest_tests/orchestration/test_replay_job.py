@@ -19,10 +19,10 @@ from kafka_ingest.orchestration.replay_job import ReplayConfig, replay_job
 from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
-from kafka_ingest_tests.support.database import NOW, Target
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.models import Account, Event
+from kafka_ingest.testing.target import NOW, Target
 from kafka_ingest_tests.support.letters import FIXED, NO_ROUTES, account, dump, event, kept
-from kafka_ingest_tests.support.models import Account, Event
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 # Dagster asks pydantic for fields in a way pydantic 2 finds old-fashioned; what we can do about it is nothing.
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")

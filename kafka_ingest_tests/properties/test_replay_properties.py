@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter
 from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest_tests.support.database import Crash, Target
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.models import Account, Event
+from kafka_ingest.testing.target import Crash, Target
 from kafka_ingest_tests.support.letters import BROKEN, FIXED, NO_ROUTES, account, event, kept, run_replay
-from kafka_ingest_tests.support.models import Account, Event
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 KEYS = st.sampled_from(["x", "y", "z"])
 MESSAGES = st.one_of(

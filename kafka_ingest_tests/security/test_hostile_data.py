@@ -19,10 +19,10 @@ from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.model import AppendModel, Model, UpsertModel, field
 from kafka_ingest.streams.stream import RouteByField, Stream
+from kafka_ingest.testing.messages import Msg, one
+from kafka_ingest.testing.target import NOW, Target
 from kafka_ingest_tests.conftest import fresh_database
 from kafka_ingest_tests.security.secure_database import SecureDatabase
-from kafka_ingest_tests.support.database import NOW, Target
-from kafka_ingest_tests.support.raws import Msg, one
 
 pytestmark = pytest.mark.services
 

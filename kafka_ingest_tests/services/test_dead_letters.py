@@ -89,7 +89,7 @@ def sink(database_url: str) -> Iterator[Sink]:
 
 def kept(sink: Sink, wanted: DeadLetterFilter | None = None) -> list[StoredDeadLetter]:
     with sink.engine.connect() as connection:
-        return dead_letters.read(connection, conditions(wanted or DeadLetterFilter(status="all")), 100_000)
+        return dead_letters.read_dead_letters(connection, conditions(wanted or DeadLetterFilter(status="all")), 100_000)
 
 
 def run_cli(kafka: LocalKafka, url: str, topic: str, *arguments: str) -> dict[str, Any]:

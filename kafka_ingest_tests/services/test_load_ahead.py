@@ -19,10 +19,10 @@ from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.slices import LoadResult, RawSlice
 from kafka_ingest.streams.model import AppendModel, field
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest_tests.support.database import Target
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.models import MIXED
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.loads import P0, P1, account, balances, event, names
-from kafka_ingest_tests.support.models import MIXED
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 pytestmark = pytest.mark.services
 

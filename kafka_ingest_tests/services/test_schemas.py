@@ -23,10 +23,10 @@ from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.model import UpsertModel
 from kafka_ingest.streams.stream import RouteByTopic, Stream
 from kafka_ingest.streams.target import TargetTable
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.conftest import fresh_database
-from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.made import Make
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 pytestmark = pytest.mark.services
 

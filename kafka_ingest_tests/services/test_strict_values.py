@@ -18,8 +18,8 @@ from kafka_ingest.sinks.mysql.sink import MySQLSink
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.model import AppendModel, Model, UpsertModel, field
 from kafka_ingest.streams.stream import RouteByTopic, Stream
-from kafka_ingest_tests.support.database import Target
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.target import Target
 
 pytestmark = pytest.mark.services
 

@@ -10,9 +10,9 @@ from kafka_ingest.errors import OffsetGap
 from kafka_ingest.sinks import load as load_module
 from kafka_ingest.sinks.commit_order import Abandoned, CommitTicket, WriteAheadRejected
 from kafka_ingest.sinks.load_step import LoadStep
-from kafka_ingest_tests.support.database import Target
+from kafka_ingest.testing.messages import Part, raw_slice
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.loads import account, balances, event, events, gone, names
-from kafka_ingest_tests.support.raws import Part, raw_slice
 
 
 def after(previous: CommitTicket) -> CommitTicket:

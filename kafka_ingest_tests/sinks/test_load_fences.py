@@ -15,10 +15,10 @@ from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.slices import LeaderEpoch, LogIdentity
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest_tests.support.database import NOW, Target
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.models import MIXED, Event
+from kafka_ingest.testing.target import NOW, Target
 from kafka_ingest_tests.support.loads import P0, P1, account, event, events, names
-from kafka_ingest_tests.support.models import MIXED, Event
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 # Yesterday's code: it had no rows for what is an event today.
 YESTERDAY = Stream(name="mixed", topics=MIXED.topics, routes={"account": MIXED.routes["account"]}, unrouted="ignore")

@@ -12,8 +12,8 @@ import pytest
 from kafka_ingest.pipelines.validate import _decimal_texts
 from kafka_ingest.streams.step import StepContext
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest_tests.support.models import Everything
-from kafka_ingest_tests.support.raws import letters_of, one, outcomes, piped, rows_of
+from kafka_ingest.testing.messages import letters_of, one, outcomes, piped, rows_of
+from kafka_ingest.testing.models import Everything
 
 RULE = "is no number; it is written as in JSON: ASCII digits, with no blank, underscore, plus sign or leading zero"
 

@@ -17,8 +17,8 @@ from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.slices import OffsetRange, TopicPartition
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import count_by_window, window_bounds, window_of
+from kafka_ingest.testing.models import Event
 from kafka_ingest_tests.support.cluster import FakeMessage, FakeMetadata, Log
-from kafka_ingest_tests.support.models import Event
 
 UTC = dt.timezone.utc
 START = dt.datetime(2026, 1, 1, tzinfo=UTC)

@@ -17,9 +17,9 @@ from kafka_ingest.sinks.replay_proposal import ReplayResult
 from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.streams.step import StepContext
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest_tests.support.database import NOW, Target
-from kafka_ingest_tests.support.models import MIXED, Event
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.models import MIXED, Event
+from kafka_ingest.testing.target import NOW, Target
 
 LATER = NOW + dt.timedelta(hours=1)
 
@@ -70,7 +70,7 @@ def became(results: list[ReplayResult]) -> dict[str, str]:
 def kept(target: Target, wanted: DeadLetterFilter | None = None) -> list[StoredDeadLetter]:
     """Dead letters of the table, by default all of them, in order of id."""
     with target.sink.engine.connect() as connection:
-        return dead_letters.read(connection, conditions(wanted or DeadLetterFilter(status="all")), 10_000)
+        return dead_letters.read_dead_letters(connection, conditions(wanted or DeadLetterFilter(status="all")), 10_000)
 
 
 def dump(target: Target) -> dict[str, list[tuple[Any, ...]]]:

@@ -19,9 +19,9 @@ from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.slices import Batch, OffsetRange, TopicPartition
 from kafka_ingest.streams.stream import BatchPolicy
+from kafka_ingest.testing.models import MIXED, Event
+from kafka_ingest.testing.target import NOW, Target
 from kafka_ingest_tests.support.cluster import FakeConsumer, FakeMessage, FakeMetadata, Log
-from kafka_ingest_tests.support.database import NOW, Target
-from kafka_ingest_tests.support.models import MIXED, Event
 
 P0, P1 = TopicPartition("mixed", 0), TopicPartition("mixed", 1)
 STREAM = dataclasses.replace(MIXED, batch=BatchPolicy(max_rows=5, max_wait_seconds=0, linger_seconds=0))

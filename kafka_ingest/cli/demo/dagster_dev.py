@@ -49,7 +49,10 @@ def dagster_home(root: Path, environ: Mapping[str, str]) -> Path:
     if environ.get("DAGSTER_HOME"):
         home = Path(environ["DAGSTER_HOME"])
         if not home.is_absolute() or not home.is_dir():
-            raise ConfigError(f"DAGSTER_HOME={home} is no folder with an absolute path; create it, or unset it")
+            raise ConfigError(
+                f"DAGSTER_HOME={home} is no folder with an absolute path; create it, or unset it",
+                setting="DAGSTER_HOME",
+            )
         return home
     home = (root / "dagster_home").resolve()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import click
 
+from kafka_ingest.cli.json_output import json_option, print_json
 from kafka_ingest.errors import KafkaIngestError
-from kafka_ingest.findings import Finding, as_json, fail, ok, redacted, warn
+from kafka_ingest.findings import Finding, fail, findings_json, ok, redacted, warn
 from kafka_ingest.redaction import environment_secrets
 from kafka_ingest.settings import Settings
 from kafka_ingest.streams.registry import declared_streams
@@ -19,7 +20,7 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 @click.command()
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON object and nothing else.")
+@json_option("Print one JSON object and nothing else.")
 def doctor(is_json: bool) -> None:
     """Check settings, Kafka, the database and Dagster, one line each.
 
@@ -27,8 +28,8 @@ def doctor(is_json: bool) -> None:
     """
     findings = redacted(examine(), environment_secrets())
     if is_json:
-        report = as_json(findings)
-        click.echo(json.dumps(report))
+        report = findings_json(findings)
+        print_json(json.dumps(report))
         failed = not report["ok"]
     else:
         failed = _show(findings)

@@ -16,13 +16,13 @@ _DEPTH = 50_000
 _HOLE = "@@hole@@"
 
 
-def encode(fields: Fields) -> bytes:
+def encode_fields(fields: Fields) -> bytes:
     """A message's bytes, the text as UTF-8 and not as escapes."""
     return json.dumps(fields, ensure_ascii=False).encode()
 
 
 def _with(fields: Fields, **changes: object) -> bytes:
-    return encode(fields | changes)
+    return encode_fields(fields | changes)
 
 
 def _raw(fields: Fields, name: str, value: bytes) -> bytes:
@@ -31,7 +31,7 @@ def _raw(fields: Fields, name: str, value: bytes) -> bytes:
 
 
 def _without(fields: Fields, name: str) -> bytes:
-    return encode({key: value for key, value in fields.items() if key != name})
+    return encode_fields({key: value for key, value in fields.items() if key != name})
 
 
 def _is_news(fields: Fields) -> bool:
@@ -43,7 +43,7 @@ def _date(fields: Fields) -> str:
 
 
 def _broken_json(rng: random.Random, fields: Fields) -> bytes:
-    whole = encode(fields)
+    whole = encode_fields(fields)
     return rng.choice(
         (whole[: rng.randrange(1, len(whole))], whole + b"}", whole.replace(b'"', b"'", 2), whole[1:], b"NaN")
     )
@@ -54,13 +54,13 @@ def _not_utf8(rng: random.Random, fields: Fields) -> bytes:
         (
             _raw(fields, "title", b'"\xff\xfe"'),
             _raw(fields, "title", '"Über"'.encode("latin-1")),
-            encode(fields).decode().encode("utf-16"),
+            encode_fields(fields).decode().encode("utf-16"),
         )
     )
 
 
 def _not_an_object(rng: random.Random, fields: Fields) -> bytes:
-    return rng.choice((b"[" + encode(fields) + b"]", b"42", b'"information"', b"true", b"null"))
+    return rng.choice((b"[" + encode_fields(fields) + b"]", b"42", b'"information"', b"true", b"null"))
 
 
 def _wrong_type(rng: random.Random, fields: Fields) -> bytes:
@@ -74,7 +74,7 @@ def _wrong_type(rng: random.Random, fields: Fields) -> bytes:
         changes += [{"score": "ninety"}, {"score": 0.5}, {"isOriginal": "yes"}, {"source": "a text, not an object"}]
     else:
         changes += [{"issuer": ["北方新能源"]}, {"issuer": {"company": True}}]
-    return encode(fields | rng.choice(changes))
+    return encode_fields(fields | rng.choice(changes))
 
 
 def _missing_field(rng: random.Random, fields: Fields) -> bytes:
@@ -86,8 +86,10 @@ def _missing_field(rng: random.Random, fields: Fields) -> bytes:
 def _too_long(rng: random.Random, fields: Fields) -> bytes:
     if _is_news(fields):
         long_url = {"name": "x", "url": "https://example.org/" + "a" * 2_100}
-        return encode(fields | rng.choice(({"title": "长" * 501}, {"language": "l" * 17}, {"source": long_url})))
-    return encode(fields | rng.choice(({"title": "长" * 501}, {"id": "i" * 65}, {"issuer": {"company": "C" * 201}})))
+        return encode_fields(fields | rng.choice(({"title": "长" * 501}, {"language": "l" * 17}, {"source": long_url})))
+    return encode_fields(
+        fields | rng.choice(({"title": "长" * 501}, {"id": "i" * 65}, {"issuer": {"company": "C" * 201}}))
+    )
 
 
 def _too_deep(rng: random.Random, fields: Fields) -> bytes:
@@ -106,7 +108,7 @@ def _lone_surrogate(rng: random.Random, fields: Fields) -> bytes:
 FAULTS: dict[str, Break] = {
     "broken_json": _broken_json,
     "not_utf8": _not_utf8,
-    "byte_order_mark": lambda _, fields: b"\xef\xbb\xbf" + encode(fields),
+    "byte_order_mark": lambda _, fields: b"\xef\xbb\xbf" + encode_fields(fields),
     "empty_value": lambda rng, _: rng.choice((b"", b" \n")),
     "tombstone": lambda _rng, _fields: None,
     "not_an_object": _not_an_object,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from kafka_ingest.cli.samples.dates import any_date
-from kafka_ingest.cli.samples.faults import FAULTS, encode
+from kafka_ingest.cli.samples.faults import FAULTS, encode_fields
 from kafka_ingest.cli.samples.texts import ISSUERS, NOTICES, OUTLETS, STORIES, SUBJECTS, TAGS
 
 BAD_KINDS = tuple(FAULTS)
@@ -137,10 +137,10 @@ def _good_value(rng: random.Random, fields: dict[str, object]) -> bytes:
     if shape == 0:
         return json.dumps(fields, indent=2).encode()  # pretty, and escaped to ASCII
     if shape == 1:
-        return b'{"title": "an earlier value of a duplicate key", ' + encode(fields)[1:]  # the last one counts
+        return b'{"title": "an earlier value of a duplicate key", ' + encode_fields(fields)[1:]  # the last one counts
     if shape == 2:
-        return b" \n" + encode(dict(reversed(fields.items()))) + b"\r\n"
-    return encode(fields)
+        return b" \n" + encode_fields(dict(reversed(fields.items()))) + b"\r\n"
+    return encode_fields(fields)
 
 
 def _headers(state: _State) -> list[tuple[str, bytes | None]]:

@@ -39,6 +39,7 @@ class ProduceCounts:
 
     @property
     def sent(self) -> int:
+        """Messages handed over, acknowledged or not."""
         return self.good + self.bad
 
 
@@ -47,6 +48,7 @@ Timestamps = Callable[[int], int]
 
 
 def timestamps_now(_number: int) -> int:
+    """The time of sending (`Timestamps`)."""
     return int(time.time() * 1000)
 
 
@@ -64,7 +66,9 @@ def topic_of(stream: Stream, topic: str | None) -> str:
     if topic is None:
         if stream.is_pattern:
             raise ConfigError(
-                f"stream {stream.name} reads every topic matching {stream.topic_text}; name one with --topic"
+                f"stream {stream.name} reads every topic matching {stream.topic_text}; name one with --topic",
+                stream=stream.name,
+                setting="--topic",
             )
         return stream.topic_names[0]
     return topic

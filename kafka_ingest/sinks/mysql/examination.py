@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from kafka_ingest.findings import Finding, fail, ok, warn
 from kafka_ingest.sinks.base import Needs
 from kafka_ingest.sinks.mysql.load_data_connection import FILE, OfferingConnection
-from kafka_ingest.sinks.mysql.load_data_format import FORMAT, encode
+from kafka_ingest.sinks.mysql.load_data_format import FORMAT, encode_rows
 
 MIN_MYSQL = (8, 0)
 MIN_MARIADB = (10, 6)
@@ -169,7 +169,7 @@ def _load(connection: sa.Connection, name: str) -> Iterator[Finding]:
     rows = pd.DataFrame({"id": [1, 2], "word": ["one", "two"]})
     try:
         count, warnings = driver.load_local(
-            f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE {name} {FORMAT} (id, word)", encode(rows, ["id", "word"])
+            f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE {name} {FORMAT} (id, word)", encode_rows(rows, ["id", "word"])
         )
     except Exception as error:  # noqa: BLE001  the driver's own errors; whatever it is, it is what to report
         yield warn(

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-# The stubs leave out what is PyMySQL's own; test_local_infile.py notices when it changes.
+# The stubs leave out what is PyMySQL's own; test_load_data_connection.py notices when it changes.
 from pymysql.connections import Connection, LoadLocalPacketWrapper, MySQLResult  # type: ignore[attr-defined]
 from pymysql.cursors import Cursor
 from pymysql.err import DataError
@@ -44,7 +44,8 @@ class _Result(MySQLResult):
             connection._force_close()  # type: ignore[attr-defined]
             raise HostileServer(
                 f"the database server asked for the file {connection.refused!r}, which was not offered; it got nothing. "
-                "Check KAFKA_INGEST_DATABASE_URL and who answers there."
+                "Check KAFKA_INGEST_DATABASE_URL and who answers there.",
+                file=connection.refused,
             )
         connection.write_packet(b"")  # the end of the data
         self._read_ok_packet(connection._read_packet())  # type: ignore[attr-defined, no-untyped-call]

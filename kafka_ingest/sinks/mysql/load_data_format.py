@@ -25,7 +25,7 @@ _NULL = f"{_ESCAPE}N"
 FORMAT = "CHARACTER SET utf8mb4 FIELDS TERMINATED BY X'1F' ESCAPED BY X'1D' LINES TERMINATED BY X'1E'"
 
 
-def encode(rows: pd.DataFrame, names: Sequence[str]) -> memoryview:
+def encode_rows(rows: pd.DataFrame, names: Sequence[str]) -> memoryview:
     """The rows' columns `names`, in order, as one buffer. Values are exact; instants have six decimals."""
     fields = [_field(arrow_column(rows, name)) for name in names]
     # The last field carries the line's end, as one more joined value would bring one more separator.

@@ -181,16 +181,19 @@ class MySQLSink(Sink):
         return mysql_misfits(connection, tables)
 
     def is_single_float(self, kind: SqlType) -> bool:
+        """MySQL's FLOAT has four bytes up to a precision of 24, and eight beyond."""
         is_double = isinstance(kind, sa.Double) or (getattr(kind, "precision", None) or 0) > _SINGLE_PRECISION
         return isinstance(kind, sa.Float) and not is_double
 
     def readable(self, column: SqlColumn) -> SqlExpression:
+        """As `Sink.readable`; a FLOAT as the double it stands for."""
         if self.is_single_float(column.type):
             # Shown with six digits, unless it is part of an expression of doubles.
             return (sa.type_coerce(column, sa.Double) + sa.literal_column("0e0", sa.Double)).label(column.name)
         return super().readable(column)
 
     def count_rows(self, connection: sa.Connection, table: sa.Table, *, seconds: float) -> RowCount:
+        """As `Sink.count_rows`; the estimate is the server's own, from information_schema."""
         count = sa.select(sa.func.count()).select_from(table)
         if is_mariadb(connection):
             text = f"SET STATEMENT max_statement_time={seconds:g} FOR {count.compile(connection)}"
@@ -258,10 +261,12 @@ class MySQLSink(Sink):
         connection.commit()
 
     def insert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
+        """By LOAD DATA where the server takes it, else by INSERT with many rows."""
         table = connection.dialect.identifier_preparer.format_table(target.table)
         self._bulk(connection, table, target.columns, rows)
 
     def upsert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
+        """By way of the staging table: one merge is quicker than as many statements as rows."""
         self.stage(connection, target, rows)
         self.upsert_staged(connection, target, rows)
 
@@ -280,6 +285,7 @@ class MySQLSink(Sink):
         bury(statements, target, table, stage, graves)
 
     def delete(self, connection: sa.Connection, target: TargetTable, keys: pd.DataFrame) -> None:
+        """The tombstones first, by way of their staging table; then the rows that they delete."""
         assert target.tombstones is not None  # noqa: S101  deletes come from models that delete on tombstones only
         quote = connection.dialect.identifier_preparer.format_table
         statements, names = self._statements(connection), [*target.key, *PLACE_COLUMNS]
@@ -301,6 +307,7 @@ class MySQLSink(Sink):
         )
 
     def classify_error(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
+        """By the numbers above; a refused certificate by the error's cause, as its number is that of a lost connection."""
         error = _first(error)
         original = getattr(error, "orig", None)
         number = _errno(original)
@@ -314,19 +321,21 @@ class MySQLSink(Sink):
         if refused is not None:
             return AccessDenied(
                 f"{text}. TLS refused a certificate; check the ssl_ options of KAFKA_INGEST_DATABASE_URL, and that the "
-                "certificates are for this host and user and not expired."
+                "certificates are for this host and user and not expired.",
+                code=number,
             )
         if number in _CONFLICTS:
-            return TransactionConflict(f"{text}. Another transaction wants the same rows.")
+            return TransactionConflict(f"{text}. Another transaction wants the same rows.", code=number)
         if number in _RETRYABLE:
-            return DatabaseUnavailable(f"{text}. It is retried; if it stays, run `kafka-ingest doctor`.")
+            return DatabaseUnavailable(f"{text}. It is retried; if it stays, run `kafka-ingest doctor`.", code=number)
         if number in _DENIED:
             return AccessDenied(
-                f"{text}. Check the user, password and grants of KAFKA_INGEST_DATABASE_URL; see `kafka-ingest doctor`."
+                f"{text}. Check the user, password and grants of KAFKA_INGEST_DATABASE_URL; see `kafka-ingest doctor`.",
+                code=number,
             )
         if number in _SCHEMA:
-            return SchemaMismatch(f"{text}. The database or a table is missing or was altered under us.")
-        return PermanentError(text)
+            return SchemaMismatch(f"{text}. The database or a table is missing or was altered under us.", code=number)
+        return PermanentError(text, code=number)
 
     def _bulk(self, connection: sa.Connection, table: str, names: Sequence[str], rows: pd.DataFrame) -> None:
         """Rows into a table by LOAD DATA or by INSERT, both equally strict: LOCAL turns every error into a warning and goes on
@@ -341,7 +350,7 @@ class MySQLSink(Sink):
             # Names are quoted for statements with parameters, where a % is doubled; this one has none.
             statement = statement.replace("%%", "%")
             try:
-                stored, warnings = driver.load_local(statement, load_data_format.encode(rows, names))
+                stored, warnings = driver.load_local(statement, load_data_format.encode_rows(rows, names))
             except pymysql.err.MySQLError as error:
                 if _errno(error) not in _NO_LOCAL_INFILE:
                     self._raise(error, statement)
@@ -382,7 +391,7 @@ class MySQLSink(Sink):
 
     @staticmethod
     def _raise(error: pymysql.err.MySQLError, statement: str) -> NoReturn:
-        """A driver error met below SQLAlchemy, in SQLAlchemy's clothes, so that it is classified in one place."""
+        """Raise a driver error met below SQLAlchemy as SQLAlchemy's, so that it is classified in one place."""
         if _errno(error) in _ROW_ERRORS:
             raise _rejected(error) from error
         raise sa.exc.DBAPIError(statement, None, error) from error

@@ -57,11 +57,17 @@ def split_tls(url: sa.URL) -> tuple[sa.URL, Tls]:
         return rest, Tls()
     unknown = sorted(set(given) - {*_FILES, *_SWITCHES, *_OTHERS})
     if unknown:
-        raise ConfigError(f"KAFKA_INGEST_DATABASE_URL has unknown TLS options: {', '.join(unknown)}")
+        raise ConfigError(
+            f"KAFKA_INGEST_DATABASE_URL has unknown TLS options: {', '.join(unknown)}",
+            setting="KAFKA_INGEST_DATABASE_URL",
+        )
     switches = {name: _switch(name, given[name]) for name in _SWITCHES if name in given}
     if switches.get("ssl_disabled"):
         if len(given) > 1:
-            raise ConfigError("KAFKA_INGEST_DATABASE_URL: ssl_disabled=true contradicts its other ssl_ options")
+            raise ConfigError(
+                "KAFKA_INGEST_DATABASE_URL: ssl_disabled=true contradicts its other ssl_ options",
+                setting="KAFKA_INGEST_DATABASE_URL",
+            )
         return rest, Tls({"ssl_disabled": True})
     return rest, Tls({"ssl": _context(given, switches)}, shows_certificate="ssl_cert" in given)
 
@@ -71,7 +77,10 @@ def _context(given: dict[str, str], switches: dict[str, bool]) -> ssl.SSLContext
     identity = switches.get("ssl_verify_identity", switches.get("ssl_check_hostname"))
     verify = switches.get("ssl_verify_cert", has_authority or bool(identity))
     if identity and not verify:
-        raise ConfigError("KAFKA_INGEST_DATABASE_URL: a host name cannot be verified with ssl_verify_cert=false")
+        raise ConfigError(
+            "KAFKA_INGEST_DATABASE_URL: a host name cannot be verified with ssl_verify_cert=false",
+            setting="KAFKA_INGEST_DATABASE_URL",
+        )
     try:
         context = ssl.create_default_context(cafile=given.get("ssl_ca"), capath=given.get("ssl_capath"))
         # MySQL's own self-made certificates lack what Python 3.13 asks for by default.
@@ -87,14 +96,17 @@ def _context(given: dict[str, str], switches: dict[str, bool]) -> ssl.SSLContext
         named = ", ".join(f"{name}={given[name]}" for name in _FILES if name in given)
         raise ConfigError(
             f"KAFKA_INGEST_DATABASE_URL: its certificates cannot be used ({named}): {error}. Check the files, "
-            "who may read them, and ssl_key_password."
+            "who may read them, and ssl_key_password.",
+            setting="KAFKA_INGEST_DATABASE_URL",
         ) from None
     return context
 
 
 def _switch(name: str, text: str) -> bool:
     if text.lower() not in _WORDS:
-        raise ConfigError(f"KAFKA_INGEST_DATABASE_URL: {name} is true or false, not {text!r}")
+        raise ConfigError(
+            f"KAFKA_INGEST_DATABASE_URL: {name} is true or false, not {text!r}", setting="KAFKA_INGEST_DATABASE_URL"
+        )
     return _WORDS[text.lower()]
 
 

@@ -47,6 +47,7 @@ class ColumnType:
 
     @property
     def is_text(self) -> bool:
+        """Whether its values are texts, with a character set."""
         return self.name in _TEXTS
 
     @property

@@ -45,6 +45,7 @@ class SQLiteSink(Sink):
         self._run(connection, f"INSERT INTO {table} ({columns}) VALUES ({_marks(names)})", driver_rows(rows, names))
 
     def upsert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
+        """By ON CONFLICT, whose condition keeps a later row."""
         names = target.columns
         self._run(connection, self._upsert_sql(connection, target, target.table, names), driver_rows(rows, names))
         if target.tombstones is not None:
@@ -75,17 +76,20 @@ class SQLiteSink(Sink):
         return sqlite_misfits(connection, tables)
 
     def classify_error(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
+        """By SQLite's name of the error where Python gives it, which 3.10 does not; else by its text."""
         original = getattr(error, "orig", None)
         name = getattr(original, "sqlite_errorname", "") or ""
         text = f"{doing}: {original or type(error).__name__} ({name or 'SQLite'})"
         # Python 3.10 gives no error code, only the text.
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or str(original).endswith("is locked"):
-            return DatabaseUnavailable(f"{text}. Another process writes to the file; it is retried.")
+            return DatabaseUnavailable(f"{text}. Another process writes to the file; it is retried.", code=name or None)
         if "no such column" in str(original) or "no such table" in str(original):
-            return SchemaMismatch(f"{text}. The table was altered or dropped under us; run again to create it.")
+            return SchemaMismatch(
+                f"{text}. The table was altered or dropped under us; run again to create it.", code=name or None
+            )
         if name.startswith(("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CANTOPEN")):
-            return DatabaseUnavailable(f"{text}. Check the disk and the file's folder.")
-        return PermanentError(text)
+            return DatabaseUnavailable(f"{text}. Check the disk and the file's folder.", code=name or None)
+        return PermanentError(text, code=name or None)
 
     def _upsert_sql(self, connection: sa.Connection, target: TargetTable, table: sa.Table, names: Sequence[str]) -> str:
         quote = connection.dialect.identifier_preparer.quote

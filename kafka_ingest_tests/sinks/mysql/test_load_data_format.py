@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kafka_ingest.sinks.mysql import load_data_format as infile
+from kafka_ingest.sinks.mysql import load_data_format
 
 SPECIAL = {"0": "\0", "b": "\b", "n": "\n", "r": "\r", "t": "\t", "Z": "\x1a"}
 
@@ -51,7 +51,7 @@ def frame(**columns: Any) -> pd.DataFrame:
 
 
 def encoded(rows: pd.DataFrame) -> str:
-    return bytes(infile.encode(rows, list(rows.columns))).decode("utf-8")
+    return bytes(load_data_format.encode_rows(rows, list(rows.columns))).decode("utf-8")
 
 
 NASTY = st.text(st.sampled_from("\x1d\x1e\x1fN\",\n\r\\'UL \0\t;é😀"), max_size=8) | st.sampled_from(
@@ -110,11 +110,11 @@ def test_marks_in_the_text_are_escaped() -> None:
 
 def test_columns_go_out_in_the_order_asked_and_a_part_of_a_frame_is_only_that_part() -> None:
     rows = frame(a=(["x", "y", "z"], pa.string()), b=([1, 2, 3], pa.int64()))
-    assert bytes(infile.encode(rows.iloc[1:], ["b", "a"])) == b"2\x1fy\x1e3\x1fz\x1e"
-    assert bytes(infile.encode(rows.iloc[:0], ["b", "a"])) == b""
+    assert bytes(load_data_format.encode_rows(rows.iloc[1:], ["b", "a"])) == b"2\x1fy\x1e3\x1fz\x1e"
+    assert bytes(load_data_format.encode_rows(rows.iloc[:0], ["b", "a"])) == b""
 
 
 def test_the_statement_names_the_format_this_module_writes() -> None:
-    assert infile.FORMAT == (
+    assert load_data_format.FORMAT == (
         "CHARACTER SET utf8mb4 FIELDS TERMINATED BY X'1F' ESCAPED BY X'1D' LINES TERMINATED BY X'1E'"
     )

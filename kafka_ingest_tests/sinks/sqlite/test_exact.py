@@ -18,8 +18,8 @@ from kafka_ingest.slices import RawSlice, TopicPartition
 from kafka_ingest.streams.model import AppendModel, Model, UpsertModel, date_field, field
 from kafka_ingest.streams.stream import RouteByTopic, Stream
 from kafka_ingest.streams.target import TargetTable
-from kafka_ingest_tests.support.database import Target
-from kafka_ingest_tests.support.raws import Msg, Part, piped, raw_slice
+from kafka_ingest.testing.messages import Msg, Part, piped, raw_slice
+from kafka_ingest.testing.target import Target
 
 
 class Exact(AppendModel):

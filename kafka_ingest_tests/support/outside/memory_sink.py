@@ -14,12 +14,12 @@ from kafka_ingest.streams.target import TargetTable
 
 
 class MemorySink(Sink):
-    """Append tables only, in memory."""
+    """Append tables only; in memory, or in the file that the URL names."""
 
     backends: ClassVar[tuple[str, ...]] = ("memory",)
 
     def __init__(self, url: sa.URL) -> None:
-        self.engine = sa.create_engine("sqlite://")
+        self.engine = sa.create_engine(f"sqlite:///{url.database or ''}")
         self.written: list[int] = []
         """Rows per call of `insert`."""
 

@@ -19,7 +19,7 @@ from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.slices import BatchKind, LoadResult, RawSlice, TopicPartition
 from kafka_ingest.streams.model import Model
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest_tests.support.raws import piped
+from kafka_ingest.testing.messages import piped
 
 NOW = dt.datetime(2026, 1, 1, 8, tzinfo=dt.timezone.utc)
 
