@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 
 from kafka_ingest.errors import KafkaIngestError, RetryableError
 from kafka_ingest.redaction import redact
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Command = TypeVar("Command", bound=Callable[..., object])
 
 # In click's `Context.meta`, which a command shares with the groups above it.
 _IS_AWAITED = f"{__name__}.is_awaited"
@@ -39,7 +39,7 @@ def is_json_awaited() -> bool:
     return context is not None and bool(context.meta.get(_IS_AWAITED))
 
 
-def error_json(error: KafkaIngestError) -> dict[str, Any]:
+def error_json(error: KafkaIngestError) -> dict[str, object]:
     """What `--json` prints of an error, without secrets. Names and meanings stay; new ones may be added.
 
     {"error": {"type": name of its class, "message": text, "retryable": true where the same command may succeed later,
@@ -56,7 +56,7 @@ def error_json(error: KafkaIngestError) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, Mapping):
