@@ -31,12 +31,13 @@ class Room:
 FLOORS: tuple[tuple[Room, ...], ...] = (
     (
         Room("errors.py", "The one tree of errors: retryable or permanent."),
+        Room("type_names.py", "Names for the types of libraries whose parameters say nothing here."),
         Room("processes.py", "Child processes that end with the process that started them."),
         Room("dates", "Dates and times in the notations that messages use, as UTC.", knows=("errors.py",)),
         Room(
             "slices.py",
             "Offset ranges, batches, slices of messages, and what became of them.",
-            knows=("errors.py", "dates"),
+            knows=("errors.py", "dates", "type_names.py"),
             was=("records.py",),
         ),
         Room("settings.py", "Settings from the environment, typed and checked.", knows=("errors.py",)),
