@@ -1,5 +1,5 @@
 # make demo   set-up, real servers, sample news, Dagster UI
-# make test   set-up, lint, types, all tests
+# make test   set-up, lint, types, the manual, all tests
 # make bench  the benchmarks (benchmarks/README.md)
 
 PYTHON ?= python3
@@ -9,14 +9,14 @@ DEMO_OPTIONS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint test-unit test-services test-faults faults-full fuzz fuzz-atheris interleavings soak test-ui screenshots bench bench-full format lock audit tools clean
+.PHONY: demo test lint test-unit test-services test-faults faults-full fuzz fuzz-atheris interleavings soak test-ui screenshots docs bench bench-full format lock audit tools clean
 
 demo: $(VENV)/.demo
 	@$(MAKE) --no-print-directory tools || echo "Going on without: the demo says below what it uses instead."
 	@command -v java >/dev/null || $(BIN)/pip install -q --require-hashes -r requirements/embedded.txt
 	$(BIN)/kafka-ingest demo $(DEMO_OPTIONS)
 
-test: lint test-unit test-services test-faults test-ui
+test: lint docs test-unit test-services test-faults test-ui
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -76,6 +76,10 @@ test-ui: $(VENV)/.dev tools
 screenshots: export KAFKA_INGEST_SCREENSHOTS = docs/images
 screenshots: test-ui
 
+# README and docs/ as a site in build/site; a link or an anchor that leads nowhere, or a page that no menu names, is an error.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 # Ratios on this machine: three minutes, or all of it with peers, freshness, scale and an hour's trickle in about three hours.
 bench: $(VENV)/.dev tools
 	$(BIN)/python -m benchmarks
@@ -104,6 +108,11 @@ $(VENV)/.demo: pyproject.toml requirements/demo.txt | $(VENV)/bin/pip
 
 $(VENV)/.dev: pyproject.toml requirements/dev.txt | $(VENV)/bin/pip
 	$(BIN)/pip install -q --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml requirements/docs.txt | $(VENV)/bin/pip
+	$(BIN)/pip install -q --require-hashes -r requirements/docs.txt
 	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 

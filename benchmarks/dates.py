@@ -1,4 +1,4 @@
-"""How many dates a second `translate` reads on one core: per form, and a mix against the target.
+"""How many dates a second `parse_dates` reads on one core: per form, and a mix against the target.
 
     python -m benchmarks.dates [--values 200000] [--rounds 7] [--json FILE]
 
@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.command import write_json
-from kafka_ingest.pipelines.dates import DateRule, translate
+from kafka_ingest.dates import DateRule, parse_dates
 
 TARGET_PER_SECOND = 1_000_000
 EAST = timezone(timedelta(hours=8))
@@ -49,7 +49,7 @@ def seconds_per_call(values: pd.Series, rule: DateRule, rounds: int) -> float:
     took = []
     for _ in range(rounds + 1):
         started = time.perf_counter()
-        translate(values, rule)
+        parse_dates(values, rule)
         took.append(time.perf_counter() - started)
     return statistics.median(took[1:])
 

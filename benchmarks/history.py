@@ -23,16 +23,17 @@ import dagster as dg
 import sqlalchemy as sa
 from dagster._core.events import DagsterEvent, StepMaterializationData
 
-from kafka_ingest.engine.accounting import check_accounting, check_tiling
-from kafka_ingest.engine.audit import audit_accounting, audit_tiling
+from kafka_ingest.checks.dead_letter_ratio import check_dead_letter_ratio
+from kafka_ingest.checks.run_ledger import check_accounting, check_tiling
+from kafka_ingest.checks.table_rows import audit_rows, check_run_rows
+from kafka_ingest.checks.whole_ledger import audit_accounting, audit_tiling
 from kafka_ingest.engine.compaction import compact_ledger
-from kafka_ingest.engine.ratio_check import check_dead_letter_ratio
-from kafka_ingest.engine.table_rows import audit_rows, check_run_rows
+from kafka_ingest.ledger.tables import BATCHES, OFFSETS
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.orchestration.names import STREAM_TAG
 from kafka_ingest.orchestration.pruning import prune_runs
-from kafka_ingest.sinks.base import Sink, open_sink
-from kafka_ingest.sinks.ledger import BATCHES, OFFSETS
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.streams.information import STREAM, Information
 from kafka_ingest.streams.target import TargetTable

@@ -13,12 +13,12 @@ from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.kafka.reader import RangeReader, open_consumer
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.pipeline import run_pipeline
-from kafka_ingest.records import OffsetRange
 from kafka_ingest.settings import Settings
-from kafka_ingest.sinks import infile
-from kafka_ingest.sinks.base import open_sink
-from kafka_ingest.sinks.local_infile import FILE, OfferingConnection
+from kafka_ingest.sinks.mysql import load_data_format
+from kafka_ingest.sinks.mysql.load_data_connection import FILE, OfferingConnection
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.sinks.tables import prepare_tables
+from kafka_ingest.slices import OffsetRange
 from kafka_ingest.streams.stream import Stream
 
 # Rows of a prepared file, each a statement and a commit of its own: one statement of millions is slower on every server tried.
@@ -52,7 +52,7 @@ def prepare(stream: Stream, settings: Settings, folder: Path) -> Prepared:
         if parsed.dead_letters:
             raise RuntimeError(f"the limit is measured with good messages only: {parsed.dead_letters[0].error}")
         path = folder / f"{len(files)}.txt"
-        path.write_bytes(infile.encode(parsed.rows[target], target.columns))
+        path.write_bytes(load_data_format.encode_rows(parsed.rows[target], target.columns))
         files.append((path, len(raw)))
     reader.close()
     return Prepared(tuple(files))
@@ -65,7 +65,7 @@ def load_data(prepared: Prepared, stream: Stream, database_url: str) -> float:
     try:
         prepare_tables(sink, stream)
         columns = ", ".join(f"`{c}`" for c in target.columns)
-        statement = f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE `{target.name}` {infile.FORMAT} ({columns})"
+        statement = f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE `{target.name}` {load_data_format.FORMAT} ({columns})"
         with sink.engine.connect() as connection:
             driver = connection.connection.driver_connection
             assert isinstance(driver, OfferingConnection)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from benchmarks.limit import Prepared, load_data, prepare
 from benchmarks.streams import STREAM
-from kafka_ingest.settings import from_environment
+from kafka_ingest.settings import Settings
 
 
 def main(what: str, folder: Path, *url: str) -> None:
     index = folder / "index.json"
     if what == "prepare":
-        prepared = prepare(STREAM, from_environment(), folder)
+        prepared = prepare(STREAM, Settings.from_environment(), folder)
         index.write_text(json.dumps([(str(path), count) for path, count in prepared.files]))
     else:
         files = tuple((Path(path), count) for path, count in json.loads(index.read_text()))

@@ -156,7 +156,9 @@ class LiveTopic:
         if error is not None:
             self._failed.append(error)
             return
-        instants = self.sent[message.partition()]
+        partition = message.partition()
+        assert partition is not None
+        instants = self.sent[partition]
         # The producer keeps the order, and the topic is the benchmark's own.
         assert message.offset() == len(instants), f"offset {message.offset()} after {len(instants)} messages"
         instants.append(produced)

@@ -24,7 +24,7 @@ from confluent_kafka import Producer
 from benchmarks.command import Figures, table, write_json
 from benchmarks.servers import Servers, servers
 from kafka_ingest.engine.ingestion import Ingestion
-from kafka_ingest.settings import from_environment
+from kafka_ingest.settings import Settings
 from kafka_ingest.streams.information import STREAM
 
 # Bytes of a message, and how many.
@@ -56,9 +56,9 @@ def load(topic: str, messages: int) -> None:
     import kafka_ingest.definitions  # noqa: F401  what a run's process holds, too
 
     stream = dataclasses.replace(STREAM, topics=topic)
-    run = Ingestion(stream, from_environment(), run_id=str(uuid.uuid4()))
+    run = Ingestion(stream, Settings.from_environment(), run_id=str(uuid.uuid4()))
     batch = dataclasses.replace(run.plan((), "live"), until_caught_up=True)
-    first = run.load(run.translate(run.read(batch)), "live")
+    first = run.load(run.apply_steps(run.read(batch)), "live")
     run.commit(first.next_offsets)
     loaded = first.messages + sum(result.messages for result in run.drain(batch))
     run.close()

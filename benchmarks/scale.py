@@ -23,9 +23,10 @@ from benchmarks.many_streams import stream, topic_names, write_package
 from benchmarks.servers import Servers, servers
 from benchmarks.usage import CODE_SERVER, DAEMON, idle_cores
 from kafka_ingest.kafka.metadata import KafkaMetadata
-from kafka_ingest.settings import from_environment
-from kafka_ingest.sinks.base import open_sink
-from kafka_ingest.sinks.ledger import METADATA, pin_positions
+from kafka_ingest.ledger.positions import pin_positions
+from kafka_ingest.ledger.tables import METADATA
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
 
@@ -70,7 +71,7 @@ def prepare(servers_: Servers, case: Case) -> dict[str, str]:
 
 
 def _mark_loaded(streams: list[Stream], environ: dict[str, str]) -> None:
-    settings = from_environment(environ)
+    settings = Settings.from_environment(environ)
     metadata, sink = KafkaMetadata(settings), open_sink(settings.database_url)
     now = dt.datetime.now(dt.timezone.utc)
     with sink.engine.begin() as connection:

@@ -20,15 +20,15 @@ from typing import TypeVar
 from benchmarks.command import Figures, table, write_json
 from benchmarks.messages import produce
 from benchmarks.streams import STREAM
-from kafka_ingest.cli.producing import ensure_topic
+from kafka_ingest.cli.samples.producer import ensure_topic
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.kafka.reader import RangeReader, open_consumer
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.pipeline import run_pipeline
-from kafka_ingest.records import OffsetRange
-from kafka_ingest.settings import Settings, from_environment
-from kafka_ingest.sinks import infile
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.mysql import load_data_format
+from kafka_ingest.slices import OffsetRange
 
 TARGET_PER_SECOND = 150_000
 STAGES = ("read", "decode and route", "translate and validate", "encode")
@@ -62,7 +62,7 @@ def one_pass(settings: Settings, messages: int) -> dict[str, float]:
         raw = _timed(times, "read", partial(reader.read_slice, max_rows=policy.max_rows, max_bytes=policy.max_bytes))
         parsed = _timed(times, "decode and route", partial(decoder.decode, raw))
         done = _timed(times, "translate and validate", partial(run_pipeline, parsed, STREAM))
-        _timed(times, "encode", partial(infile.encode, done.rows[target], target.columns))
+        _timed(times, "encode", partial(load_data_format.encode_rows, done.rows[target], target.columns))
     times[_OTHER] = (time.process_time() - process) - (time.thread_time() - thread)
     reader.close()
     return times
@@ -73,7 +73,7 @@ def measure(messages: int, rounds: int) -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         kafka = LocalKafka.start(Path(folder) / "kafka", progress=print)
         try:
-            settings = from_environment({"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers})
+            settings = Settings.from_environment({"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers})
             topic = STREAM.topic_names[0]
             ensure_topic(settings, topic, 4)
             produce(kafka.bootstrap_servers, topic, messages, partitions=4)

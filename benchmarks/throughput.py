@@ -25,10 +25,10 @@ from benchmarks.peers import PEERS, Job, NotMeasured
 from benchmarks.servers import servers
 from benchmarks.throughput_plot import draw
 from benchmarks.watch import LedgerWatch, RunWatch
-from kafka_ingest.cli.producing import ensure_topic
+from kafka_ingest.cli.samples.producer import ensure_topic
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.kafka import LocalKafka
-from kafka_ingest.settings import from_environment
+from kafka_ingest.settings import Settings
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
 
 _DATABASE = "bench"
@@ -40,7 +40,7 @@ class Case:
 
     name: str
     target: float
-    """Least ratio to LOAD DATA that issue 4 asks for."""
+    """Least ratio to LOAD DATA that is aimed at (benchmarks/README.md, "Throughput")."""
     partitions: int = 4
     model: str = "append"
     limit_model: str = "append"
@@ -119,7 +119,7 @@ def _round(
 
 
 def _empty(store: LocalDatabase) -> str:
-    store.run_as_root(f"DROP DATABASE IF EXISTS {_DATABASE}")
+    store.run_as_administrator(f"DROP DATABASE IF EXISTS {_DATABASE}")
     store.create_database(_DATABASE)
     return store.url(_DATABASE)
 
@@ -180,7 +180,7 @@ def run(
     by_peer: Figures = {}
     with servers(database) as found_servers:
         kafka, store, folder = found_servers.kafka, found_servers.database, found_servers.folder
-        settings = from_environment({"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers})
+        settings = Settings.from_environment({"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers})
         topics: set[str] = set()
         for number, case in enumerate(cases):
             if case.topic not in topics:

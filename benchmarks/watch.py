@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from benchmarks.background import Repeated
 from benchmarks.processes import is_run, use_of
-from kafka_ingest.sinks.ledger import OFFSETS
+from kafka_ingest.ledger.tables import OFFSETS
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
 
 _POLL_SECONDS = 0.05

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dagster as dg
 
+from kafka_ingest.examples.information_per_hour import example_definitions
 from kafka_ingest.orchestration.build import build_definitions
 from kafka_ingest.streams.registry import declared_streams
 
-defs: dg.Definitions = build_definitions(declared_streams().values())
+STREAMS = tuple(declared_streams().values())
+
+defs: dg.Definitions = dg.Definitions.merge(build_definitions(STREAMS), example_definitions(STREAMS))

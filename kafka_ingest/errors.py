@@ -19,14 +19,59 @@
         ├── AccessDenied           credentials, certificates or privileges
         └── HostileServer          the database asked for a file nobody offered
 
+Besides its text an error carries what it is about as attributes, for programs; `values()` gives them all. An attribute is None,
+or empty, where the place that raised it does not know it. They hold names, numbers, offsets and DDL, never a secret. Errors can
+be pickled.
+
 A bad *message* is not an error: it travels as a `DeadLetter`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+
+class RangeOfOffsets(Protocol):
+    """As `slices.OffsetRange`, whose module stands on this one: offsets `[start, end)` of a Kafka partition."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+
 
 class KafkaIngestError(Exception):
-    """Base of all; the text says what happened, where, and what to do next."""
+    """Base of all; the text says what happened, where, and what to do next.
+
+    stream: name of the stream it happened to.
+    code: how the server's client calls its error: librdkafka's number, MySQL's number, a SQLSTATE, SQLite's name.
+    """
+
+    def __init__(self, message: str, *, stream: str | None = None, code: int | str | None = None) -> None:
+        super().__init__(message)
+        self.stream = stream
+        self.code = code
+
+    def values(self) -> dict[str, Any]:
+        """The attributes that say something, by name; None and empty ones are left out."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if not name.startswith("_") and value is not None and value != ()
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own would call the class with the text alone, and some here need more than that.
+        return _without_init, (type(self), self.args), vars(self)
+
+
+def _without_init(kind: type[KafkaIngestError], args: tuple[object, ...]) -> KafkaIngestError:
+    return kind.__new__(kind, *args)
 
 
 class RetryableError(KafkaIngestError):
@@ -50,7 +95,23 @@ class TransactionConflict(DatabaseUnavailable):
 
 
 class RangeReadTimeout(RetryableError):
-    """A range was not read to its end in time."""
+    """A range was not read to its end in time.
+
+    ranges: what was still to be read.
+    seconds: how long nothing came.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stream: str | None = None,
+        ranges: tuple[RangeOfOffsets, ...] = (),
+        seconds: float | None = None,
+    ) -> None:
+        super().__init__(message, stream=stream)
+        self.ranges = ranges
+        self.seconds = seconds
 
 
 class PermanentError(KafkaIngestError):
@@ -58,45 +119,169 @@ class PermanentError(KafkaIngestError):
 
 
 class ConfigError(PermanentError):
-    """A setting, a stream declaration or a run config is wrong."""
+    """A setting, a stream declaration or a run config is wrong.
+
+    setting: the environment variable, the command's option, the run config's field or the declaration's attribute.
+    model: name of the model whose declaration is wrong.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stream: str | None = None,
+        code: int | str | None = None,
+        setting: str | None = None,
+        model: str | None = None,
+    ) -> None:
+        super().__init__(message, stream=stream, code=code)
+        self.setting = setting
+        self.model = model
 
 
 class SchemaMismatch(PermanentError):
-    """The target table lacks something the model needs, or could change values."""
+    """The target table lacks something the model needs, or could change values.
+
+    tables: names of the tables that do not fit.
+    statements: what a person runs to make them fit, in order.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stream: str | None = None,
+        code: int | str | None = None,
+        tables: tuple[str, ...] = (),
+        statements: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, stream=stream, code=code)
+        self.tables = tables
+        self.statements = statements
 
 
 class OffsetGap(PermanentError):
-    """The batch starts above the ledger's next offset."""
+    """The batch starts above the ledger's next offset.
+
+    range: what was to be loaded.
+    next_offset: where the ledger stands; None where it does not know the partition.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stream: str | None = None,
+        range: RangeOfOffsets | None = None,  # noqa: A002  as RangeCounts.range
+        next_offset: int | None = None,
+    ) -> None:
+        super().__init__(message, stream=stream)
+        self.range = range
+        self.next_offset = next_offset
 
 
 class DataLoss(PermanentError):
-    """Kafka no longer holds offsets that were never loaded."""
+    """Kafka no longer holds offsets that were never loaded.
+
+    ranges: offsets that are gone from the log. Where it was being read: what was still to be read, of which some are gone.
+    topics: topics that were deleted and created again; how many offsets went with the old ones is not known.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stream: str | None = None,
+        ranges: tuple[RangeOfOffsets, ...] = (),
+        topics: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, stream=stream)
+        self.ranges = ranges
+        self.topics = topics
 
 
 class LogCut(DataLoss):
-    """A log was cut below the position it is read from, by an unclean leader election or a power cut."""
+    """A log was cut below the position it is read from, by an unclean leader election or a power cut.
 
-    def __init__(self, message: str, *, topic: str, partition: int, position: int, end: int | None) -> None:
-        super().__init__(message)
+    position: the offset that was to be read.
+    end: where the log was cut: from here on it holds other messages than it did, or none. None where the broker cannot say.
+    """
+
+    def __init__(
+        self, message: str, *, topic: str, partition: int, position: int, end: int | None, stream: str | None = None
+    ) -> None:
+        super().__init__(message, stream=stream)
         self.topic = topic
         self.partition = partition
         self.position = position
-        """The offset that was to be read."""
         self.end = end
-        """Where the log was cut: from here on it holds other messages than it did, or none. None where the broker cannot
-        say."""
 
 
 class DeadLetterLimit(PermanentError):
-    """The ratio of dead letters in a batch is over the stream's limit; nothing was committed."""
+    """The ratio of dead letters in a batch is over the stream's limit; nothing was committed.
+
+    dead_letters, messages: numbers of the batch that was refused.
+    limit: the stream's `max_dead_letter_ratio`, 0 to 1.
+    ranges: the batch.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stream: str | None = None,
+        dead_letters: int | None = None,
+        messages: int | None = None,
+        limit: float | None = None,
+        ranges: tuple[RangeOfOffsets, ...] = (),
+    ) -> None:
+        super().__init__(message, stream=stream)
+        self.dead_letters = dead_letters
+        self.messages = messages
+        self.limit = limit
+        self.ranges = ranges
 
 
 class AccountingError(PermanentError):
-    """rows + deletes + dead letters + ignored + absent differs from the size of the range."""
+    """rows + deletes + dead letters + ignored + absent differs from the size of the range.
+
+    counts: those five numbers, by name.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stream: str | None = None,
+        range: RangeOfOffsets | None = None,  # noqa: A002  as RangeCounts.range
+        counts: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__(message, stream=stream)
+        self.range = range
+        self.counts = counts
 
 
 class StepError(PermanentError):
-    """A pipeline step raised or broke its contract."""
+    """A pipeline step raised or broke its contract.
+
+    step: name of the function.
+    model: name of the model whose rows it was given.
+    ranges: where the messages of these rows stand.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stream: str | None = None,
+        step: str | None = None,
+        model: str | None = None,
+        ranges: tuple[RangeOfOffsets, ...] = (),
+    ) -> None:
+        super().__init__(message, stream=stream)
+        self.step = step
+        self.model = model
+        self.ranges = ranges
 
 
 class AccessDenied(PermanentError):
@@ -104,4 +289,11 @@ class AccessDenied(PermanentError):
 
 
 class HostileServer(PermanentError):
-    """The database server asked for data it was not offered."""
+    """The database server asked for data it was not offered.
+
+    file: name of the file it asked for.
+    """
+
+    def __init__(self, message: str, *, stream: str | None = None, file: str | None = None) -> None:
+        super().__init__(message, stream=stream)
+        self.file = file

@@ -28,10 +28,10 @@ def redact(text: str, secrets: Iterable[str] | None = None) -> str:
 def environment_secrets() -> tuple[str, ...]:
     """What must never be printed. Where the settings do not parse: every value that could hold a secret, whole."""
     # Not at the top: it brings SQLAlchemy, and the command line answers --help without.
-    from kafka_ingest.settings import from_environment
+    from kafka_ingest.settings import Settings
 
     try:
-        return (*from_environment().secrets(), os.environ.get("KAFKA_INGEST_ALERT_WEBHOOK", ""))
+        return (*Settings.from_environment().secrets(), os.environ.get("KAFKA_INGEST_ALERT_WEBHOOK", ""))
     except KafkaIngestError:
         names = ("PASSWORD", "SECRET", "TOKEN", "PEM", "JAAS", "OAUTHBEARER_CONFIG", "DATABASE_URL", "WEBHOOK")
         return tuple(v for k, v in os.environ.items() if k.startswith("KAFKA_") and any(n in k for n in names) and v)

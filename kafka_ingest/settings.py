@@ -2,7 +2,7 @@
 
 `KAFKA_BOOTSTRAP_SERVERS` and any other librdkafka property as `KAFKA_` + its name in upper case with `_` for `.`
 (`KAFKA_SASL_MECHANISM` is `sasl.mechanism`); `KAFKA_INGEST_DATABASE_URL`, an SQLAlchemy URL. `KAFKA_INGEST_ALERT_WEBHOOK`,
-`…_ALERT_LAG`, `…_ALERT_DEAD_LETTERS`, `…_RETENTION_DAYS` and `…_DAGSTER_URL` are described in `Operations`.
+`…_ALERT_LAG`, `…_ALERT_DEAD_LETTERS`, `…_RETENTION_DAYS` and `…_DAGSTER_URL` are described in `MonitoringSettings`.
 """
 
 from __future__ import annotations
@@ -42,12 +42,43 @@ class Settings:
     """librdkafka properties by their dotted names, `bootstrap.servers` and `group.id` included."""
     database_url: sa.URL = field(repr=False)
 
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Settings of this process.
+
+        Raises ConfigError for a property this package sets itself and for a database URL that does not parse.
+        """
+        environ = os.environ if environ is None else environ
+        kafka = {"bootstrap.servers": DEFAULT_BOOTSTRAP_SERVERS, "group.id": DEFAULT_GROUP_ID}
+        for name, value in environ.items():
+            if not name.startswith("KAFKA_") or name.startswith("KAFKA_INGEST_") or name in _SHELL_VARIABLES:
+                continue
+            key = name.removeprefix("KAFKA_").lower().replace("_", ".")
+            allowed = {"enable.auto.commit": "false", "isolation.level": "read_committed"}.get(key)
+            if key in _REFUSED:
+                if value.lower() != allowed:
+                    raise ConfigError(f"{name}={value} is refused: {_REFUSED[key]}. Unset it.", setting=name)
+                continue
+            kafka[key] = value
+        text = environ.get("KAFKA_INGEST_DATABASE_URL") or DEFAULT_DATABASE_URL
+        try:
+            url = sa.make_url(text)
+        except (sa.exc.ArgumentError, ValueError):
+            # `from None`: the original text may hold the password.
+            raise ConfigError(
+                "KAFKA_INGEST_DATABASE_URL is not an SQLAlchemy URL; it looks like mysql+pymysql://user:password@host:3306/db",
+                setting="KAFKA_INGEST_DATABASE_URL",
+            ) from None
+        return cls(kafka=kafka, database_url=url)
+
     @property
     def bootstrap_servers(self) -> str:
+        """Where Kafka is: `host:port`, several with commas."""
         return self.kafka["bootstrap.servers"]
 
     @property
     def group_id(self) -> str:
+        """The consumer group of streams that name none of their own."""
         return self.kafka["group.id"]
 
     def secrets(self) -> tuple[str, ...]:
@@ -71,7 +102,7 @@ MAX_ALERT = 2**63 - 1  # what an offset can be
 
 
 @dataclass(frozen=True)
-class Operations:
+class MonitoringSettings:
     """What is watched and how long history is kept. Kept apart from `Settings`: code locations read it while they load."""
 
     alert_webhook: str | None = field(default=None, repr=False)
@@ -85,22 +116,22 @@ class Operations:
     dagster_url: str | None = None
     """Where people open Dagster's UI, for links."""
 
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> MonitoringSettings:
+        """Raises ConfigError for what is no URL or no number; the webhook's own text never stands in the error."""
+        environ = os.environ if environ is None else environ
+        days = _whole_number(environ, "KAFKA_INGEST_RETENTION_DAYS", MAX_RETENTION_DAYS)
+        return cls(
+            alert_webhook=_http_url(environ, "KAFKA_INGEST_ALERT_WEBHOOK"),
+            alert_lag=_whole_number(environ, "KAFKA_INGEST_ALERT_LAG", MAX_ALERT),
+            alert_dead_letters=_whole_number(environ, "KAFKA_INGEST_ALERT_DEAD_LETTERS", MAX_ALERT),
+            retention_days=DEFAULT_RETENTION_DAYS if days is None else days,
+            dagster_url=(_http_url(environ, "KAFKA_INGEST_DAGSTER_URL") or "").rstrip("/") or None,
+        )
+
     def run_link(self, run_id: str) -> str | None:
         """The run's page, where the UI's address is known."""
         return None if self.dagster_url is None else f"{self.dagster_url}/runs/{run_id}"
-
-
-def operations(environ: Mapping[str, str] | None = None) -> Operations:
-    """Raises ConfigError for what is no URL or no number; the webhook's own text never stands in the error."""
-    environ = os.environ if environ is None else environ
-    days = _whole_number(environ, "KAFKA_INGEST_RETENTION_DAYS", MAX_RETENTION_DAYS)
-    return Operations(
-        alert_webhook=_http_url(environ, "KAFKA_INGEST_ALERT_WEBHOOK"),
-        alert_lag=_whole_number(environ, "KAFKA_INGEST_ALERT_LAG", MAX_ALERT),
-        alert_dead_letters=_whole_number(environ, "KAFKA_INGEST_ALERT_DEAD_LETTERS", MAX_ALERT),
-        retention_days=DEFAULT_RETENTION_DAYS if days is None else days,
-        dagster_url=(_http_url(environ, "KAFKA_INGEST_DAGSTER_URL") or "").rstrip("/") or None,
-    )
 
 
 def _http_url(environ: Mapping[str, str], name: str) -> str | None:
@@ -113,7 +144,7 @@ def _http_url(environ: Mapping[str, str], name: str) -> str | None:
     except ValueError:
         is_url = False
     if not is_url or any(c <= " " or c == "\x7f" for c in text):
-        raise ConfigError(f"{name} is not a URL; it looks like https://host/path")
+        raise ConfigError(f"{name} is not a URL; it looks like https://host/path", setting=name)
     return text
 
 
@@ -123,33 +154,11 @@ def _whole_number(environ: Mapping[str, str], name: str, most: int) -> int | Non
         return None
     # Digits are counted first: int() refuses thousands of them with an error of its own.
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and int(text) <= most):
-        raise ConfigError(f"{name}={text[:100]!r} is not a whole number from 0 to {most}")
+        raise ConfigError(f"{name}={text[:100]!r} is not a whole number from 0 to {most}", setting=name)
     return int(text)
 
 
-def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
-    """Settings of this process.
-
-    Raises ConfigError for a property this package sets itself and for a database URL that does not parse.
-    """
+def stream_modules(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Modules or packages that declare streams: those that `KAFKA_INGEST_STREAMS` names, separated by commas."""
     environ = os.environ if environ is None else environ
-    kafka = {"bootstrap.servers": DEFAULT_BOOTSTRAP_SERVERS, "group.id": DEFAULT_GROUP_ID}
-    for name, value in environ.items():
-        if not name.startswith("KAFKA_") or name.startswith("KAFKA_INGEST_") or name in _SHELL_VARIABLES:
-            continue
-        key = name.removeprefix("KAFKA_").lower().replace("_", ".")
-        allowed = {"enable.auto.commit": "false", "isolation.level": "read_committed"}.get(key)
-        if key in _REFUSED:
-            if value.lower() != allowed:
-                raise ConfigError(f"{name}={value} is refused: {_REFUSED[key]}. Unset it.")
-            continue
-        kafka[key] = value
-    text = environ.get("KAFKA_INGEST_DATABASE_URL") or DEFAULT_DATABASE_URL
-    try:
-        url = sa.make_url(text)
-    except (sa.exc.ArgumentError, ValueError):
-        # `from None`: the original text may hold the password.
-        raise ConfigError(
-            "KAFKA_INGEST_DATABASE_URL is not an SQLAlchemy URL; it looks like mysql+pymysql://user:password@host:3306/db"
-        ) from None
-    return Settings(kafka=kafka, database_url=url)
+    return tuple(name.strip() for name in environ.get("KAFKA_INGEST_STREAMS", "").split(",") if name.strip())

@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from hypothesis import settings
 
 from kafka_ingest.local.database import LocalDatabase
+from kafka_ingest.local.database_server import LocalDatabaseServer
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest_tests.support.made import Make, making
 
@@ -68,7 +69,7 @@ def database_url(database: LocalDatabase) -> str:
     return fresh_database(database)
 
 
-def fresh_database(server: LocalDatabase) -> str:
+def fresh_database(server: LocalDatabaseServer) -> str:
     name = f"t_{uuid.uuid4().hex[:12]}"
     server.create_database(name)
     return server.url(name)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import pickle
 import re
 import sqlite3
+from typing import Any
 
 import pymysql
 import pytest
@@ -24,8 +27,9 @@ from kafka_ingest.errors import (
 )
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.mysql import MySQLSink
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.sinks.mysql.sink import MySQLSink
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
+from kafka_ingest.slices import OffsetRange
 
 
 def drawn_tree() -> dict[str, str]:
@@ -56,6 +60,79 @@ def test_every_error_is_either_retryable_or_permanent() -> None:
         assert issubclass(getattr(errors, name), RetryableError) != issubclass(getattr(errors, name), PermanentError)
 
 
+NEWS = OffsetRange("news", 0, 2, 6)
+VALUES: dict[str, Any] = {
+    "stream": "news",
+    "code": 1213,
+    "setting": "group_id",
+    "model": "News",
+    "step": "translate",
+    "tables": ("news",),
+    "statements": ("ALTER TABLE news ADD COLUMN a TEXT",),
+    "range": NEWS,
+    "ranges": (NEWS,),
+    "next_offset": 1,
+    "topics": ("news",),
+    "topic": "news",
+    "partition": 0,
+    "position": 9,
+    "end": 4,
+    "dead_letters": 3,
+    "messages": 100,
+    "limit": 0.02,
+    "counts": {"rows": 1, "absent": 2},
+    "seconds": 60.0,
+    "file": "/etc/passwd",
+}
+CLASSES = [getattr(errors, name) for name in ("KafkaIngestError", *drawn_tree())]
+
+
+def made_of(kind: type[KafkaIngestError]) -> KafkaIngestError:
+    """An error with a value for everything that its constructor takes."""
+    names = [name for name in inspect.signature(kind).parameters if name != "message"]
+    return kind("what happened", **{name: VALUES[name] for name in names})
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_what_an_error_is_made_with_are_its_attributes_and_its_values(kind: type[KafkaIngestError]) -> None:
+    error = made_of(kind)
+    taken = inspect.signature(kind).parameters.keys() - {"message"}
+    assert error.values() == {name: VALUES[name] for name in taken}
+    assert {name: getattr(error, name) for name in taken} == error.values()
+    assert str(error) == "what happened"
+    assert repr(error) == f"{kind.__name__}('what happened')"
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_an_error_comes_out_of_another_process_as_it_went_in(kind: type[KafkaIngestError]) -> None:
+    error = made_of(kind)
+    found = pickle.loads(pickle.dumps(error))  # noqa: S301  what was pickled here
+    assert type(found) is kind
+    assert (str(found), found.values(), vars(found)) == (str(error), error.values(), vars(error))
+
+
+def test_an_error_of_another_package_with_a_constructor_of_its_own_is_pickled_too() -> None:
+    found = pickle.loads(pickle.dumps(OtherError(7)))  # noqa: S301  what was pickled here
+    assert (type(found), str(found), found.values()) == (OtherError, "seven is 7", {"seven": 7})
+
+
+class OtherError(PermanentError):
+    """As an installed sink may define one."""
+
+    def __init__(self, seven: int) -> None:
+        super().__init__(f"seven is {seven}")
+        self.seven = seven
+
+
+def test_what_an_error_does_not_know_is_not_among_its_values() -> None:
+    assert errors.DataLoss("gone").values() == {}
+    assert errors.OffsetGap("gap", next_offset=0).values() == {"next_offset": 0}
+    if hasattr(errors.OffsetGap, "add_note"):  # Python 3.11
+        error = errors.OffsetGap("gap")
+        error.add_note("a note")
+        assert error.values() == {}
+
+
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
@@ -84,6 +161,7 @@ def test_kafka_errors_are_classified_by_code(code: int, expected: type[KafkaInge
     assert type(found) is expected
     assert str(found).startswith("listing topics: ")
     assert KafkaError(code).name() in str(found)
+    assert found.values() == {"code": code}
 
 
 def test_a_live_member_of_the_group_is_named_as_the_trouble() -> None:
@@ -115,17 +193,18 @@ MYSQL = [
 @pytest.mark.parametrize(("number", "expected"), MYSQL)
 def test_mysql_errors_are_classified_by_number(number: int, expected: type[KafkaIngestError]) -> None:
     sink = MySQLSink(sa.make_url("mysql+pymysql://me:hunter2@h/db"))
-    found = sink.translate(mysql_error(number), "loading x")
+    found = sink.classify_error(mysql_error(number), "loading x")
     assert type(found) is expected
     assert str(found).startswith(f"loading x: the server's words (error {number})")
     assert "a secret value" not in str(found)
     assert "hunter2" not in str(found)
+    assert found.values() == {"code": number}
 
 
 def test_a_connection_closed_below_mysql_is_retryable() -> None:
     sink = MySQLSink(sa.make_url("mysql+pymysql://me:hunter2@h/db"))
     error = sa.exc.InterfaceError("SELECT 1", None, pymysql.err.InterfaceError(0, ""))
-    assert type(sink.translate(error, "loading")) is DatabaseUnavailable
+    assert type(sink.classify_error(error, "loading")) is DatabaseUnavailable
 
 
 def sqlite_error(errorname: str, text: str) -> sa.exc.DBAPIError:
@@ -149,8 +228,9 @@ def sqlite_error(errorname: str, text: str) -> sa.exc.DBAPIError:
 )
 def test_sqlite_errors_are_classified(errorname: str, text: str, expected: type[KafkaIngestError]) -> None:
     sink = SQLiteSink(sa.make_url("sqlite://"))
-    found = sink.translate(sqlite_error(errorname, text), "loading x")
+    found = sink.classify_error(sqlite_error(errorname, text), "loading x")
     assert type(found) is expected
+    assert found.values() == {"code": errorname}
     assert "a secret value" not in str(found)
 
 

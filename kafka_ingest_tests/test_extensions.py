@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -11,16 +15,16 @@ from kafka_ingest.errors import ConfigError
 from kafka_ingest.orchestration.build import build_definitions
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.pipeline import run_pipeline
-from kafka_ingest.records import TopicPartition
-from kafka_ingest.sinks.base import open_sink
 from kafka_ingest.sinks.load import LoadContext, load
-from kafka_ingest.sinks.mysql import MySQLSink
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.sinks.mysql.sink import MySQLSink
+from kafka_ingest.sinks.registry import open_sink
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.registry import declared_streams
-from kafka_ingest_tests.support.database import NOW, Target
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.target import NOW, Target
 from kafka_ingest_tests.support.outside.memory_sink import MemorySink
 from kafka_ingest_tests.support.outside.orders import Order
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 # Dagster asks pydantic for fields in a way pydantic 2 finds old-fashioned; what we can do about it is nothing.
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
@@ -64,6 +68,23 @@ def test_a_message_type_a_step_and_a_database_from_outside_work_together(monkeyp
     assert target.batches() == [("orders[0]@[0,5)", "live", 2, 0, 3, 0, 0)]
     assert target.offsets() == {"orders[0]": 5}
     assert sink.written == [2]
+
+
+def test_dead_letters_in_a_database_from_outside_are_listed_and_shown(tmp_path: Path) -> None:
+    url = f"memory:///{tmp_path}/outside.db"
+    target = Target(declared_streams(["kafka_ingest_tests.support.outside"])["orders"], MemorySink(sa.make_url(url)))
+    target.pin({TopicPartition("orders", 0): 0})
+    target.load(raw_slice(Part([order(3, "gbp", "2026-07-01")], topic="orders")))
+    target.sink.close()
+    environ = os.environ | {
+        "KAFKA_INGEST_DATABASE_URL": url,
+        "KAFKA_INGEST_STREAMS": "kafka_ingest_tests.support.outside",
+    }
+    for arguments, expected in ((["list", "--json"], '"offset": 0'), (["show", "orders[0]@0"], '"currency": "gbp"')):
+        command = [sys.executable, "-c", "from kafka_ingest.cli.main import cli; cli()", "dead-letters", *arguments]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert expected in done.stdout
 
 
 def test_a_stream_from_outside_has_its_assets_job_and_sensor() -> None:

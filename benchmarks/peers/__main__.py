@@ -14,8 +14,8 @@ from benchmarks.messages import news, produce
 from benchmarks.peers import PEERS, Job, NotMeasured, Result
 from benchmarks.peers.limit import limit_of, load_data_rates
 from benchmarks.servers import servers
-from kafka_ingest.cli.producing import ensure_topic
-from kafka_ingest.settings import from_environment
+from kafka_ingest.cli.samples.producer import ensure_topic
+from kafka_ingest.settings import Settings
 
 PARTITIONS = 4
 TOPIC = "information"
@@ -34,7 +34,7 @@ def main() -> None:
         parser.error(f"no such peers: {', '.join(sorted(unknown))}")
     with servers(options.database) as found_servers:
         kafka, store = found_servers.kafka, found_servers.database
-        settings = from_environment({"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers})
+        settings = Settings.from_environment({"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers})
         ensure_topic(settings, TOPIC, PARTITIONS)
         produce(kafka.bootstrap_servers, TOPIC, options.messages, partitions=PARTITIONS)
         store.create_database("limit")

@@ -18,8 +18,8 @@ import pandas as pd
 import pymysql
 import sqlalchemy as sa
 
-from kafka_ingest.pipelines.dates import DateRule, translate
-from kafka_ingest.sinks.base import open_sink
+from kafka_ingest.dates import DateRule, parse_dates
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.streams.information import STREAM, Information
 
@@ -107,5 +107,5 @@ def _field(value: Any) -> str:
 
 
 def _dates(values: list[Any], zone: str) -> list[Any]:
-    instants = translate(pd.Series(values, dtype="object"), DateRule(timezone=zone)).instants
+    instants = parse_dates(pd.Series(values, dtype="object"), DateRule(timezone=zone)).instants
     return [None if pd.isna(at) else at for at in instants]

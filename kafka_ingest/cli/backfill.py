@@ -7,20 +7,21 @@ import json
 
 import click
 
+from kafka_ingest.backfill.dry_run import Forecast, dry_run
+from kafka_ingest.backfill.selection import Selection, ranges_of_selection
+from kafka_ingest.backfill.window_ranges import ranges_of_windows
 from kafka_ingest.cli.backfill_view import RunBar, forecast_table, forecast_text, run_json, run_text
+from kafka_ingest.cli.clients import open_clients
+from kafka_ingest.cli.console import make_console
 from kafka_ingest.cli.dagster_api import DEFAULT_URL, DagsterApi
 from kafka_ingest.cli.errors import FailedCommand
+from kafka_ingest.cli.json_output import json_option, print_json
 from kafka_ingest.cli.options import streams_named
-from kafka_ingest.cli.status import opened
-from kafka_ingest.cli.status_view import make_console
-from kafka_ingest.engine.dry_run import Forecast, dry_run
-from kafka_ingest.engine.selection import Selection, ranges_of_selection
-from kafka_ingest.engine.window_ranges import ranges_of_windows
 from kafka_ingest.orchestration.launching import backfill_config, backfill_tags
 from kafka_ingest.orchestration.names import job_name
-from kafka_ingest.records import OffsetRange
 from kafka_ingest.redaction import redact
-from kafka_ingest.settings import from_environment
+from kafka_ingest.settings import Settings
+from kafka_ingest.slices import OffsetRange
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import window_bounds, window_of
 
@@ -45,7 +46,7 @@ INTERRUPTED_EXIT = 130
     "--dry-run", "is_dry_run", is_flag=True, help="Only say what would change. Reads Kafka and the database itself."
 )
 @click.option("--url", default=DEFAULT_URL, show_default=True, envvar="DAGSTER_URL", help="The running Dagster.")
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
+@json_option("Print one JSON object.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def backfill(
     stream_name: str,
@@ -121,8 +122,8 @@ def _selection(start: str | None, end: str | None, partitions: tuple[str, ...]) 
 
 
 def _dry_run(stream: Stream, keys: tuple[str, ...], selection: Selection, is_json: bool, now: dt.datetime) -> None:
-    settings = from_environment()
-    with opened(settings) as (metadata, sink):
+    settings = Settings.from_environment()
+    with open_clients(settings) as (metadata, sink):
         ranges: tuple[OffsetRange, ...] = (
             ranges_of_windows(stream, keys, metadata, sink, now=now)
             if keys
@@ -133,7 +134,7 @@ def _dry_run(stream: Stream, keys: tuple[str, ...], selection: Selection, is_jso
                 stream, ranges, metadata=metadata, sink=sink, settings=settings, on_progress=bar.move
             )
     if is_json:
-        click.echo(redact(json.dumps(forecast.as_dict(), ensure_ascii=False)))
+        print_json(redact(json.dumps(forecast.as_dict(), ensure_ascii=False)))
     else:
         make_console().print(forecast_table(forecast))
         click.echo(redact(forecast_text(forecast)))
@@ -156,7 +157,7 @@ def _launch(
     loaded = api.loaded(run_id)
     failure = None if look.status == "SUCCESS" else api.failure(run_id)
     if is_json:
-        click.echo(redact(json.dumps(run_json(run_id, look, loaded, failure), ensure_ascii=False)))
+        print_json(redact(json.dumps(run_json(run_id, look, loaded, failure), ensure_ascii=False)))
     elif failure is None:
         click.echo(run_text(run_id, look, loaded))
     if failure is not None:

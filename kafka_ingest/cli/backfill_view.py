@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 from rich.table import Table
 
-from kafka_ingest.cli.dagster_api import RunLoaded, RunLook
-from kafka_ingest.engine.dry_run import Forecast
-from kafka_ingest.engine.pace import PROGRESS_TAG, duration_text, parse_tag
-from kafka_ingest.records import ranges_text
+from kafka_ingest.backfill.dry_run import Forecast
+from kafka_ingest.backfill.progress import PROGRESS_TAG, duration_text, parse_tag
+from kafka_ingest.cli.dagster_api import RunLook, RunNumbers
+from kafka_ingest.slices import ranges_text
 
 _PIPE_SECONDS = 5.0
 
@@ -75,7 +74,7 @@ class RunBar:
             click.echo(f"{self._doing}: {detail}", err=True)
 
 
-def run_json(run_id: str, look: RunLook, loaded: RunLoaded, failure: str | None) -> dict[str, Any]:
+def run_json(run_id: str, look: RunLook, loaded: RunNumbers, failure: str | None) -> dict[str, object]:
     """A finished run for programs."""
     tables = {name: numbers.get("rows", 0) for name, numbers in loaded.numbers.items()}
     return {
@@ -90,7 +89,7 @@ def run_json(run_id: str, look: RunLook, loaded: RunLoaded, failure: str | None)
     }
 
 
-def run_text(run_id: str, look: RunLook, loaded: RunLoaded) -> str:
+def run_text(run_id: str, look: RunLook, loaded: RunNumbers) -> str:
     """A finished run for people."""
     seconds = _seconds(look)
     lines = [f"Run {run_id}: {_messages(loaded):,} messages in {seconds:.1f} s"]
@@ -100,7 +99,7 @@ def run_text(run_id: str, look: RunLook, loaded: RunLoaded) -> str:
     return "\n".join(lines)
 
 
-def _messages(loaded: RunLoaded) -> int:
+def _messages(loaded: RunNumbers) -> int:
     return max((numbers.get("messages", 0) for numbers in loaded.numbers.values()), default=0)
 
 

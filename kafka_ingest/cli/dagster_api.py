@@ -51,11 +51,12 @@ class RunLook:
 
     @property
     def is_over(self) -> bool:
+        """Whether the run has ended, in whatever way."""
         return self.status in ENDED
 
 
 @dataclass(frozen=True, slots=True)
-class RunLoaded:
+class RunNumbers:
     """A run's own numbers, by asset (its last name) and label, and the windows it has materialized."""
 
     numbers: Mapping[str, Mapping[str, int]]
@@ -67,14 +68,16 @@ class DagsterApi:
 
     def __init__(self, url: str, *, timeout_seconds: float = REQUEST_SECONDS) -> None:
         if not url.startswith(("http://", "https://")):
-            raise ConfigError(f"--url is {url!r}; it must begin with http:// or https://, such as {DEFAULT_URL}")
+            raise ConfigError(
+                f"--url is {url!r}; it must begin with http:// or https://, such as {DEFAULT_URL}", setting="--url"
+            )
         self._url = url.rstrip("/").removesuffix("/graphql")
         self._timeout = timeout_seconds
         # A proxy of the user's has no business with this machine.
         proxies = [urllib.request.ProxyHandler({})] if _is_this_machine(self._url) else []
         self._opener = urllib.request.build_opener(*proxies)
 
-    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+    def ask(self, query: str, **variables: object) -> dict[str, Any]:
         """One request's `data`."""
         body = json.dumps({"query": query, "variables": variables}).encode()
         headers = {"Content-Type": "application/json"}
@@ -97,7 +100,7 @@ class DagsterApi:
         data: dict[str, Any] = found["data"]
         return data
 
-    def launch(self, job: str, config: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+    def launch(self, job: str, config: Mapping[str, object], tags: Mapping[str, str]) -> str:
         """Launch a run of a job; its id."""
         params = {
             "selector": self._selector(job),
@@ -149,14 +152,14 @@ class DagsterApi:
                     return look
             time.sleep(_POLL_SECONDS)
 
-    def loaded(self, run_id: str) -> RunLoaded:
+    def loaded(self, run_id: str) -> RunNumbers:
         """What the run said it did, in the last materialization of each asset."""
         found = self.ask(_RESULT, run=run_id)["runOrError"]["assetMaterializations"]
         numbers: dict[str, dict[str, int]] = {}
         for each in found:  # oldest first
             entries = {e["label"]: e["intValue"] for e in each["metadataEntries"] if e.get("intValue") is not None}
             numbers[each["assetKey"]["path"][-1]] = entries
-        return RunLoaded(numbers, tuple(sorted({each["partition"] for each in found if each["partition"]})))
+        return RunNumbers(numbers, tuple(sorted({each["partition"] for each in found if each["partition"]})))
 
     def failure(self, run_id: str) -> str:
         """The first failed step's own words."""
@@ -173,6 +176,7 @@ class DagsterApi:
             cursor = page["cursor"]
 
     def link(self, run_id: str) -> str:
+        """The run's page in the UI."""
         return f"{self._url}/runs/{run_id}"
 
 

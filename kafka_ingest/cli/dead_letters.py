@@ -8,10 +8,12 @@ import sys
 import uuid
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar, get_args
 
 import click
 
+from kafka_ingest.backfill.selection import MAX_OFFSET, MAX_PARTITION, TIME_EXAMPLE, parse_time
+from kafka_ingest.cli.console import make_console
 from kafka_ingest.cli.dead_letters_view import (
     ReplayReport,
     group_table,
@@ -20,22 +22,25 @@ from kafka_ingest.cli.dead_letters_view import (
     letter_text,
     replayed_table,
 )
+from kafka_ingest.cli.json_output import json_option, print_json
 from kafka_ingest.cli.options import streams_named
-from kafka_ingest.cli.status_view import make_console
 from kafka_ingest.engine.replay import ReplayPlan, plan_replay, replay
-from kafka_ingest.engine.selection import MAX_OFFSET, MAX_PARTITION, TIME_EXAMPLE, parse_time
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.records import Stage
-from kafka_ingest.settings import from_environment
-from kafka_ingest.sinks import letters
-from kafka_ingest.sinks.base import Sink, open_sink
-from kafka_ingest.sinks.letters import Letter, LetterFilter
+from kafka_ingest.ledger import dead_letters as stored
+from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter, Status, at_position, conditions, with_id
+from kafka_ingest.ledger.dead_letters import StoredDeadLetter
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.registry import open_sink
+from kafka_ingest.slices import Position, Stage
 
-_POSITION = re.compile(r"(?P<topic>[^\[\]\s]{1,280})\[(?P<partition>\d{1,9})\]@(?P<offset>\d{1,18})", re.ASCII)
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 _OFFSETS = re.compile(r"(?P<first>\d{1,18})(?:-(?P<end>\d{1,18}))?", re.ASCII)
 _GROUPS_BEFORE_REPLAY = 5
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Command = TypeVar("Command", bound=Callable[..., object])
 
 _FILTERS = (
     click.option("--stream", help="Of this stream only."),
@@ -60,6 +65,21 @@ _FILTERS = (
 )
 
 
+class _Filters(TypedDict):
+    """What the options of `filters` give."""
+
+    stream: str | None
+    topics: tuple[str, ...]
+    partition: int | None
+    offset: str | None
+    route: str | None
+    stage: Stage | None
+    error: str | None
+    since: str | None
+    until: str | None
+    clock: Literal["created", "kafka"]
+
+
 def filters(command: Command) -> Command:
     """The options that choose dead letters."""
     for option in reversed(_FILTERS):
@@ -67,20 +87,20 @@ def filters(command: Command) -> Command:
     return command
 
 
-def _filter(status: letters.Status, **options: Any) -> LetterFilter:
+def _filter(status: Status, **options: Unpack[_Filters]) -> DeadLetterFilter:
     first, end = _offsets(options["offset"])
-    return LetterFilter(
+    return DeadLetterFilter(
         stream=options["stream"],
         topics=options["topics"],
         partition=options["partition"],
         first_offset=first,
         end_offset=end,
         route=options["route"],
-        stage=cast("Stage | None", options["stage"]),
+        stage=options["stage"],
         error=options["error"],
         since=parse_time("--from", options["since"]),
         until=parse_time("--to", options["until"]),
-        clock=cast("Literal['created', 'kafka']", options["clock"]),
+        clock=options["clock"],
         status=status,
     )
 
@@ -107,27 +127,27 @@ def dead_letters() -> None:
 @filters
 @click.option(
     "--status",
-    type=click.Choice(get_args(letters.Status)),
+    type=click.Choice(get_args(Status)),
     default="waiting",
     show_default=True,
     help="waiting: not replayed, or still a dead letter; replayed: became a row, a delete, or ignored.",
 )
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="The newest so many.")
 @click.option("--summary", is_flag=True, help="Count them by stream, stage and error instead.")
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
-def list_(status: letters.Status, limit: int, summary: bool, is_json: bool, **options: Any) -> None:
+@json_option("Print one JSON object.")
+def list_(status: Status, limit: int, summary: bool, is_json: bool, **options: Unpack[_Filters]) -> None:
     """Show dead letters, newest first."""
-    where = letters.conditions(_filter(status, **options))
+    where = conditions(_filter(status, **options))
     with _opened() as sink, sink.errors("reading dead letters"), sink.engine.connect() as connection:
-        exists = letters.has_letters_table(connection)
-        total = letters.count(connection, where) if exists else 0
-        groups = letters.groups(connection, where, limit) if exists and summary else []
-        found = letters.newest(connection, where, limit) if exists and not summary else []
+        exists = stored.has_dead_letters_table(connection)
+        total = stored.count(connection, where) if exists else 0
+        groups = stored.groups(connection, where, limit) if exists and summary else []
+        found = stored.newest(connection, where, limit) if exists and not summary else []
     if is_json:
         listed = {
             "groups": [{"stream": g.stream, "stage": g.stage, "error": g.error, "letters": g.letters} for g in groups]
         }
-        click.echo(
+        print_json(
             json.dumps({"total": total} | (listed if summary else {"dead_letters": list(map(letter_json, found))}))
         )
         return
@@ -148,7 +168,7 @@ def _listed(total: int, shown: int, groups: int) -> str:
 @click.argument("which", metavar="ID|TOPIC[PARTITION]@OFFSET")
 @click.option("--stream", help="Where several streams have a dead letter at this position.")
 @click.option("--raw", is_flag=True, help="Write the value's original bytes to standard output, and nothing else.")
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON object, bytes in base64.")
+@json_option("Print one JSON object, bytes in base64.")
 def show(which: str, stream: str | None, raw: bool, is_json: bool) -> None:
     """Show everything about one dead letter, its original bytes among it."""
     letter = _find(which, stream)
@@ -159,20 +179,23 @@ def show(which: str, stream: str | None, raw: bool, is_json: bool) -> None:
             raise click.ClickException("the bytes may hold anything a terminal obeys; send them to a file or a program")
         sys.stdout.buffer.write(letter.value)
         return
-    click.echo(json.dumps(letter_json(letter)) if is_json else letter_text(letter))
+    if is_json:
+        print_json(json.dumps(letter_json(letter)))
+    else:
+        click.echo(letter_text(letter))
 
 
-def _find(which: str, stream: str | None) -> Letter:
-    match = _POSITION.fullmatch(which)
-    if match is not None:
-        where = letters.at_position(match["topic"], int(match["partition"]), int(match["offset"]))
+def _find(which: str, stream: str | None) -> StoredDeadLetter:
+    position = Position.parse(which)
+    if position is not None:
+        where = at_position(position)
     elif which.isdecimal() and len(which) <= 18:
-        where = letters.with_id(int(which))
+        where = with_id(int(which))
     else:
         raise click.UsageError(f"{which!r} is neither an id nor TOPIC[PARTITION]@OFFSET, such as 17 or 'news[0]@100'")
-    where = where & letters.conditions(LetterFilter(stream=stream, status="all"))
+    where = where & conditions(DeadLetterFilter(stream=stream, status="all"))
     with _opened() as sink, sink.errors("reading a dead letter"), sink.engine.connect() as connection:
-        found = letters.read(connection, where, 2) if letters.has_letters_table(connection) else []
+        found = stored.read_dead_letters(connection, where, 2) if stored.has_dead_letters_table(connection) else []
     if not found:
         raise ConfigError(f"there is no dead letter {which}" + (f" of stream {stream}" if stream else ""))
     if len(found) > 1:
@@ -185,12 +208,12 @@ def _find(which: str, stream: str | None) -> Letter:
 @click.option("--limit", type=click.IntRange(1, MAX_OFFSET), help="At most so many of each stream.  [default: all]")
 @click.option("--dry-run", is_flag=True, help="Only say what would become of each; everything is rolled back.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
-def replay_(limit: int | None, dry_run: bool, yes: bool, is_json: bool, **options: Any) -> None:
+@json_option("Print one JSON object.")
+def replay_(limit: int | None, dry_run: bool, yes: bool, is_json: bool, **options: Unpack[_Filters]) -> None:
     """Run the original bytes of waiting dead letters through today's code, once.
 
-    Each becomes a row, a delete, ignored, or stays a dead letter with its new error. What became something is never
-    replayed again; running the command twice does nothing twice. Without filters: all that wait, of all streams.
+    Each becomes a row, a delete, ignored, or stays a dead letter with its new error. One that became a row, a
+    delete or ignored is never replayed again, so the command may be repeated. Without filters: all that wait, of all streams.
     """
     wanted = _filter("waiting", **options)
     streams = streams_named(wanted.stream)
@@ -216,7 +239,7 @@ def replay_(limit: int | None, dry_run: bool, yes: bool, is_json: bool, **option
                 if not is_json:
                     _show(report)
     if is_json:
-        click.echo(json.dumps({"replays": [report.as_json() for report in reports]}))
+        print_json(json.dumps({"replays": [report.as_json() for report in reports]}))
     elif not reports:
         click.echo("No dead letters to replay.")
 
@@ -224,7 +247,7 @@ def replay_(limit: int | None, dry_run: bool, yes: bool, is_json: bool, **option
 def _confirm(sink: Sink, plans: list[ReplayPlan]) -> None:
     for plan in plans:
         with sink.errors("reading dead letters"), sink.engine.connect() as connection:
-            groups = letters.groups(connection, plan.where, _GROUPS_BEFORE_REPLAY)
+            groups = stored.groups(connection, plan.where, _GROUPS_BEFORE_REPLAY)
         make_console().print(group_table(groups))
         _say(f"Stream {plan.stream.name}: {plan.letters:,} dead letters")
     click.confirm(f"Replay {sum(plan.letters for plan in plans):,} dead letters?", abort=True, err=True)
@@ -241,4 +264,4 @@ def _say(text: str) -> None:
 
 
 def _opened() -> closing[Sink]:
-    return closing(open_sink(from_environment().database_url))
+    return closing(open_sink(Settings.from_environment().database_url))

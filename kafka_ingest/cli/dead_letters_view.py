@@ -8,19 +8,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 from rich.table import Table
 from rich.text import Text
 
 from kafka_ingest.cli.terminal import hexdump, safe_text, shortened
-from kafka_ingest.records import Outcome
-from kafka_ingest.sinks.letters import Letter, LetterGroup, LetterInfo
-from kafka_ingest.sinks.replay import ReplayedLetter, ReplayResult
+from kafka_ingest.ledger.dead_letters import DeadLetterGroup, DeadLetterInfo, StoredDeadLetter
+from kafka_ingest.sinks.replay_proposal import ReplayedLetter, ReplayResult
+from kafka_ingest.slices import Outcome
 
 _ERROR_CHARACTERS = 160
-# Letters a replay names one by one; the numbers count all.
+# Dead letters a replay names one by one; the numbers count all.
 SHOWN_LETTERS = 1_000
 _TABLE_LETTERS = 50
 # More of a value than this is for --raw and a file.
@@ -34,7 +33,8 @@ _WORDS: dict[Outcome, str] = {
 }
 
 
-def letter_table(letters: Iterable[LetterInfo]) -> Table:
+def letter_table(letters: Iterable[DeadLetterInfo]) -> Table:
+    """One dead letter a line, its error shortened."""
     table = Table()
     table.add_column("id", justify="right", no_wrap=True)
     table.add_column("stream", overflow="fold")
@@ -50,7 +50,8 @@ def letter_table(letters: Iterable[LetterInfo]) -> Table:
     return table
 
 
-def group_table(groups: Iterable[LetterGroup]) -> Table:
+def group_table(groups: Iterable[DeadLetterGroup]) -> Table:
+    """One group a line, its error shortened."""
     table = Table()
     table.add_column("letters", justify="right")
     for name in ("stream", "stage", "error"):
@@ -61,15 +62,15 @@ def group_table(groups: Iterable[LetterGroup]) -> Table:
     return table
 
 
-def status_text(letter: LetterInfo) -> str:
+def status_text(letter: DeadLetterInfo) -> str:
     """What has become of it."""
     if letter.is_waiting:
         return "waiting" if not letter.attempts else f"waiting, tried {letter.attempts}x"
     return f"replayed: {letter.replay_outcome}"
 
 
-def letter_json(letter: LetterInfo) -> dict[str, Any]:
-    """What `list --json` prints of a letter, and `show --json` with the bytes. Names and meanings stay; new ones may come.
+def letter_json(letter: DeadLetterInfo) -> dict[str, object]:
+    """What `list --json` prints of a dead letter, and `show --json` with the bytes. Names and meanings stay; new ones may come.
 
     {"id", "stream", "topic", "partition", "offset", "kafka_timestamp" (UTC instant or null), "route" (null: none was
      found), "stage", "error", "run_id", "created_at", "status": "waiting" | "replayed", "attempts", "outcome" (of the last
@@ -77,7 +78,7 @@ def letter_json(letter: LetterInfo) -> dict[str, Any]:
      "publish_error", "key_bytes", "value_bytes" (null: a tombstone);
      show only: "key", "value" ({"base64", "text" (null: not UTF-8)} or null), "headers" ([[name, the same or null], …])}
     """
-    found: dict[str, Any] = {
+    found: dict[str, object] = {
         "id": letter.id,
         "stream": letter.stream,
         "topic": letter.topic,
@@ -99,14 +100,14 @@ def letter_json(letter: LetterInfo) -> dict[str, Any]:
         "key_bytes": letter.key_bytes,
         "value_bytes": letter.value_bytes,
     }
-    if isinstance(letter, Letter):
+    if isinstance(letter, StoredDeadLetter):
         found["key"], found["value"] = _bytes_json(letter.key), _bytes_json(letter.value)
         found["headers"] = [[name, _bytes_json(value)] for name, value in letter.headers or ()]
     return found
 
 
-def letter_text(letter: Letter) -> str:
-    """Everything about one letter, for a person."""
+def letter_text(letter: StoredDeadLetter) -> str:
+    """Everything about one dead letter, for a person."""
     facts = [
         ("dead letter", f"{letter.id} of stream {letter.stream}, {letter.position}"),
         ("status", status_text(letter)),
@@ -160,7 +161,7 @@ def _one_line(data: bytes) -> str:
 
 @dataclass(slots=True)
 class ReplayReport:
-    """What a replay of one stream made of its letters."""
+    """What a replay of one stream made of its dead letters."""
 
     stream: str
     dry_run: bool
@@ -171,17 +172,19 @@ class ReplayReport:
     letters: list[ReplayedLetter] = field(default_factory=list)
 
     def add(self, result: ReplayResult) -> None:
+        """Count one slice of the replay. The first thousand dead letters are kept one by one."""
         self.outcomes.update(letter.outcome for letter in result.letters)
         self.rows_by_table.update(result.load.rows_by_table)
         self.letters += result.letters[: SHOWN_LETTERS - len(self.letters)]
 
     @property
     def total(self) -> int:
+        """Dead letters replayed, whatever became of them."""
         return sum(self.outcomes.values())
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """{"stream", "dry_run", "run_id", "replayed", "outcomes": {"row", "delete", "ignored", "dead_letter"},
-        "rows_by_table", "left_out": {topic the stream no longer reads: letters}, "letters": the first thousand, each
+        "rows_by_table", "left_out": {topic the stream no longer reads: dead letters}, "letters": the first thousand, each
         {"id", "position", "outcome", and of a dead letter "route", "stage", "error"}}"""
         return {
             "stream": self.stream,
@@ -199,6 +202,7 @@ class ReplayReport:
         }
 
     def text(self) -> str:
+        """One line for a person: the numbers, by outcome and by table."""
         verb = "would be replayed" if self.dry_run else "replayed"
         parts = ", ".join(f"{self.outcomes[o]:,} {word}" for o, word in _WORDS.items() if self.outcomes[o])
         tables = ", ".join(f"{table} {rows:,}" for table, rows in sorted(self.rows_by_table.items()) if rows)
@@ -209,12 +213,13 @@ class ReplayReport:
         )
 
     def shown(self) -> Sequence[ReplayedLetter]:
-        """In a dry run the first letters of any kind; else those that failed again."""
+        """In a dry run the first dead letters of any kind; else those that failed again."""
         wanted = [one for one in self.letters if self.dry_run or one.outcome == "dead_letter"]
         return wanted[:_TABLE_LETTERS]
 
 
 def replayed_table(letters: Iterable[ReplayedLetter]) -> Table:
+    """One replayed dead letter a line, with the new error where it has one."""
     table = Table()
     table.add_column("id", justify="right", no_wrap=True)
     table.add_column("position", overflow="fold")

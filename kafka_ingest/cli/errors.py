@@ -1,11 +1,13 @@
-"""How errors reach a person at a terminal: one paragraph, no traceback, no secret."""
+"""How errors reach a person at a terminal, and a program that asked for JSON: one paragraph, no traceback, no secret."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import IO
 
 import click
 
+from kafka_ingest.cli.json_output import error_json, is_json_awaited
 from kafka_ingest.errors import KafkaIngestError, RetryableError
 from kafka_ingest.redaction import redact
 
@@ -14,12 +16,17 @@ EXIT_RETRYABLE = 75
 
 
 class PresentedError(click.ClickException):
-    """An error of ours, as click shows it and exits with it."""
+    """An error of ours, as click shows it and exits with it. A command that was asked for JSON and has printed none prints the
+    error's, on standard output."""
 
     def __init__(self, error: KafkaIngestError) -> None:
         super().__init__(redact(str(error)))
+        # Asked here: the command's context is gone when click shows the error.
+        self._json = json.dumps(error_json(error)) if is_json_awaited() else None
 
-    def show(self, file: Any = None) -> None:
+    def show(self, file: IO[str] | None = None) -> None:
+        if self._json is not None:
+            click.echo(self._json)
         click.secho(f"Error: {self.message}", file=file, fg="red", err=file is None)
 
 
@@ -37,5 +44,5 @@ def presented(error: KafkaIngestError) -> PresentedError:
 class FailedCommand(click.ClickException):
     """A command that did its work and found something failed; its text is shown like an error's."""
 
-    def show(self, file: Any = None) -> None:
+    def show(self, file: IO[str] | None = None) -> None:
         click.secho(redact(self.message), file=file, fg="red", err=file is None)

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kafka_ingest.cli.clients import open_clients
 from kafka_ingest.cli.errors import FailedCommand
 from kafka_ingest.cli.options import RangeType, streams_named
 from kafka_ingest.cli.run_progress import RunProgress, loaded_by_run
-from kafka_ingest.cli.status import opened
-from kafka_ingest.engine.observe import observe
+from kafka_ingest.engine.stream_state import observe
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.orchestration.launching import ranges_config, ranges_tags
 from kafka_ingest.orchestration.names import STREAM_TAG, job_name
-from kafka_ingest.records import OffsetRange, ranges_text
-from kafka_ingest.settings import Settings, from_environment
+from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.base import Sink
+from kafka_ingest.slices import OffsetRange, ranges_text
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import window_of
 
@@ -57,12 +57,14 @@ def ingest(
     if chosen == "backfill" and until_caught_up:
         raise click.UsageError("--until-caught-up is for live runs; a backfill ends where its ranges end")
     stream = streams_named(stream_name)[stream_name]
-    settings = from_environment()
-    with opened(settings) as (metadata, sink):
+    settings = Settings.from_environment()
+    with open_clients(settings) as (metadata, sink):
         before = observe(stream, metadata, sink, settings)
         if not before.topics.partitions:
             raise ConfigError(
-                f"stream {stream.name}: no topic matches {stream.topic_text!r} yet; create it, or correct the stream's topics"
+                f"stream {stream.name}: no topic matches {stream.topic_text!r} yet; create it, or correct the stream's topics",
+                stream=stream.name,
+                setting="topics",
             )
         _check_ranges(stream, ranges)
         what = ranges_text(ranges) if ranges else f"{before.lag:,} messages waiting"

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import click
 
+from kafka_ingest.cli.errors import presented
+from kafka_ingest.cli.json_output import json_option, print_json
 from kafka_ingest.cli.local_options import DATABASE_OPTION, KAFKA_OPTION, ROOT_OPTION
 from kafka_ingest.local.errors import LocalServerError
 from kafka_ingest.local.stack import LocalStack
+from kafka_ingest.sinks.registry import local_server
 
 
 @click.group()
@@ -21,16 +24,22 @@ def local() -> None:
 @ROOT_OPTION
 @KAFKA_OPTION
 @DATABASE_OPTION
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-def up(root: Path, kafka: str, database: str, as_json: bool) -> None:
+@json_option("Print one JSON object and nothing else.")
+def up(root: Path, kafka: str, database: str, is_json: bool) -> None:
     """Start a broker and a database, or find them running, and print how to reach them."""
     try:
-        stack = LocalStack.up(root, kafka=kafka, database=database, progress=lambda line: click.echo(line, err=True))
+        stack = LocalStack.up(
+            root,
+            kafka=kafka,
+            database=database,
+            progress=lambda line: click.echo(line, err=True),
+            server_of=local_server,
+        )
     except LocalServerError as error:
-        raise click.ClickException(str(error)) from error
-    if as_json:
+        raise presented(error) from error
+    if is_json:
         keys = ("kafka_bootstrap_servers", "database_url", "lines")
-        click.echo(json.dumps({key: getattr(stack, key) for key in keys}))
+        print_json(json.dumps({key: getattr(stack, key) for key in keys}))
         return
     for line in stack.lines:
         click.echo(line)
@@ -45,5 +54,5 @@ def down(root: Path) -> None:
     try:
         stopped = LocalStack.down(root)
     except LocalServerError as error:
-        raise click.ClickException(str(error)) from error
+        raise presented(error) from error
     click.echo(f"Stopped {', '.join(stopped)}" if stopped else "Nothing was running")

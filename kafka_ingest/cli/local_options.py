@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from kafka_ingest.local.stack import DATABASE_KINDS, KAFKA_KINDS
+from kafka_ingest.local.stack import KAFKA_KINDS
+from kafka_ingest.sinks.registry import backends
 
 ROOT_OPTION = click.option(
     "--root",
@@ -17,5 +18,5 @@ ROOT_OPTION = click.option(
 )
 KAFKA_OPTION = click.option("--kafka", type=click.Choice(["auto", *KAFKA_KINDS]), default="auto", show_default=True)
 DATABASE_OPTION = click.option(
-    "--database", type=click.Choice(["auto", *DATABASE_KINDS]), default="auto", show_default=True
+    "--database", type=click.Choice(["auto", *backends()]), default="auto", show_default=True
 )

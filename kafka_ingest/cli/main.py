@@ -9,7 +9,9 @@ import click
 from kafka_ingest.cli.lazy import LazyCommand, LazyGroup
 
 COMMANDS = {
-    "demo": LazyCommand("kafka_ingest.cli.demo", "demo", "Show everything at work: servers, Dagster, a producer."),
+    "demo": LazyCommand(
+        "kafka_ingest.cli.demo.command", "demo", "Show everything at work: servers, Dagster, a producer."
+    ),
     "local": LazyCommand(
         "kafka_ingest.cli.local", "local", "Start and stop Kafka and MySQL on this machine, without Docker."
     ),
@@ -27,7 +29,9 @@ COMMANDS = {
     "trace": LazyCommand(
         "kafka_ingest.cli.trace", "trace_command", "Show where a row came from: Kafka position, ledger, Dagster run."
     ),
-    "doctor": LazyCommand("kafka_ingest.cli.doctor", "doctor", "Check settings, Kafka, the database and Dagster."),
+    "doctor": LazyCommand(
+        "kafka_ingest.cli.doctor.command", "doctor", "Check settings, Kafka, the database and Dagster."
+    ),
 }
 
 
@@ -36,7 +40,7 @@ COMMANDS = {
 )
 @click.version_option(package_name="kafka-ingest")
 def cli() -> None:
-    """Kafka topics in, MySQL tables out.
+    """Kafka topics in, database tables out.
 
     Kafka is found by KAFKA_BOOTSTRAP_SERVERS and any other librdkafka property as KAFKA_..., the database by
     KAFKA_INGEST_DATABASE_URL.

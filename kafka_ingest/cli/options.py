@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.records import OffsetRange
+from kafka_ingest.slices import OffsetRange
 from kafka_ingest.streams.registry import declared_streams
 from kafka_ingest.streams.stream import Stream
 
@@ -22,7 +22,7 @@ _RANGE = re.compile(
 class NumberType(click.FloatRange):
     """A number within bounds. NaN, which click's own type lets through as no bound is above it, is outside of any."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         found = super().convert(value, param, ctx)
         if math.isnan(found):
             self.fail(f"{found} is not in the range {self._describe_range()}.", param, ctx)

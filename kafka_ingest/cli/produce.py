@@ -12,7 +12,8 @@ import time
 import click
 
 from kafka_ingest.cli.options import BAD_RATIO_OPTION, NumberType, streams_named
-from kafka_ingest.cli.producing import (
+from kafka_ingest.cli.samples.messages import DEFAULT_TIME, sample_messages
+from kafka_ingest.cli.samples.producer import (
     ProduceCounts,
     Timestamps,
     ensure_topic,
@@ -21,8 +22,7 @@ from kafka_ingest.cli.producing import (
     timestamps_spread,
     topic_of,
 )
-from kafka_ingest.cli.samples import DEFAULT_TIME, sample_messages
-from kafka_ingest.settings import from_environment
+from kafka_ingest.settings import Settings
 
 SAMPLE_STREAM = "information"
 MAX_COUNT = 10**12
@@ -93,7 +93,7 @@ def produce(
     News and announcements in many languages and date formats, a few of them bad in every way a message can be bad.
     """
     stream = streams_named(stream_name)[stream_name]
-    settings = from_environment()
+    settings = Settings.from_environment()
     target = topic_of(stream, topic)
     if stream_name != SAMPLE_STREAM:
         click.echo(

@@ -11,11 +11,11 @@ from types import TracebackType
 import click
 import sqlalchemy as sa
 
-from kafka_ingest.engine.observe import observe
+from kafka_ingest.engine.stream_state import observe
 from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.kafka.metadata import KafkaMetadata
+from kafka_ingest.ledger.tables import BATCHES
 from kafka_ingest.settings import Settings
-from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.streams.stream import Stream
 
@@ -24,7 +24,7 @@ _PIPE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class RunLoaded:
+class LoadedByRun:
     """Sums over a run's ranges."""
 
     messages: int
@@ -32,18 +32,18 @@ class RunLoaded:
     dead_letters: int
 
 
-def loaded_by_run(sink: Sink, stream: Stream, run_id: str) -> RunLoaded:
+def loaded_by_run(sink: Sink, stream: Stream, run_id: str) -> LoadedByRun:
     """What the ledger says of one run; zeros before its first batch."""
-    c = ledger.BATCHES.c
+    c = BATCHES.c
     sums = [
         sa.func.coalesce(sa.func.sum(x), 0)
         for x in (c.end_offset - c.start_offset - c.absent_count, c.row_count, c.dead_letter_count)
     ]
     query = sa.select(*sums).where(c.run_id == run_id, c.stream == stream.name)
     with sink.errors(f"reading the ledger of stream {stream.name}"), sink.engine.connect() as connection:
-        if not sa.inspect(connection).has_table(ledger.BATCHES.name):
-            return RunLoaded(0, 0, 0)
-        return RunLoaded(*(int(n) for n in connection.execute(query).one()))
+        if not sa.inspect(connection).has_table(BATCHES.name):
+            return LoadedByRun(0, 0, 0)
+        return LoadedByRun(*(int(n) for n in connection.execute(query).one()))
 
 
 class RunProgress:

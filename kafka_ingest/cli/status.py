@@ -5,30 +5,30 @@ from __future__ import annotations
 import datetime as dt
 import json
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext, suppress
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 
 import click
 from rich.console import Group
 from rich.live import Live
 
+from kafka_ingest.cli.clients import open_clients
+from kafka_ingest.cli.console import make_console
+from kafka_ingest.cli.json_output import json_option, print_json
 from kafka_ingest.cli.options import NumberType, streams_named
 from kafka_ingest.cli.status_state import StreamStatus, gather
-from kafka_ingest.cli.status_view import as_json, as_table, make_console
+from kafka_ingest.cli.status_view import as_table, statuses_json
 from kafka_ingest.errors import RetryableError
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.redaction import redact
-from kafka_ingest.settings import Settings, from_environment
-from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.base import Sink
 from kafka_ingest.streams.stream import Stream
-
-# A person waits for the answer; sums over a large ledger take some seconds.
-STATEMENT_SECONDS = 30
 
 
 @click.command()
 @click.argument("stream_name", metavar="[STREAM]", required=False)
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON object; with --watch, one a line.")
+@json_option("Print one JSON object; with --watch, one a line.")
 @click.option("--watch", is_flag=True, help="Look again and again, until Ctrl-C.")
 @click.option(
     "--interval",
@@ -43,26 +43,18 @@ def status(stream_name: str | None, is_json: bool, watch: bool, interval: float)
     The ledger in the database counts; the consumer group follows it. Reads only.
     """
     streams = streams_named(stream_name)
-    settings = from_environment()
-    with opened(settings) as (metadata, sink):
+    settings = Settings.from_environment()
+    with open_clients(settings) as (metadata, sink):
         if watch:
             _watch(streams, metadata, sink, settings, is_json, interval)
             return
         found = look(streams, metadata, sink, settings)
     if is_json:
-        click.echo(json.dumps(as_json(found)))
+        print_json(json.dumps(statuses_json(found)))
         return
     console = make_console()
     for each in found:
         console.print(as_table(each))
-
-
-@contextmanager
-def opened(settings: Settings) -> Iterator[tuple[KafkaMetadata, Sink]]:
-    """Clients for looking, closed at the end."""
-    with closing(open_sink(settings.database_url)) as sink:
-        sink.hurry(STATEMENT_SECONDS)
-        yield KafkaMetadata(settings), sink
 
 
 def look(streams: Mapping[str, Stream], metadata: KafkaMetadata, sink: Sink, settings: Settings) -> list[StreamStatus]:
@@ -85,7 +77,7 @@ def _watch(
     with live or nullcontext(), suppress(KeyboardInterrupt):
         while True:
             if live is None:
-                click.echo(json.dumps(as_json(found)))
+                print_json(json.dumps(statuses_json(found)))
             else:
                 live.update(Group(*(as_table(each) for each in found)), refresh=True)
             time.sleep(interval)

@@ -9,20 +9,18 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from kafka_ingest.engine.observe import StreamState, group_of, observe
+from kafka_ingest.engine.stream_state import StreamState, group_of, observe
 from kafka_ingest.kafka.metadata import KafkaMetadata
-from kafka_ingest.records import TopicPartition
+from kafka_ingest.ledger.dead_letters import count_waiting
+from kafka_ingest.ledger.tables import BATCHES, DEAD_LETTERS, aware_utc
 from kafka_ingest.settings import Settings
-from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.letters import waiting
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
 
 # Counting a large InnoDB table reads all of an index: after this long the server's estimate has to do.
 COUNT_SECONDS = 2.0
-# The statement took too long: MySQL's error number, the one it gives for a count its threads shared, and MariaDB's.
-_TOO_LONG = frozenset({3024, 1317, 1969})
 
 Agreement = Literal["ok", "new", "group_behind", "group_ahead", "data_lost", "cut_off", "recreated"]
 
@@ -84,6 +82,7 @@ class StreamStatus:
 
     @property
     def lag(self) -> int:
+        """Offsets that wait to be loaded, of all partitions."""
         return sum(p.lag for p in self.partitions)
 
 
@@ -98,11 +97,11 @@ def gather(
     state = observe(stream, metadata, sink, settings)
     with sink.errors(f"reading the ledger of stream {stream.name}"), sink.engine.connect() as connection:
         existing = set(sa.inspect(connection).get_table_names())
-        tables = tuple(_count(connection, target) for target in stream.targets)
-        loaded = _loaded(connection, stream) if ledger.BATCHES.name in existing else {}
-        last = _last(connection, stream) if ledger.BATCHES.name in existing else (None, None)
-        windows = _windows(connection, stream) if ledger.BATCHES.name in existing else (0, None, None)
-        dead_letters = _dead_letters(connection, stream) if ledger.DEAD_LETTERS.name in existing else 0
+        tables = tuple(_count(connection, sink, target) for target in stream.targets)
+        loaded = _loaded(connection, stream) if BATCHES.name in existing else {}
+        last = _last(connection, stream) if BATCHES.name in existing else (None, None)
+        windows = _windows(connection, stream) if BATCHES.name in existing else (0, None, None)
+        dead_letters = count_waiting(connection, stream.name) if DEAD_LETTERS.name in existing else 0
     return StreamStatus(
         stream=stream.name,
         group_id=group_id,
@@ -151,7 +150,7 @@ def _agreement(tp: TopicPartition, state: StreamState, group: int | None) -> Agr
 
 
 def _loaded(connection: sa.Connection, stream: Stream) -> dict[str, LoadedTotals]:
-    c = ledger.BATCHES.c
+    c = BATCHES.c
     sums = [sa.func.sum(x) for x in (c.row_count, c.delete_count, c.dead_letter_count, c.ignored_count, c.absent_count)]
     query = sa.select(c.kind, sa.func.count(), *sums).where(c.stream == stream.name).group_by(c.kind).order_by(c.kind)
     return {kind: LoadedTotals(*(int(n) for n in numbers)) for kind, *numbers in connection.execute(query)}
@@ -159,44 +158,21 @@ def _loaded(connection: sa.Connection, stream: Stream) -> dict[str, LoadedTotals
 
 def _last(connection: sa.Connection, stream: Stream) -> tuple[dt.datetime | None, str | None]:
     """When the newest batch was loaded, and by which run."""
-    c = ledger.BATCHES.c
+    c = BATCHES.c
     query = sa.select(c.loaded_at, c.run_id).where(c.stream == stream.name).order_by(c.id.desc()).limit(1)
     row = connection.execute(query).one_or_none()
-    return (None, None) if row is None else (ledger.aware_utc(row.loaded_at), row.run_id)
+    return (None, None) if row is None else (aware_utc(row.loaded_at), row.run_id)
 
 
 def _windows(connection: sa.Connection, stream: Stream) -> tuple[int, str | None, str | None]:
     """How many windows runs were in, the first and the last."""
-    c = ledger.BATCHES.c
+    c = BATCHES.c
     query = sa.select(sa.func.count(c.window_key.distinct()), sa.func.min(c.window_key), sa.func.max(c.window_key))
     count, first, last = connection.execute(query.where(c.stream == stream.name)).one()
     return int(count), first, last
 
 
-def _dead_letters(connection: sa.Connection, stream: Stream) -> int:
-    query = sa.select(sa.func.count()).where(ledger.DEAD_LETTERS.c.stream == stream.name, waiting())
-    return int(connection.execute(query).scalar_one())
-
-
-def _count(connection: sa.Connection, target: TargetTable) -> TableRows:
+def _count(connection: sa.Connection, sink: Sink, target: TargetTable) -> TableRows:
     if not sa.inspect(connection).has_table(target.name, schema=target.schema):
         return TableRows(target.label, None, True)
-    count = sa.select(sa.func.count()).select_from(target.table)
-    if connection.dialect.name in ("mysql", "mariadb"):
-        if getattr(connection.dialect, "is_mariadb", False):
-            text = f"SET STATEMENT max_statement_time={COUNT_SECONDS:g} FOR {count.compile(connection)}"
-        else:
-            hinted = count.prefix_with(f"/*+ MAX_EXECUTION_TIME({COUNT_SECONDS * 1000:.0f}) */")
-            text = str(hinted.compile(connection))
-        try:
-            return TableRows(target.label, int(connection.exec_driver_sql(text).scalar_one()), True)
-        except sa.exc.DBAPIError as error:
-            if error.orig is None or error.orig.args[:1] not in [(number,) for number in _TOO_LONG]:
-                raise
-        estimate = sa.text(
-            "SELECT table_rows FROM information_schema.tables "
-            "WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :name"
-        )
-        where = {"schema": target.schema, "name": target.name}
-        return TableRows(target.label, int(connection.execute(estimate, where).scalar() or 0), False)
-    return TableRows(target.label, int(connection.execute(count).scalar_one()), True)
+    return TableRows(target.label, *sink.count_rows(connection, target.table, seconds=COUNT_SECONDS))

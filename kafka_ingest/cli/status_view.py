@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import sys
 from collections.abc import Iterable
-from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from kafka_ingest.cli.status_state import Agreement, LoadedTotals, StreamStatus
-
-# A pipe has no width; tables are cut to it.
-_PIPE_WIDTH = 140
 
 _WORDS: dict[Agreement, str] = {
     "ok": "",
@@ -28,12 +23,7 @@ _WORDS: dict[Agreement, str] = {
 }
 
 
-def make_console() -> Console:
-    """A console on standard output."""
-    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-
-
-def as_json(statuses: Iterable[StreamStatus]) -> dict[str, Any]:
+def statuses_json(statuses: Iterable[StreamStatus]) -> dict[str, object]:
     """What `status --json` prints. Names and meanings stay; new ones may be added.
 
     {"streams": [{
@@ -56,7 +46,7 @@ def as_json(statuses: Iterable[StreamStatus]) -> dict[str, Any]:
     return {"streams": [_stream_json(s) for s in statuses]}
 
 
-def _stream_json(status: StreamStatus) -> dict[str, Any]:
+def _stream_json(status: StreamStatus) -> dict[str, object]:
     return {
         "stream": status.stream,
         "group_id": status.group_id,

@@ -7,11 +7,12 @@ from contextlib import closing
 
 import click
 
+from kafka_ingest.checks.trace import Traced, as_document, stream_of_table, trace
+from kafka_ingest.cli.json_output import json_option, print_json
 from kafka_ingest.cli.options import streams_named
-from kafka_ingest.engine.trace import Traced, as_document, stream_of_table, trace
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.settings import Operations, from_environment, operations
-from kafka_ingest.sinks.base import open_sink
+from kafka_ingest.settings import MonitoringSettings, Settings
+from kafka_ingest.sinks.registry import open_sink
 
 _FATES = {
     "row": "is a row",
@@ -24,7 +25,7 @@ _FATES = {
 @click.command("trace")
 @click.argument("table")
 @click.argument("key")
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON array.")
+@json_option("Print one JSON array.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Rows at most.")
 def trace_command(table: str, key: str, is_json: bool, limit: int) -> None:
     """Show where a row came from: Kafka position, ledger, Dagster run.
@@ -39,22 +40,24 @@ def trace_command(table: str, key: str, is_json: bool, limit: int) -> None:
     Run links need KAFKA_INGEST_DAGSTER_URL. Reads only.
     """
     stream, target = stream_of_table(streams_named(None), table)
-    with closing(open_sink(from_environment().database_url)) as sink:
+    with closing(open_sink(Settings.from_environment().database_url)) as sink:
         found = trace(sink, stream, target, key, limit=limit)
     if is_json:
-        click.echo(json.dumps([as_document(each, table, operations().run_link) for each in found]))
+        print_json(
+            json.dumps([as_document(each, table, MonitoringSettings.from_environment().run_link) for each in found])
+        )
     else:
         for each in found:
-            _print(each, operations())
+            _print(each, MonitoringSettings.from_environment())
     if not found:
         raise ConfigError(f"nothing in table {table} is named {key!r}")
 
 
-def _print(traced: Traced, known: Operations) -> None:
+def _print(traced: Traced, known: MonitoringSettings) -> None:
     key = "" if traced.key is None else ", ".join(f"{n}={v}" for n, v in traced.key.items()) + "  "
     click.secho(f"{key}{traced.position} {_FATES[traced.fate]}", bold=True)
-    if traced.position.timestamp is not None:
-        click.echo(f"  Kafka timestamp {traced.position.timestamp:%Y-%m-%d %H:%M:%S.%f} UTC")
+    if traced.timestamp is not None:
+        click.echo(f"  Kafka timestamp {traced.timestamp:%Y-%m-%d %H:%M:%S.%f} UTC")
     if traced.error is not None:
         click.echo(f"  {traced.error}")
     if not traced.loads:

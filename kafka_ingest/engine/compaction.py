@@ -9,17 +9,17 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
-from kafka_ingest.records import TopicPartition
-from kafka_ingest.sinks import ledger
+from kafka_ingest.ledger.positions import ledger_positions, lock_fences
+from kafka_ingest.ledger.tables import BATCHES, aware_utc, naive_utc, of_partition
+from kafka_ingest.ledger.version import VERSION, check_version
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.ledger import BATCHES
-from kafka_ingest.sinks.ledger_version import VERSION, check_version
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import window_bounds, window_of
+from kafka_ingest.type_names import SqlRow
 
 # Entries read, and locked out of loading, at a time: a few tenths of a second.
 ENTRIES_A_TRANSACTION = 5_000
@@ -55,14 +55,14 @@ def compact_ledger(
     entry of a group stays, with the group's range and sums; accounting and tiling hold before, between and after. Safe
     to repeat and to interrupt: each step is one transaction that holds the partition's row of the ledger.
 
-    Raises what `Sink.translate` makes of the driver's errors.
+    Raises what `Sink.classify_error` makes of the driver's errors.
     """
     deadline = clock() + seconds
     looked = removed = 0
     with sink.errors(f"compacting the ledger of stream {stream.name}"), sink.engine.connect() as connection:
         if check_version(connection) != VERSION:  # not made yet, or not brought up to date by a run
             return Compacted(0, 0, True)
-        partitions = list(ledger.positions(connection, stream.name))
+        partitions = list(ledger_positions(connection, stream.name))
         connection.rollback()
         for tp in sorted(partitions):
             after: int | None = -1
@@ -71,7 +71,7 @@ def compact_ledger(
                 if clock() > deadline:
                     return Compacted(looked, removed, False)
                 with connection.begin():
-                    ledger.lock(connection, stream.name, [tp])
+                    lock_fences(connection, stream.name, [tp])
                     seen, gone, after = _compact_some(connection, stream, tp, before, after, entries_a_transaction)
                 looked, removed = looked + seen - carried, removed + gone
                 carried = 1  # the entry the last step ended with is looked at again
@@ -83,10 +83,10 @@ def _compact_some(
 ) -> tuple[int, int, int | None]:
     """Entries looked at and removed, and the offset to go on from; None at the end."""
     c = BATCHES.c
-    of_partition = ledger.of_partition(BATCHES, stream.name, tp)
+    mine = of_partition(BATCHES, stream.name, tp)
     entries = connection.execute(
         sa.select(BATCHES)
-        .where(of_partition, c.start_offset > after, c.kind == "live", c.loaded_at < ledger.naive_utc(before))
+        .where(mine, c.start_offset > after, c.kind == "live", c.loaded_at < naive_utc(before))
         .order_by(c.start_offset)
         .limit(limit)
     ).all()
@@ -94,7 +94,7 @@ def _compact_some(
         return 0, 0, None
     others = connection.execute(
         sa.select(c.start_offset, c.end_offset).where(
-            of_partition,
+            mine,
             c.kind != "live",
             c.start_offset < entries[-1].end_offset,
             c.end_offset > entries[0].start_offset,
@@ -116,7 +116,7 @@ def _compact_some(
     return len(entries) + 1, gone, entries[-1].start_offset  # nothing else fits beside it: leave it behind
 
 
-def _joined(ranges: Sequence[Any]) -> list[tuple[int, int]]:
+def _joined(ranges: Sequence[SqlRow]) -> list[tuple[int, int]]:
     """Disjoint intervals, in order."""
     joined: list[tuple[int, int]] = []
     for start, end in sorted((r.start_offset, r.end_offset) for r in ranges):
@@ -127,14 +127,14 @@ def _joined(ranges: Sequence[Any]) -> list[tuple[int, int]]:
     return joined
 
 
-def _touched(entry: Any, spans: Sequence[tuple[int, int]]) -> bool:
+def _touched(entry: SqlRow, spans: Sequence[tuple[int, int]]) -> bool:
     number = bisect_left(spans, (entry.end_offset,)) - 1  # the last that starts before the entry's end
     return number >= 0 and spans[number][1] > entry.start_offset
 
 
-def _groups(stream: Stream, entries: Sequence[Any]) -> list[list[Any]]:
+def _groups(stream: Stream, entries: Sequence[SqlRow]) -> list[list[SqlRow]]:
     """Entries that may become one."""
-    groups: list[list[Any]] = []
+    groups: list[list[SqlRow]] = []
     window: str | None = None
     total = 0
     for each in entries:
@@ -157,25 +157,25 @@ def _groups(stream: Stream, entries: Sequence[Any]) -> list[list[Any]]:
     return groups
 
 
-def _window(stream: Stream, entry: Any) -> str | None:
+def _window(stream: Stream, entry: SqlRow) -> str | None:
     """The window all of an entry's messages lie in; None where they lie in several, or carry no time."""
     if entry.min_timestamp is None or entry.max_timestamp is None:
         return None
-    first, last = map(ledger.aware_utc, (entry.min_timestamp, entry.max_timestamp))
+    first, last = map(aware_utc, (entry.min_timestamp, entry.max_timestamp))
     if last.year == dt.MAXYEAR:  # its window has no end; such a time is a producer's mistake anyway
         return None
     key = window_of(stream, first, now=last)
     return key if last < window_bounds(stream, key)[1] else None
 
 
-def _merge(connection: sa.Connection, group: Sequence[Any]) -> None:
+def _merge(connection: sa.Connection, group: Sequence[SqlRow]) -> None:
     """The last entry takes over the others; they go first, so that no moment has an overlap."""
     kept = group[-1]
     rows: Counter[str] = Counter()
     texts = [each.rows_by_table for each in group]
     for text in texts:
         rows.update(json.loads(text or "{}"))
-    values: dict[str, Any] = {name: sum(getattr(e, name) for e in group) for name in _SUMMED}
+    values: dict[str, object] = {name: sum(getattr(e, name) for e in group) for name in _SUMMED}
     values["start_offset"] = group[0].start_offset
     values["order_start"] = group[0].order_start
     values["min_timestamp"] = min(e.min_timestamp for e in group)

@@ -1,4 +1,4 @@
-"""The stages of one run over one stream: plan, read, translate, load, commit, drain. No Dagster here."""
+"""The stages of one run over one stream: plan, read, apply steps, load, commit, drain. No Dagster here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from threading import Event
 from typing import Any
 
 from kafka_ingest.engine.loss import check_same_topics, explain_cut
-from kafka_ingest.engine.observe import (
+from kafka_ingest.engine.orders import MessageOrders
+from kafka_ingest.engine.plan import plan
+from kafka_ingest.engine.publish import publish_waiting
+from kafka_ingest.engine.stream_state import (
     StreamState,
     group_of,
     leader_epochs_at,
@@ -23,23 +26,22 @@ from kafka_ingest.engine.observe import (
     read_next_offsets,
     read_positions,
 )
-from kafka_ingest.engine.orders import MessageOrders
-from kafka_ingest.engine.plan import plan
-from kafka_ingest.engine.publish import publish_waiting
-from kafka_ingest.engine.sources import LiveSource, RangeSource, Source
+from kafka_ingest.engine.triggers import LiveTrigger, RangeTrigger, Trigger
 from kafka_ingest.errors import CommitUnanswered, KafkaUnavailable, LogCut
 from kafka_ingest.kafka.dead_letter_topic import DeadLetterPublisher
 from kafka_ingest.kafka.group_offsets import commit_group_offsets
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.kafka.reader import RangeReader, open_consumer
+from kafka_ingest.ledger.positions import LedgerPosition
 from kafka_ingest.pipelines.decode import StreamDecoder
+from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.pipelines.pipeline import run_pipeline
-from kafka_ingest.records import Batch, BatchKind, LoadResult, OffsetRange, ParsedSlice, RawSlice, TopicPartition
 from kafka_ingest.settings import Settings
-from kafka_ingest.sinks.base import Sink, open_sink
-from kafka_ingest.sinks.ledger import LedgerPosition
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.commit_order import CommitTicket
 from kafka_ingest.sinks.load import LoadContext, load
-from kafka_ingest.sinks.turn import Turn
+from kafka_ingest.sinks.registry import open_sink
+from kafka_ingest.slices import Batch, BatchKind, LoadResult, OffsetRange, RawSlice, TopicPartition
 from kafka_ingest.streams.stream import Stream
 
 LOGGER = logging.getLogger(__name__)
@@ -111,7 +113,7 @@ class Ingestion:
         self._restart(reader, ranges, positions)
         return self._decode_next(reader, max_rows=min(FIRST_SLICE_ROWS, self.stream.batch.max_rows))
 
-    def translate(self, parsed: ParsedSlice) -> ParsedSlice:
+    def apply_steps(self, parsed: ParsedSlice) -> ParsedSlice:
         """The stream's steps (dates among them), then validation. What another run decoded is decoded again."""
         if parsed.parsed_by != self.run_id:
             parsed = self._decode(parsed.raw)
@@ -119,19 +121,19 @@ class Ingestion:
         done.parsed_by = self.run_id
         return done
 
-    def load(self, parsed: ParsedSlice, kind: BatchKind, turn: Turn | None = None) -> LoadResult:
+    def load(self, parsed: ParsedSlice, kind: BatchKind, ticket: CommitTicket | None = None) -> LoadResult:
         """See `sinks.load.load`. What another run parsed (re-execution from failure) is parsed again: the code may have
         changed since, and what newer code has loaded must not become what older code made of it."""
         if parsed.parsed_by != self.run_id:
-            parsed = self.translate(parsed)
-        result = load(self.sink, parsed, kind, self._context, turn)
+            parsed = self.apply_steps(parsed)
+        result = load(self.sink, parsed, kind, self._context, ticket)
         self._loaded_to |= {r.topic_partition: r.end for r in parsed.raw.ranges}
         return result
 
     def commit(self, next_offsets: Mapping[TopicPartition, int]) -> None:
         """Offsets to the consumer group: what the ledger says, for all partitions of the stream that exist and differ.
 
-        The ledger's word counts, so a commit that an earlier run did not get to is repaired here.
+        The ledger decides, so a commit that an earlier run did not get to is made up for here.
         """
         group_id = group_of(self.stream, self.settings)
         positions = read_next_offsets(self.sink, self.stream)
@@ -169,16 +171,16 @@ class Ingestion:
         reader = self._open_reader(len(wanted))
         self._restart(reader, wanted, positions)
         if batch.kind != "live" or batch.until_caught_up:
-            yield from self._slices(reader, RangeSource(reader, self._stopping), batch.kind)
+            yield from self._slices(reader, RangeTrigger(reader, self._stopping), batch.kind)
             return
         time_up = self.started + self.stream.batch.max_run_seconds
-        source = LiveSource(self.stream, self.metadata, reader, self._stopping, time_up)
+        source = LiveTrigger(self.stream, self.metadata, reader, self._stopping, time_up)
         for result in self._slices(reader, source, batch.kind):
             yield result
             if result.skipped and time.monotonic() > time_up - self.stream.batch.handover_seconds:
                 self._stopping.set()  # the next run has taken over
 
-    def _slices(self, reader: RangeReader, source: Source, kind: BatchKind) -> Iterator[LoadResult]:
+    def _slices(self, reader: RangeReader, source: Trigger, kind: BatchKind) -> Iterator[LoadResult]:
         """The slices a source says are due, in order, each result after its commit: one slice is prepared while those before
         it are loaded."""
         loaders = self.stream.batch.loaders if self.sink.loads_in_parallel else 1
@@ -189,7 +191,7 @@ class Ingestion:
             sizes = self._slice_sizes()
             upcoming: Future[ParsedSlice | None] | None = reading.submit(self._prepare, source, reader, next(sizes))
             in_flight: deque[Future[LoadResult]] = deque()
-            turn: Turn | None = None
+            ticket: CommitTicket | None = None
             try:
                 while upcoming or in_flight:
                     awaited: list[Future[Any]] = list(in_flight)[:1]
@@ -205,15 +207,15 @@ class Ingestion:
                         parsed, upcoming = upcoming.result(), None
                         if parsed is not None:
                             upcoming = reading.submit(self._prepare, source, reader, next(sizes))
-                            turn = Turn(turn)
-                            in_flight.append(loading.submit(self._load_in_turn, parsed, kind, turn))
+                            ticket = CommitTicket(ticket)
+                            in_flight.append(loading.submit(self._load_in_order, parsed, kind, ticket))
             except BaseException:
                 self._stopping.set()  # ends the thread's wait for messages, so leaving this block is quick
                 raise
 
-    def _load_in_turn(self, parsed: ParsedSlice, kind: BatchKind, turn: Turn) -> LoadResult:
-        with turn:
-            return self.load(parsed, kind, turn)
+    def _load_in_order(self, parsed: ParsedSlice, kind: BatchKind, ticket: CommitTicket) -> LoadResult:
+        with ticket:
+            return self.load(parsed, kind, ticket)
 
     def close(self) -> None:
         """Release connections. Idempotent."""
@@ -258,10 +260,10 @@ class Ingestion:
             rows = min(2 * rows, self.stream.batch.max_rows)
             yield rows
 
-    def _prepare(self, source: Source, reader: RangeReader, max_rows: int) -> ParsedSlice | None:
+    def _prepare(self, source: Trigger, reader: RangeReader, max_rows: int) -> ParsedSlice | None:
         if not source.wait_until_due():
             return None
-        return self.translate(self._decode_next(reader, max_rows=max_rows))
+        return self.apply_steps(self._decode_next(reader, max_rows=max_rows))
 
     def _decode_next(self, reader: RangeReader, *, max_rows: int) -> ParsedSlice:
         try:
@@ -299,7 +301,8 @@ class Ingestion:
         if gone := sorted(topics - ids.keys()):
             raise KafkaUnavailable(
                 f"stream {self.stream.name}: topic {', '.join(gone)} was deleted while it was read; what was read of it is "
-                "not loaded. It is gone on with without it."
+                "not loaded. It is gone on with without it.",
+                stream=self.stream.name,
             )
         check_same_topics(self.stream, self._topic_ids, ids)
         return replace(

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from kafka_ingest.engine.observe import StreamState
+from kafka_ingest.engine.stream_state import StreamState
 from kafka_ingest.errors import DataLoss, LogCut
 from kafka_ingest.kafka.metadata import KafkaMetadata, Watermarks
-from kafka_ingest.records import OffsetRange, RangeCounts, TopicPartition, ranges_text
-from kafka_ingest.sinks import ledger
+from kafka_ingest.ledger.entries import append_entries
+from kafka_ingest.ledger.positions import Advance, LedgerPosition, advance_positions, lock_fences, pin_positions
+from kafka_ingest.ledger.tables import BATCHES, DEAD_LETTERS, OFFSETS
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.ledger import Advance, LedgerPosition
+from kafka_ingest.slices import OffsetRange, RangeCounts, TopicPartition, ranges_text
 from kafka_ingest.streams.stream import Stream
 
 
@@ -64,7 +65,7 @@ def handle_loss(
     1. compare what `state` saw; where nothing is lost, nothing is locked
     2. lock the ledger's rows of the partitions concerned
     3. ask Kafka again and compare again: another run may have seen the same loss and recorded it, or the topic may have
-       been made once more; what 1 found is only the reason to look
+       been recreated once more
     4. record what is found now
 
     Raises DataLoss, with the number of offsets, where the stream does not skip.
@@ -77,7 +78,7 @@ def handle_loss(
         {r.topic_partition for r in seen.lost} | {tp for tp in state.ledger if tp.topic in seen.recreated}
     )
     with sink.errors(f"recording lost offsets of stream {stream.name}"), sink.engine.begin() as connection:
-        locked = ledger.lock(connection, stream.name, concerned)
+        locked = lock_fences(connection, stream.name, concerned)
         topics = metadata.topics(stream)
         watermarks = metadata.watermarks(topics.partitions)
         losses = find_losses(locked, topics.topic_ids, watermarks)
@@ -87,7 +88,7 @@ def handle_loss(
             tp: replace(Advance.nowhere(locked[tp]), next_offset=offset, loaded_to=max(locked[tp].loaded_to, offset))
             for tp, offset in moved.items()
         }
-        ledger.append_batches(
+        append_entries(
             connection,
             stream.name,
             _lost_counts(losses.lost),
@@ -96,11 +97,11 @@ def handle_loss(
             now=now,
             revisions={tp: move.fence.revision + 1 for tp, move in moves.items()},
         )
-        ledger.advance(connection, stream.name, moves, run_id=run_id, now=now)
+        advance_positions(connection, stream.name, moves, run_id=run_id, now=now)
         for topic, (old_id, _) in losses.recreated.items():
             _set_aside(connection, stream, topic, f"{topic}@{old_id}")
         fresh = {tp: marks.low for tp, marks in watermarks.items() if tp.topic in losses.recreated}
-        ledger.pin_positions(connection, stream.name, fresh, topics.topic_ids, run_id=run_id, now=now)
+        pin_positions(connection, stream.name, fresh, topics.topic_ids, run_id=run_id, now=now)
     return {tp: p.next_offset for tp, p in locked.items() if tp in watermarks} | moved | fresh
 
 
@@ -113,7 +114,7 @@ def check_same_topics(stream: Stream, known: Mapping[str, str], found: Mapping[s
     """Raises DataLoss where a topic has another id than the ledger's."""
     recreated = {topic: (old, found[topic]) for topic, old in known.items() if topic in found and found[topic] != old}
     if recreated:
-        raise DataLoss(_text(stream, Losses(recreated, (), ())))
+        raise DataLoss(_text(stream, Losses(recreated, (), ())), stream=stream.name, topics=tuple(sorted(recreated)))
 
 
 def explain_cut(stream: Stream, cut: LogCut) -> LogCut:
@@ -143,21 +144,27 @@ def explain_cut(stream: Stream, cut: LogCut) -> LogCut:
         partition=cut.partition,
         position=cut.position,
         end=cut.end,
+        stream=stream.name,
     )
 
 
 def _refuse(stream: Stream, losses: Losses) -> None:
     if losses.cut or (losses and stream.on_data_loss == "fail"):
-        raise DataLoss(_text(stream, losses))
+        raise DataLoss(
+            _text(stream, losses),
+            stream=stream.name,
+            ranges=(*losses.lost, *losses.cut),
+            topics=tuple(losses.recreated),
+        )
 
 
 def _set_aside(connection: sa.Connection, stream: Stream, topic: str, label: str) -> None:
-    """Rows, ledger and dead letters of a topic's former life under another topic name (no topic has an @)."""
-    for table in (ledger.OFFSETS, ledger.BATCHES, ledger.DEAD_LETTERS):
+    """Rows, ledger and dead letters of the log that a recreated topic had before, under another name (no topic has an @)."""
+    for table in (OFFSETS, BATCHES, DEAD_LETTERS):
         connection.execute(
             sa.update(table).where(table.c.stream == stream.name, table.c.topic == topic).values(topic=label)
         )
-    # The tombstones too: by the old offsets they would bury the new topic's rows.
+    # The tombstones too: by the old offsets they would delete the new topic's rows.
     for table in (table for target in stream.targets for table in target.tables):
         connection.execute(
             sa.update(table).where(table.c["_kafka_topic"] == topic).values({table.c["_kafka_topic"]: label})

@@ -9,10 +9,11 @@ import sqlalchemy as sa
 
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.kafka.reader import RangeReader
-from kafka_ingest.records import OffsetRange, RawSlice, TopicPartition
-from kafka_ingest.sinks import ledger
+from kafka_ingest.ledger.positions import ledger_fences
+from kafka_ingest.ledger.tables import BATCHES, of_partition
+from kafka_ingest.ledger.version import VERSION, check_version
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.ledger_version import VERSION, check_version
+from kafka_ingest.slices import OffsetRange, RawSlice, TopicPartition
 from kafka_ingest.streams.stream import Stream
 
 # A lead-in is read and forgotten in pieces of this size.
@@ -59,7 +60,7 @@ class MessageOrders:
         with self._sink.errors(doing), self._sink.engine.connect() as connection:
             # A dry run may come before the first run has made the ledger, or has brought it up to date.
             is_known = check_version(connection) == VERSION
-            fences = ledger.fences(connection, self._stream.name, starts) if is_known else {}
+            fences = ledger_fences(connection, self._stream.name, starts) if is_known else {}
             found = {tp: f.order for tp, f in fences.items() if f.next_offset == starts[tp]}
             rest = [tp for tp in starts if is_known and tp not in found]
             entries = {tp: self._entry(connection, tp, starts[tp]) for tp in rest}
@@ -75,11 +76,11 @@ class MessageOrders:
 
     def _entry(self, connection: sa.Connection, tp: TopicPartition, offset: int) -> tuple[int, int] | None:
         """Start and order of the entry that an offset lies in, or that ends there; None where there is none."""
-        c = ledger.BATCHES.c
+        c = BATCHES.c
         rows = connection.execute(
             sa.select(c.start_offset, c.end_offset, c.order_start)
             .where(
-                ledger.of_partition(ledger.BATCHES, self._stream.name, tp),
+                of_partition(BATCHES, self._stream.name, tp),
                 c.start_offset <= offset,
                 c.kind.in_(("live", "backfill")),
                 c.order_start.is_not(None),

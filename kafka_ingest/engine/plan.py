@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kafka_ingest.engine.loss import handle_loss
-from kafka_ingest.engine.observe import StreamState, observe
+from kafka_ingest.engine.readiness import PartitionState, share_rows
+from kafka_ingest.engine.stream_state import StreamState, observe
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.kafka.metadata import KafkaMetadata
-from kafka_ingest.kafka.readiness import PartitionState, share_rows
-from kafka_ingest.records import Batch, BatchKind, OffsetRange, TopicPartition
+from kafka_ingest.ledger.positions import pin_positions
 from kafka_ingest.settings import Settings
-from kafka_ingest.sinks import ledger
 from kafka_ingest.sinks.admission import offset_gap
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.tables import prepare_tables
+from kafka_ingest.slices import Batch, BatchKind, OffsetRange, TopicPartition
 from kafka_ingest.streams.stream import Stream
 
 
@@ -50,7 +50,7 @@ def plan(
     orders = metadata.largest_timestamps_below({tp: s for tp, s in new.items() if s > state.watermarks[tp].low})
     with sink.errors(f"pinning the start of stream {stream.name}"), sink.engine.begin() as connection:
         topic_ids = state.topics.topic_ids
-        ledger.pin_positions(connection, stream.name, starts, topic_ids, run_id=run_id, now=now, orders=orders)
+        pin_positions(connection, stream.name, starts, topic_ids, run_id=run_id, now=now, orders=orders)
     positions = starts | {tp: p.next_offset for tp, p in state.ledger.items()} | moved
     _check_exist(stream, requested, state)
     if kind != "live":
@@ -73,11 +73,13 @@ def check_requested(stream: Stream, requested: Sequence[OffsetRange], state: Str
 def _check_exist(stream: Stream, requested: Sequence[OffsetRange], state: StreamState) -> None:
     if not state.topics.partitions:
         raise ConfigError(
-            f"stream {stream.name}: no topic matches {stream.topic_text!r} yet; create it, or correct the stream's topics"
+            f"stream {stream.name}: no topic matches {stream.topic_text!r} yet; create it, or correct the stream's topics",
+            stream=stream.name,
+            setting="topics",
         )
     unknown = [str(r) for r in requested if r.topic_partition not in state.watermarks]
     if unknown:
-        raise ConfigError(f"stream {stream.name} has no partition for {', '.join(unknown)}")
+        raise ConfigError(f"stream {stream.name} has no partition for {', '.join(unknown)}", stream=stream.name)
 
 
 def _check_held(stream: Stream, requested: Sequence[OffsetRange], state: StreamState) -> None:
@@ -91,7 +93,8 @@ def _check_held(stream: Stream, requested: Sequence[OffsetRange], state: StreamS
             )
             raise ConfigError(
                 f"stream {stream.name}: {each} cannot be loaded: the log holds "
-                f"{each.topic}[{each.partition}]@[{marks.low},{marks.high}); {why}"
+                f"{each.topic}[{each.partition}]@[{marks.low},{marks.high}); {why}",
+                stream=stream.name,
             )
 
 

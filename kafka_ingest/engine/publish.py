@@ -6,7 +6,8 @@ import datetime as dt
 from collections.abc import Callable
 
 from kafka_ingest.kafka.dead_letter_topic import DeadLetterPublisher
-from kafka_ingest.sinks import letters
+from kafka_ingest.ledger import dead_letters
+from kafka_ingest.ledger.dead_letter_filter import unpublished
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.streams.stream import Stream
 
@@ -37,9 +38,9 @@ def publish_waiting(
     after_id = 0
     while True:
         with sink.errors(doing), sink.engine.connect() as connection:
-            found = letters.next_slice(
+            found = dead_letters.next_slice(
                 connection,
-                letters.unpublished(stream.name),
+                unpublished(stream.name),
                 after_id=after_id,
                 max_rows=SLICE_ROWS,
                 max_bytes=SLICE_BYTES,
@@ -50,7 +51,7 @@ def publish_waiting(
         published = publisher.publish(found)
         at_step("mark_published")
         with sink.errors(doing), sink.engine.begin() as connection:
-            letters.mark_published(connection, published.ids, published.refused, now=now())
+            dead_letters.mark_published(connection, published.ids, published.refused, now=now())
         if published.error is not None:
             raise published.error
         total += len(published.ids)

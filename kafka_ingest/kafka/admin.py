@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from kafka_ingest.errors import AccessDenied, KafkaUnavailable
 from kafka_ingest.kafka.errors import kafka_errors
@@ -29,7 +29,7 @@ Answer = TypeVar("Answer")
 class AskingAdmin:
     """One admin client. `asking` is `kafka_errors` for its requests, with the reason where connections are refused."""
 
-    def __init__(self, client_properties: dict[str, object]) -> None:
+    def __init__(self, client_properties: dict[str, Any]) -> None:
         self._said: list[KafkaError] = []
         with kafka_errors("configuring the Kafka client"):
             self.client = AdminClient(client_properties | {"error_cb": self._said.append})
@@ -51,10 +51,11 @@ class AskingAdmin:
                 raise
             raise AccessDenied(
                 f"{doing}: {'; '.join(reasons[:3])}. Check the KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_* and KAFKA_SSL_* "
-                "settings, and that the certificates are for these hosts and not expired."
+                "settings, and that the certificates are for these hosts and not expired.",
+                code=error.code,
             ) from error
 
-    def list_topics(self, doing: str, *, timeout: float) -> Any:
+    def list_topics(self, doing: str, *, timeout: float) -> ClusterMetadata:
         """The cluster's metadata; raises as `ask`."""
         return self.ask(doing, timeout, lambda seconds: self.client.list_topics(timeout=seconds))
 

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TypedDict
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import NewTopic
 
 from kafka_ingest.errors import KafkaIngestError, KafkaUnavailable
 from kafka_ingest.kafka.admin import AskingAdmin
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
 from kafka_ingest.kafka.metadata import client_properties
+from kafka_ingest.ledger.dead_letters import StoredDeadLetter
 from kafka_ingest.settings import Settings
-
-if TYPE_CHECKING:
-    from kafka_ingest.sinks.letters import Letter
 
 LOGGER = logging.getLogger(__name__)
 
@@ -52,8 +50,8 @@ _CLASS_OF_STAGE = {
 _EXCEPTION = "kafka_ingest.records.DeadLetter"
 
 
-def error_headers(letter: Letter) -> list[tuple[str, bytes | None]]:
-    """The letter's own headers, then the `__connect.errors.*` ones."""
+def error_headers(letter: StoredDeadLetter) -> list[tuple[str, bytes | None]]:
+    """The dead letter's own headers, then the `__connect.errors.*` ones."""
     ours = {
         "topic": letter.topic,
         "partition": str(letter.kafka_partition),
@@ -73,7 +71,7 @@ def error_headers(letter: Letter) -> list[tuple[str, bytes | None]]:
 
 @dataclass(slots=True)
 class Published:
-    """What became of some letters: the ids of those the brokers have, and of those they will never take, with the reason.
+    """What became of some dead letters: the ids of those the brokers have, and of those they will never take, with the reason.
 
     `error` is set where neither is known of some: they are to be sent again.
     """
@@ -81,6 +79,15 @@ class Published:
     ids: list[int] = field(default_factory=list)
     refused: dict[int, str] = field(default_factory=dict)
     error: KafkaIngestError | None = None
+
+
+Delivered = Callable[[KafkaError | None, Message], None]
+
+
+class _Stamp(TypedDict, total=False):
+    """What is left out where the brokers are to give the time."""
+
+    timestamp: int
 
 
 class DeadLetterPublisher:
@@ -91,8 +98,8 @@ class DeadLetterPublisher:
         self._topic = topic
         self._producer: Producer | None = None
 
-    def publish(self, letters: Sequence[Letter]) -> Published:
-        """Send letters and wait for the brokers' word on each.
+    def publish(self, letters: Sequence[StoredDeadLetter]) -> Published:
+        """Send dead letters and wait for the brokers' word on each.
 
         A batch is refused as a whole, so what was refused in company is sent once more alone, and then without its
         timestamp, which may be what the topic does not take.
@@ -121,18 +128,18 @@ class DeadLetterPublisher:
             self._producer = None
 
     def _send(
-        self, producer: Producer, letters: Iterable[Letter], found: Published, *, keep_time: bool = True
+        self, producer: Producer, letters: Iterable[StoredDeadLetter], found: Published, *, keep_time: bool = True
     ) -> dict[int, str]:
-        """Ids of the letters the brokers refused, with their words. The first other trouble is kept in `found.error`."""
+        """Ids of the dead letters the brokers refused, with their words. The first other trouble is kept in `found.error`."""
         refused: dict[int, str] = {}
 
-        def failed(letter: Letter, error: KafkaError) -> None:
+        def failed(letter: StoredDeadLetter, error: KafkaError) -> None:
             if error.code() in _REFUSED:
                 refused[letter.id] = f"{error.str()} ({error.name()})"
             elif found.error is None:
                 found.error = kafka_error(error, f"publishing {letter.position} to dead-letter topic {self._topic}")
 
-        def delivered(letter: Letter, error: KafkaError | None, _message: object) -> None:
+        def delivered(letter: StoredDeadLetter, error: KafkaError | None, _message: object) -> None:
             if error is None:
                 found.ids.append(letter.id)
             else:
@@ -157,12 +164,18 @@ class DeadLetterPublisher:
             )
         return refused
 
-    def _produce(self, producer: Producer, letter: Letter, on_delivery: object, keep_time: bool) -> None:
-        stamp = {}
+    def _produce(
+        self,
+        producer: Producer,
+        letter: StoredDeadLetter,
+        on_delivery: Callable[[KafkaError | None, Message], None],
+        keep_time: bool,
+    ) -> None:
+        stamp: _Stamp = {}
         if keep_time and letter.kafka_timestamp is not None:
             stamp["timestamp"] = round(letter.kafka_timestamp.timestamp() * 1000)
         producer.produce(
-            self._topic, letter.value, letter.key, headers=error_headers(letter), on_delivery=on_delivery, **stamp
+            self._topic, letter.value, letter.key, headers=[*error_headers(letter)], on_delivery=on_delivery, **stamp
         )
 
     def _open(self) -> Producer:

@@ -36,17 +36,20 @@ def kafka_error(error: KafkaError, doing: str) -> KafkaIngestError:
     code = error.code()
     text = f"{doing}: {error.str()} ({error.name()})"
     if code == KafkaError._INVALID_ARG or code == KafkaError._CONFLICT:
-        return ConfigError(f"{text}. Check the KAFKA_* settings.")
+        return ConfigError(f"{text}. Check the KAFKA_* settings.", code=code)
     if code in _DENIED:
-        return AccessDenied(f"{text}. Check the KAFKA_SASL_* and KAFKA_SSL_* settings and the ACLs of this user.")
+        return AccessDenied(
+            f"{text}. Check the KAFKA_SASL_* and KAFKA_SSL_* settings and the ACLs of this user.", code=code
+        )
     if code in (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.REBALANCE_IN_PROGRESS):
         return PermanentError(
             f"{text}. Another consumer is a live member of this consumer group; stop it, or set KAFKA_GROUP_ID "
-            "(or the stream's group_id) to a group of its own."
+            "(or the stream's group_id) to a group of its own.",
+            code=code,
         )
     if code in _PERMANENT:
-        return PermanentError(text)
-    return KafkaUnavailable(f"{text}. It is retried; if it stays, run `kafka-ingest doctor`.")
+        return PermanentError(text, code=code)
+    return KafkaUnavailable(f"{text}. It is retried; if it stays, run `kafka-ingest doctor`.", code=code)
 
 
 @contextmanager

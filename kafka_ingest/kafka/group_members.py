@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AclOperation, AdminClient
@@ -63,7 +63,13 @@ def describe_group(properties: Mapping[str, str], group_id: str, *, seconds: flo
     raise kafka_error(KafkaError(answer["code"], answer["reason"]), doing)
 
 
-def _answer(question: Mapping[str, Any]) -> dict[str, Any]:
+class _Question(TypedDict):
+    properties: dict[str, str | int | float | bool]
+    group_id: str
+    seconds: float
+
+
+def _answer(question: _Question) -> dict[str, object]:
     group_id = question["group_id"]
     try:
         client = AdminClient(

@@ -8,17 +8,17 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from kafka_ingest.errors import CommitUnanswered
-from kafka_ingest.kafka.deadline import request_timeout
+from kafka_ingest.kafka.client_protocols import CommittingConsumer
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
-from kafka_ingest.kafka.patience import StillWaiting, within
-from kafka_ingest.records import TopicPartition
+from kafka_ingest.kafka.timeouts import StillWaiting, request_timeout, within
+from kafka_ingest.slices import TopicPartition
 
 # librdkafka waits for the group's coordinator without a limit of its own where the network swallows what is sent.
 COMMIT_SECONDS = 30.0
 
 
 def commit_group_offsets(
-    consumer: Consumer, group_id: str, next_offsets: Mapping[TopicPartition, int], *, run_id: str
+    consumer: CommittingConsumer, group_id: str, next_offsets: Mapping[TopicPartition, int], *, run_id: str
 ) -> tuple[str, ...]:
     """Tell Kafka where the ledger stands; returns the topics that Kafka does not have (any more), whose offsets it does
     not take. Idempotent; `run_id` goes into the commit's metadata.
@@ -39,7 +39,7 @@ def commit_group_offsets(
     return tuple(topic for topic in topics if not _commit(consumer, doing, of_topic[topic], run_id))
 
 
-def _commit(consumer: Consumer, doing: str, next_offsets: Mapping[TopicPartition, int], run_id: str) -> bool:
+def _commit(consumer: CommittingConsumer, doing: str, next_offsets: Mapping[TopicPartition, int], run_id: str) -> bool:
     """False where one of the topics, or one of its partitions, does not exist."""
     wanted = [
         KafkaTopicPartition(tp.topic, tp.partition, offset, f"kafka_ingest run {run_id}")

@@ -5,19 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as KafkaTopicPartition
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka.admin import ListOffsetsResultInfo, OffsetSpec, TopicDescription
 
 from kafka_ingest.kafka.admin import AskingAdmin
-from kafka_ingest.kafka.deadline import request_timeout
 from kafka_ingest.kafka.errors import kafka_errors
 from kafka_ingest.kafka.group_offsets import read_group_offsets
-from kafka_ingest.records import MAX_ORDER, NO_ORDER, TopicPartition
+from kafka_ingest.kafka.timeouts import request_timeout
 from kafka_ingest.settings import Settings
+from kafka_ingest.slices import MAX_ORDER, NO_ORDER, TopicPartition
 from kafka_ingest.streams.stream import Stream
 
 _CONSUMER_ONLY = frozenset({"group.id", "auto.offset.reset"})
@@ -27,6 +27,9 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 
 # librdkafka logs connection trouble on stderr unless given a logger; the error itself reaches the caller anyway.
 LOGGER = logging.getLogger("kafka_ingest.kafka")
+
+
+_ListedOffsets = Mapping[KafkaTopicPartition, "Future[ListOffsetsResultInfo]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +92,10 @@ class KafkaMetadata:
         listed = self._admin.list_topics(doing, timeout=request_timeout()).topics
         return [name for name, topic in listed.items() if stream.takes_topic(name) and topic.error is None]
 
-    def _describe(self, names: Collection[str]) -> dict[str, Any]:
+    def _describe(self, names: Collection[str]) -> dict[str, TopicDescription]:
         """What is known of those of these topics that exist. AccessDenied for one that this user may not see."""
 
-        def request(seconds: float) -> dict[str, Any]:
+        def request(seconds: float) -> dict[str, TopicDescription]:
             described = {}
             futures = self._admin.client.describe_topics(TopicCollection(list(names)), request_timeout=seconds)
             for name, future in futures.items():
@@ -161,9 +164,9 @@ class KafkaMetadata:
             answers = [self._ask(dict.fromkeys(wanted, spec)) for spec in specs]
             return [_offsets(futures, doing, may_be_gone) for futures in answers]
 
-    def _ask(self, specs: Mapping[TopicPartition, OffsetSpec]) -> Mapping[KafkaTopicPartition, Any]:
+    def _ask(self, specs: Mapping[TopicPartition, OffsetSpec]) -> _ListedOffsets:
         """One request that is under way."""
-        futures: Mapping[KafkaTopicPartition, Any] = self._admin.client.list_offsets(
+        futures: _ListedOffsets = self._admin.client.list_offsets(
             {KafkaTopicPartition(tp.topic, tp.partition): spec for tp, spec in specs.items()},
             isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=request_timeout(),
@@ -175,7 +178,7 @@ class KafkaMetadata:
         return read_group_offsets(self._properties, group_id, partitions)
 
 
-def _offsets(futures: Mapping[KafkaTopicPartition, Any], doing: str, may_be_gone: bool) -> dict[TopicPartition, int]:
+def _offsets(futures: _ListedOffsets, doing: str, may_be_gone: bool) -> dict[TopicPartition, int]:
     found = {}
     for asked, future in futures.items():
         with kafka_errors(f"{doing}, {asked.topic}[{asked.partition}]"):

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from operator import is_, methodcaller
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from kafka_ingest.errors import DataLoss, LogCut, RangeReadTimeout
+from kafka_ingest.kafka.client_protocols import AssigningConsumer, KafkaMessage
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
-from kafka_ingest.kafka.fetched import Fetched, by_partition
 from kafka_ingest.kafka.metadata import LOGGER
-from kafka_ingest.records import LeaderEpoch, LogIdentity, OffsetRange, RawSlice, TopicPartition, ranges_text
+from kafka_ingest.kafka.partition_batch import PartitionBatch, by_partition
 from kafka_ingest.settings import Settings
+from kafka_ingest.slices import LeaderEpoch, LogIdentity, OffsetRange, RawSlice, TopicPartition, ranges_text
 
 _error = methodcaller("error")
 
@@ -48,6 +49,12 @@ _CUT = KafkaError(KafkaError._LOG_TRUNCATION).str()
 _CUT_AT = re.compile(r"at offset (\d+) .*: broker end offset is (-?\d+)")
 
 
+class _Epoch(TypedDict, total=False):
+    """What is left out where no epoch is known."""
+
+    leader_epoch: int
+
+
 @dataclass(slots=True)
 class _Partition:
     """Reading state of one partition: `position` is the next offset to deliver, `end` where the range ends."""
@@ -56,7 +63,7 @@ class _Partition:
     end: int
     assigned: int
     """Where the consumer began: at `position`, or behind the last message whose leader epoch is known."""
-    pending: list[Fetched] = field(default_factory=list)
+    pending: list[PartitionBatch] = field(default_factory=list)
     """Messages fetched and not yet delivered, in offset order."""
     delivered_to: int = 0
     """Every message below this offset has been fetched: the offset of the last end-of-partition event."""
@@ -66,6 +73,7 @@ class _Partition:
 
     @property
     def is_done(self) -> bool:
+        """Whether all messages of the range have been delivered."""
         return self.position >= self.end
 
 
@@ -107,9 +115,9 @@ class RangeReader:
 
     def __init__(
         self,
-        consumer: Consumer,
+        consumer: AssigningConsumer,
         *,
-        reopen: Callable[[int], Consumer] | None = None,
+        reopen: Callable[[int], AssigningConsumer] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """reopen: opens a consumer that holds at most so many messages of a partition, for messages whose keys and headers
@@ -151,7 +159,7 @@ class RangeReader:
         # Between the last message and the range's start lie markers, perhaps of a later epoch: what is asked is whether
         # the log holds the epoch up to the message.
         start = wanted.start if known is None else min(wanted.start, known.offset + 1)
-        epoch = {} if known is None else {"leader_epoch": known.epoch}
+        epoch: _Epoch = {} if known is None else {"leader_epoch": known.epoch}
         self._partitions[wanted.topic_partition] = _Partition(wanted.start, wanted.end, start)
         with kafka_errors(f"reading {wanted}"):
             self._reading.incremental_assign([KafkaTopicPartition(wanted.topic, wanted.partition, start, **epoch)])
@@ -192,7 +200,7 @@ class RangeReader:
         Raises RangeReadTimeout after SILENCE_SECONDS without progress, DataLoss, LogCut, KafkaUnavailable, AccessDenied.
         """
         starts = {tp: state.position for tp, state in sorted(self._partitions.items()) if not state.is_done}
-        taken: dict[TopicPartition, list[Fetched]] = {tp: [] for tp in starts}
+        taken: dict[TopicPartition, list[PartitionBatch]] = {tp: [] for tp in starts}
         rows = size = 0
         deadline = self._clock() + SILENCE_SECONDS
         while starts:
@@ -208,12 +216,14 @@ class RangeReader:
             elif self._clock() > deadline:
                 raise RangeReadTimeout(
                     f"nothing came for {SILENCE_SECONDS:.0f} s while reading {ranges_text(self.remaining())}; "
-                    "is the broker (or the partition's leader) up? It is retried."
+                    "is the broker (or the partition's leader) up? It is retried.",
+                    ranges=self.remaining(),
+                    seconds=SILENCE_SECONDS,
                 )
         return self._slice(starts, taken)
 
     def _take(
-        self, tp: TopicPartition, into: list[Fetched], rows: int, size: int, max_rows: int, max_bytes: int
+        self, tp: TopicPartition, into: list[PartitionBatch], rows: int, size: int, max_rows: int, max_bytes: int
     ) -> tuple[int, int, bool]:
         """Move pending messages of one partition into the slice. The last value says that the slice is full."""
         state = self._partitions[tp]
@@ -277,19 +287,22 @@ class RangeReader:
             self._pause_if_ahead(tp)
         return has_progress
 
-    def _is_progress(self, failed: Any) -> bool:
+    def _is_progress(self, failed: KafkaMessage) -> bool:
         """What comes in a message's place: the end of a partition, or an error. Raises what does not pass by itself."""
         error = failed.error()
+        assert error is not None  # noqa: S101  what has none is a message
         if error.code() == KafkaError._PARTITION_EOF:
             # The end of what a read_committed consumer may see. It may lie below a range's end, where the range was
             # planned from a newer end than this fetch saw: then more is to come.
-            state = self._partitions.get(TopicPartition(failed.topic(), failed.partition()))
-            if state is None or failed.offset() <= state.delivered_to:
+            state = self._partitions.get(_partition_of(failed))
+            offset = failed.offset()
+            assert offset is not None  # noqa: S101  the end is one
+            if state is None or offset <= state.delivered_to:
                 return False
-            state.delivered_to = failed.offset()
+            state.delivered_to = offset
             return not state.is_done
         if error.code() in _RESETS:
-            tp = TopicPartition(failed.topic(), failed.partition())
+            tp = _partition_of(failed)
             if _CUT in error.str():
                 raise _log_cut(tp, error)
             state = self._partitions.get(tp)
@@ -301,7 +314,8 @@ class RangeReader:
                 return False
             raise DataLoss(
                 f"{failed.topic()}[{failed.partition()}]: Kafka deleted offsets of {ranges_text(self.remaining())} while "
-                f"they were read ({error.str()}). Run again: the plan says how many are gone and what to do."
+                f"they were read ({error.str()}). Run again: the plan says how many are gone and what to do.",
+                ranges=self.remaining(),
             )
         if not error.retriable():
             raise kafka_error(error, f"reading {failed.topic()}[{failed.partition()}]@{failed.offset()}")
@@ -316,7 +330,7 @@ class RangeReader:
                 self._reading.pause([KafkaTopicPartition(*tp)])
             state.is_paused = True
 
-    def _queue_fewer(self, size: int, messages: list[Any]) -> None:
+    def _queue_fewer(self, size: int, messages: Sequence[KafkaMessage]) -> None:
         """Where keys and headers are large, go on by a consumer that holds fewer messages."""
         share = _PREFETCH_KBYTES * 1024 // max(1, len(self._partitions))
         if self._reopen is None or size * self._queued_messages <= share * len(messages):
@@ -335,12 +349,12 @@ class RangeReader:
             for tp, state in self._partitions.items():
                 last = state.pending[-1] if state.pending else None
                 state.assigned = state.position if last is None else int(last.offsets[-1]) + 1
-                epoch = {} if last is None or last.leader_epoch is None else {"leader_epoch": last.leader_epoch}
+                epoch: _Epoch = {} if last is None or last.leader_epoch is None else {"leader_epoch": last.leader_epoch}
                 self._reading.incremental_assign([KafkaTopicPartition(*tp, state.assigned, **epoch)])
                 if state.is_paused:
                     self._reading.pause([KafkaTopicPartition(*tp)])
 
-    def _slice(self, starts: dict[TopicPartition, int], taken: dict[TopicPartition, list[Fetched]]) -> RawSlice:
+    def _slice(self, starts: dict[TopicPartition, int], taken: dict[TopicPartition, list[PartitionBatch]]) -> RawSlice:
         ranges = tuple(OffsetRange(*tp, start, self._partitions[tp].position) for tp, start in starts.items())
         counts = [sum(map(len, taken[tp])) for tp in starts]
         parts = [part for tp in starts for part in taken[tp]]
@@ -359,7 +373,9 @@ class RangeReader:
             logs=tuple(LogIdentity(leader_epoch=self._last_epoch(taken, ranges[i])) for i in kept),
         )
 
-    def _last_epoch(self, taken: Mapping[TopicPartition, list[Fetched]], covered: OffsetRange) -> LeaderEpoch | None:
+    def _last_epoch(
+        self, taken: Mapping[TopicPartition, list[PartitionBatch]], covered: OffsetRange
+    ) -> LeaderEpoch | None:
         return self._partitions[covered.topic_partition].leader_epoch if taken[covered.topic_partition] else None
 
     def close(self) -> None:
@@ -368,6 +384,14 @@ class RangeReader:
             self._reading.close()
         if not self.is_lost:
             self.consumer.close()
+
+
+def _partition_of(event: KafkaMessage) -> TopicPartition:
+    """Of an event that is about one partition."""
+    topic, partition = event.topic(), event.partition()
+    assert topic is not None  # noqa: S101  librdkafka names it
+    assert partition is not None  # noqa: S101
+    return TopicPartition(topic, partition)
 
 
 def _log_cut(tp: TopicPartition, error: KafkaError) -> LogCut:

@@ -12,8 +12,8 @@ from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
 from kafka_ingest.local.database_program import DatabaseProgram, find_database_program
+from kafka_ingest.local.database_server import APPLICATION_DATABASE, LocalDatabaseServer
 from kafka_ingest.local.database_setup import (
-    APPLICATION_DATABASE,
     APPLICATION_USER,
     Credentials,
     account_statements,
@@ -24,13 +24,12 @@ from kafka_ingest.local.database_setup import (
 from kafka_ingest.local.errors import LocalServerError
 from kafka_ingest.local.files import Progress, silent, write_private
 from kafka_ingest.local.ports import LOOPBACK
-from kafka_ingest.local.server import LocalServer
 
 CONNECT_TIMEOUT_SECONDS = 5
 PROBE_TABLE = "_kafka_ingest_ready"
 
 
-class LocalDatabase(LocalServer):
+class LocalDatabase(LocalDatabaseServer):
     """A server on 127.0.0.1 whose data live in `data_dir`; its log is `data_dir/mysql.log` or `mariadb.log`."""
 
     kind: str
@@ -77,7 +76,7 @@ class LocalDatabase(LocalServer):
         account = f"{APPLICATION_USER}:{self._credentials.application}"  # URL-safe by how it is made
         return f"mysql+pymysql://{account}@{LOOPBACK}:{self.port}/{database}?charset=utf8mb4"
 
-    def run_as_root(self, statement: str) -> None:
+    def run_as_administrator(self, statement: str) -> None:
         """Run one statement as the server's administrator: what the application's user may not do."""
         with closing(self._connect("root", self._credentials.root, None)) as connection, connection.cursor() as cursor:
             cursor.execute(statement)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kafka_ingest.local.database_program import DatabaseProgram
+from kafka_ingest.local.database_server import APPLICATION_DATABASE
 from kafka_ingest.local.errors import LocalServerError
 from kafka_ingest.local.files import read_json, write_private_json
 
 APPLICATION_USER = "kafka_ingest"
-APPLICATION_DATABASE = "kafka_ingest"
 INITIALISE_TIMEOUT_SECONDS = 300
 MARIADB_SCRIPTS = ("system_tables.sql", "performance_tables.sql", "system_tables_data.sql", "sys_schema.sql")
 

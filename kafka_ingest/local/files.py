@@ -70,7 +70,7 @@ def write_private(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def write_private_json(path: Path, values: Mapping[str, Any]) -> None:
+def write_private_json(path: Path, values: Mapping[str, object]) -> None:
     """`write_private` for a JSON object."""
     write_private(path, json.dumps(values, indent=1, sort_keys=True) + "\n")
 

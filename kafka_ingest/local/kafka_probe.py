@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from typing import Any
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -16,7 +17,7 @@ from kafka_ingest.local.errors import LocalServerError
 
 STEP_TIMEOUT_SECONDS = 15.0
 METADATA_TIMEOUT_SECONDS = 2.0
-QUIET = {"log_level": 0, "error_cb": lambda error: None}
+QUIET: dict[str, Any] = {"log_level": 0, "error_cb": lambda error: None}
 
 
 def broker_answers(bootstrap_servers: str) -> bool:

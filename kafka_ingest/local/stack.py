@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kafka_ingest.local.database import LocalDatabase
+from kafka_ingest.local.database_program import PROGRAMS
+from kafka_ingest.local.database_server import LocalDatabaseServer
 from kafka_ingest.local.embedded import EmbeddedKafka
 from kafka_ingest.local.errors import LocalServerError
 from kafka_ingest.local.files import Progress, locked, read_json, silent, write_private_json
@@ -15,12 +17,20 @@ from kafka_ingest.local.server import is_running, stop_data_dir
 
 KAFKA_KINDS = ("apache", "embedded")
 DATABASE_KINDS = ("mysql", "mariadb", "sqlite")
-SERVER_KINDS = ("apache", "embedded", "mysql", "mariadb")
-"""Also the names of their folders under the root."""
+"""What `auto` tries, in this order."""
+
+
+def folders(root: Path) -> list[str]:
+    """Kinds that have, or had, a server under the root: their folders have their names."""
+    return sorted(each.name for each in root.iterdir() if each.is_dir()) if root.is_dir() else []
+
+
+def _own_server(kind: str) -> type[LocalDatabaseServer] | None:
+    return LocalDatabase if kind in PROGRAMS else None
 
 
 @dataclass(frozen=True)
-class Part:
+class StackPart:
     """One half of the stack: what runs, where, and why it and not another."""
 
     kind: str
@@ -40,11 +50,20 @@ class LocalStack:
     kafka: str
     """`apache` or `embedded`."""
     database: str
-    """`mysql`, `mariadb` or `sqlite`."""
+    """Its backend: `mysql`, `mariadb`, `sqlite`, or another there is a server for."""
 
     @classmethod
-    def up(cls, root: Path, *, kafka: str = "auto", database: str = "auto", progress: Progress = silent) -> LocalStack:
-        """Start what is not running yet and reuse what is; calling it again changes nothing.
+    def up(
+        cls,
+        root: Path,
+        *,
+        kafka: str = "auto",
+        database: str = "auto",
+        progress: Progress = silent,
+        server_of: Callable[[str], type[LocalDatabaseServer] | None] = _own_server,
+    ) -> LocalStack:
+        """Start what is not running yet and reuse what is; calling it again changes nothing. server_of: the server of a database
+        kind, as its sink says (`Sink.local_server`).
 
         `auto` keeps to what already runs under `root`; else it takes the real server and falls back, saying why: apache
         to embedded; mysql to mariadb to sqlite. Naming another kind than the running one stops that one.
@@ -54,7 +73,10 @@ class LocalStack:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         with locked(root / "stack.lock"):
             broker = _first(root, kafka, KAFKA_KINDS, lambda kind: _start_kafka(root, kind, progress), progress)
-            store = _first(root, database, DATABASE_KINDS, lambda kind: _start_database(root, kind, progress), progress)
+            kinds = _database_kinds(root, database, server_of)
+            store = _first(
+                root, database, kinds, lambda kind: _start_database(root, kind, progress, server_of(kind)), progress
+            )
             lines = (broker.line, store.line)
             stack = cls(broker.address, store.address, lines, broker.kind, store.kind)
             write_private_json(root / "stack.json", asdict(stack))
@@ -67,7 +89,7 @@ class LocalStack:
         if not root.is_dir():
             return []
         with locked(root / "stack.lock"):
-            stopped = [kind for kind in SERVER_KINDS if stop_data_dir(root / kind)]
+            stopped = [kind for kind in folders(root) if stop_data_dir(root / kind)]
             (root / "stack.json").unlink(missing_ok=True)
         return stopped
 
@@ -79,11 +101,13 @@ class LocalStack:
         if not state:
             return None
         stack = cls(**{**state, "lines": tuple(state["lines"])})
-        needed = [kind for kind in (stack.kafka, stack.database) if kind in SERVER_KINDS]
+        needed = [kind for kind in (stack.kafka, stack.database) if kind in folders(root)]
         return stack if all(is_running(root / kind) for kind in needed) else None
 
 
-def _first(root: Path, wanted: str, kinds: tuple[str, ...], start: Callable[[str], Part], progress: Progress) -> Part:
+def _first(
+    root: Path, wanted: str, kinds: tuple[str, ...], start: Callable[[str], StackPart], progress: Progress
+) -> StackPart:
     """Start the wanted kind, or for `auto` the first that can be had; its line tells why the others failed."""
     if wanted != "auto" and wanted not in kinds:
         raise LocalServerError(f"{wanted!r} is none of: auto, {', '.join(kinds)}")
@@ -103,26 +127,39 @@ def _first(root: Path, wanted: str, kinds: tuple[str, ...], start: Callable[[str
             reasons.append(f"no {kind}: {str(error).splitlines()[0]}")
             progress(f"Falling back, {reasons[-1]}")
             continue
-        return Part(part.kind, part.address, "; ".join([part.line, *reasons]))
+        return StackPart(part.kind, part.address, "; ".join([part.line, *reasons]))
     raise LocalServerError("nothing could be started: " + "; ".join(reasons))
 
 
-def _start_kafka(root: Path, kind: str, progress: Progress) -> Part:
+def _database_kinds(
+    root: Path, wanted: str, server_of: Callable[[str], type[LocalDatabaseServer] | None]
+) -> tuple[str, ...]:
+    """What `auto` chooses from, and another kind that is asked for, or was before."""
+    others = (wanted, str(read_json(root / "stack.json").get("database", "auto")))
+    known = (kind for kind in others if kind not in ("auto", *DATABASE_KINDS) and server_of(kind) is not None)
+    return tuple(dict.fromkeys((*DATABASE_KINDS, *known)))
+
+
+def _start_kafka(root: Path, kind: str, progress: Progress) -> StackPart:
     if kind == "embedded":
         stand_in = EmbeddedKafka.start(root / kind, progress=progress)
         line = (
             f"{stand_in.title} {stand_in.version} on {stand_in.bootstrap_servers} (not Kafka: for a look around only)"
         )
-        return Part(kind, stand_in.bootstrap_servers, line)
+        return StackPart(kind, stand_in.bootstrap_servers, line)
     broker = LocalKafka.start(root / kind, progress=progress)
     line = f"Apache Kafka {broker.version} on {broker.bootstrap_servers} (Java {broker.java_major} found)"
-    return Part(kind, broker.bootstrap_servers, line)
+    return StackPart(kind, broker.bootstrap_servers, line)
 
 
-def _start_database(root: Path, kind: str, progress: Progress) -> Part:
+def _start_database(
+    root: Path, kind: str, progress: Progress, server_class: type[LocalDatabaseServer] | None
+) -> StackPart:
     if kind == "sqlite":
         path = root / "kafka_ingest.db"
-        return Part(kind, f"sqlite:///{path}", f"SQLite in {path} (not MySQL: for a look around only)")
-    server = LocalDatabase.start(kind, root / kind, progress=progress)
+        return StackPart(kind, f"sqlite:///{path}", f"SQLite in {path} (not MySQL: for a look around only)")
+    if server_class is None:
+        raise LocalServerError(f"there is no local server for {kind!r}; a sink offers one by `local_server`")
+    server = server_class.start(kind, root / kind, progress=progress)
     line = f"{server.title} {server.version} on 127.0.0.1:{server.port} ({server.origin})"
-    return Part(kind, server.url(), line)
+    return StackPart(kind, server.url(), line)

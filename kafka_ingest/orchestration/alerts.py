@@ -10,26 +10,23 @@ import datetime as dt
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import dagster as dg
-import sqlalchemy as sa
 
-from kafka_ingest.engine.alerting import Reading, over_limit, tell_changes
-from kafka_ingest.engine.observe import observe
-from kafka_ingest.engine.webhook import post
+from kafka_ingest.checks.alerting import Reading, over_limit, tell_changes
+from kafka_ingest.checks.webhook import post
+from kafka_ingest.engine.stream_state import observe
 from kafka_ingest.errors import KafkaIngestError
-from kafka_ingest.kafka.deadline import kafka_deadline
-from kafka_ingest.orchestration.auditing import AUDIT_JOB, audit_checks
+from kafka_ingest.kafka.timeouts import kafka_deadline
+from kafka_ingest.ledger.dead_letters import count_waiting, has_dead_letters_table
+from kafka_ingest.orchestration.audit_schedule import AUDIT_JOB, audit_checks
 from kafka_ingest.orchestration.checks import run_checks
 from kafka_ingest.orchestration.clients import instance_of, shared_clients
 from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG, job_name
 from kafka_ingest.orchestration.retention import RETENTION_JOB
 from kafka_ingest.redaction import redact
-from kafka_ingest.settings import Operations, operations
+from kafka_ingest.settings import MonitoringSettings
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.ledger import DEAD_LETTERS
-from kafka_ingest.sinks.letters import waiting
 from kafka_ingest.streams.stream import Stream
 
 TICK_SECONDS = 30
@@ -45,7 +42,7 @@ _RUNS_A_TICK = 200
 
 def alert_sensors(streams: Sequence[Stream]) -> list[dg.SensorDefinition]:
     """The alert sensor, or none where no webhook is set."""
-    return [alerts_sensor(streams)] if operations().alert_webhook else []
+    return [alerts_sensor(streams)] if MonitoringSettings.from_environment().alert_webhook else []
 
 
 def alerts_sensor(streams: Sequence[Stream]) -> dg.SensorDefinition:
@@ -59,7 +56,7 @@ def alerts_sensor(streams: Sequence[Stream]) -> dg.SensorDefinition:
     )
     def sense(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = dt.datetime.now(dt.timezone.utc)
-        wanted = operations()
+        wanted = MonitoringSettings.from_environment()
         url = wanted.alert_webhook
         if url is None:
             return dg.SensorResult(skip_reason="KAFKA_INGEST_ALERT_WEBHOOK is not set", cursor=context.cursor)
@@ -94,7 +91,7 @@ def _stamped(document: Mapping[str, object], now: dt.datetime) -> dict[str, obje
 def run_readings(
     instance: dg.DagsterInstance,
     streams: Iterable[Stream],
-    wanted: Operations,
+    wanted: MonitoringSettings,
     ends: Mapping[str, float],
     since: float,
 ) -> Iterator[tuple[Reading, float]]:
@@ -132,7 +129,7 @@ def _why(instance: dg.DagsterInstance, run_id: str) -> str:
         event = entry.dagster_event
         if event is None:
             continue
-        data: Any = event.event_specific_data
+        data: object = event.event_specific_data
         failure = getattr(data, "user_failure_data", None)
         text = getattr(failure, "description", None) or getattr(getattr(data, "error", None), "message", None)
         return redact(str(text or event.message or "no reason given").strip())[:_ERROR_CHARACTERS]
@@ -140,7 +137,7 @@ def _why(instance: dg.DagsterInstance, run_id: str) -> str:
 
 
 def _limits_and_checks(
-    instance: dg.DagsterInstance, streams: Iterable[Stream], wanted: Operations, firing: set[str]
+    instance: dg.DagsterInstance, streams: Iterable[Stream], wanted: MonitoringSettings, firing: set[str]
 ) -> tuple[list[Reading], list[str]]:
     """The readings, and what could not be looked at: that state stays as it was."""
     readings, trouble = [], []
@@ -175,12 +172,10 @@ def _limit_reading(stream: Stream, what: str, value: int, limit: int, firing: se
 
 def _dead_letters(sink: Sink, stream: Stream, limit: int) -> int:
     """Dead letters that wait for somebody, counted to one more than the limit at most."""
-    mine = sa.and_(DEAD_LETTERS.c.stream == stream.name, waiting())
-    some = sa.select(DEAD_LETTERS.c.kafka_offset).where(mine).limit(limit + 1).subquery()
     with sink.errors("counting dead letters"), sink.engine.connect() as connection:
-        if not sa.inspect(connection).has_table(DEAD_LETTERS.name):
+        if not has_dead_letters_table(connection):
             return 0
-        return int(connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
+        return count_waiting(connection, stream.name, at_most=limit + 1)
 
 
 def _check_readings(instance: dg.DagsterInstance, stream: Stream) -> Iterator[Reading]:

@@ -6,18 +6,21 @@ from typing import Any
 
 import dagster as dg
 
+from kafka_ingest.ledger.tables import BATCHES
+from kafka_ingest.ledger.tables import DEAD_LETTERS as DEAD_LETTERS_TABLE
 from kafka_ingest.orchestration.markdown import code
 from kafka_ingest.orchestration.names import DEAD_LETTERS, dead_letters_key, ledger_key, table_key, topic_key
 from kafka_ingest.orchestration.ops import make_ops, output_names
-from kafka_ingest.sinks.ledger import BATCHES
-from kafka_ingest.sinks.ledger import DEAD_LETTERS as DEAD_LETTERS_TABLE
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
 from kafka_ingest.streams.windows import window_format, window_of
 
 
 def partitions_of(stream: Stream) -> dg.TimeWindowPartitionsDefinition:
-    """Windows by Kafka timestamp, the present one included: live runs load into it."""
+    """Windows by Kafka timestamp, in UTC, from the stream's `window_start` on, the present one included: live runs load into it.
+
+    For assets of one's own that follow a stream's tables.
+    """
     return dg.TimeWindowPartitionsDefinition(
         start=window_of(stream, stream.window_start, now=stream.window_start),
         fmt=window_format(stream),
@@ -40,20 +43,20 @@ def topic_specs(stream: Stream) -> list[dg.AssetSpec]:
     ]
 
 
-def ledger_spec(stream: Stream) -> dg.AssetSpec:
+def ledger_spec(stream: Stream, database_kind: str) -> dg.AssetSpec:
     """The ledger as an asset of its own, for the checks that no run of the tables waits for."""
     return dg.AssetSpec(
         ledger_key(stream),
         deps=[topic_key(topic) for topic in stream.topic_names],
         description="What has been loaded, range by range: `kafka_ingest_offsets` and `kafka_ingest_batches`. Audited daily.",
         group_name=stream.name,
-        kinds={"mysql"},
+        kinds={database_kind},
         metadata={"dagster/table_name": BATCHES.name},
     )
 
 
-def stream_assets(stream: Stream) -> dg.AssetsDefinition:
-    """The graph of ops as one multi-asset."""
+def stream_assets(stream: Stream, database_kind: str) -> dg.AssetsDefinition:
+    """The graph of ops as one multi-asset. database_kind: what the UI shows on the tables (`Sink.kind`)."""
     ops = make_ops(stream)
     topics = {f"topic_{i}": topic for i, topic in enumerate(stream.topic_names)}
     graph = dg.GraphDefinition(
@@ -92,9 +95,9 @@ def stream_assets(stream: Stream) -> dg.AssetsDefinition:
         group_name=stream.name,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
-    details = {table_key(stream, target): _table_details(stream, target) for target in stream.targets}
+    details = {table_key(stream, target): _table_details(stream, target, database_kind) for target in stream.targets}
     return definition.map_asset_specs(
-        lambda spec: spec.replace_attributes(**(details.get(spec.key) or _dead_letter_details()))
+        lambda spec: spec.replace_attributes(**(details.get(spec.key) or _dead_letter_details(database_kind)))
     )
 
 
@@ -102,11 +105,11 @@ def _invocation(ops: dict[str, dg.OpDefinition], name: str) -> dg.NodeInvocation
     return dg.NodeInvocation(ops[name].name, alias=name)
 
 
-def _table_details(stream: Stream, target: TargetTable) -> dict[str, Any]:
+def _table_details(stream: Stream, target: TargetTable, database_kind: str) -> dict[str, Any]:
     how = f"one row per {', '.join(target.key)}" if target.is_upsert else "one row per message"
     return {
         "description": (stream.model_of(target).__doc__ or "").strip() or f"Table {code(target.label)}: {how}.",
-        "kinds": {"mysql", "pandas"},
+        "kinds": {database_kind, "pandas"},
         "freshness_policy": stream.fresh_fail
         and dg.FreshnessPolicy.time_window(fail_window=stream.fresh_fail, warn_window=stream.fresh_warn),
         "metadata": {
@@ -147,9 +150,9 @@ def _field_table(target: TargetTable) -> str:
     return "\n".join(lines)
 
 
-def _dead_letter_details() -> dict[str, Any]:
+def _dead_letter_details(database_kind: str) -> dict[str, Any]:
     return {
         "description": "Messages that could not become rows, with their original bytes and the reason.",
-        "kinds": {"mysql"},
+        "kinds": {database_kind},
         "metadata": {"dagster/table_name": DEAD_LETTERS_TABLE.name},
     }

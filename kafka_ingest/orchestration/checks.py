@@ -10,16 +10,17 @@ from functools import partial
 
 import dagster as dg
 
-from kafka_ingest.engine.accounting import Finding, check_accounting, check_tiling
-from kafka_ingest.engine.group_check import check_consumer_group
-from kafka_ingest.engine.ratio_check import check_dead_letter_ratio
-from kafka_ingest.engine.table_rows import append_tables, check_run_rows
+from kafka_ingest.checks.consumer_group import check_consumer_group
+from kafka_ingest.checks.dead_letter_ratio import check_dead_letter_ratio
+from kafka_ingest.checks.run_ledger import CheckResult, check_accounting, check_tiling
+from kafka_ingest.checks.table_rows import append_tables, check_run_rows
 from kafka_ingest.kafka.metadata import KafkaMetadata
+from kafka_ingest.orchestration.boundary import op_errors
 from kafka_ingest.orchestration.markdown import code
 from kafka_ingest.orchestration.names import dead_letters_key, table_key
-from kafka_ingest.orchestration.ops import op_errors
-from kafka_ingest.settings import Settings, from_environment
-from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.streams.stream import Stream
 
 _SHOWN = 20
@@ -40,7 +41,7 @@ class Check:
     """One check: where it hangs, how it looks, and what a person does when it fails."""
 
     key: dg.AssetCheckKey
-    find: Callable[[Look], Finding]
+    find: Callable[[Look], CheckResult]
     description: str
     advice: str
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
@@ -106,7 +107,7 @@ def run_checks(stream: Stream) -> list[Check]:
     return checks
 
 
-def _group(look: Look) -> Finding:
+def _group(look: Look) -> CheckResult:
     return check_consumer_group(look.sink, look.stream, look.settings, KafkaMetadata(look.settings))
 
 
@@ -124,7 +125,7 @@ def checks_definition(stream: Stream, name: str, checks: list[Check]) -> dg.Asse
 
     @dg.multi_asset_check(name=name, specs=specs, can_subset=True)
     def run(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        settings = from_environment()
+        settings = Settings.from_environment()
         with op_errors(context.op_execution_context), closing(open_sink(settings.database_url)) as sink:
             look = Look(sink, stream, context.run.run_id, settings)
             for key in context.selected_asset_check_keys:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from kafka_ingest.kafka.metadata import KafkaMetadata
-from kafka_ingest.settings import Settings, from_environment
-from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.registry import open_sink
 
 if TYPE_CHECKING:
     from dagster._core.instance.ref import InstanceRef
@@ -32,9 +33,9 @@ class Clients:
 @cache
 def shared_clients() -> Clients:
     """Those of this process, by its environment, made when first asked for."""
-    settings = from_environment()
+    settings = Settings.from_environment()
     sink = open_sink(settings.database_url)
-    sink.hurry(STATEMENT_SECONDS)
+    sink.limit_statement_seconds(STATEMENT_SECONDS)
     return Clients(settings, KafkaMetadata(settings), sink)
 
 

@@ -6,11 +6,10 @@ Dagster is not imported: the command line launches runs over GraphQL, and import
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from kafka_ingest.engine.selection import Selection
+from kafka_ingest.backfill.selection import Selection
 from kafka_ingest.orchestration.names import KIND_TAG, LIVE_TAG, RANGES_TAG, STREAM_TAG
-from kafka_ingest.records import OffsetRange, ranges_text
+from kafka_ingest.slices import OffsetRange, ranges_text
 from kafka_ingest.streams.stream import Stream
 
 # Dagster's own: the window, or the first and the last of several, that a run is of.
@@ -20,7 +19,7 @@ PARTITION_RANGE_END_TAG = "dagster/asset_partition_range_end"
 _SHOWN_RANGES = 4
 
 
-def ranges_config(stream: Stream, ranges: Sequence[OffsetRange], kind: str, **options: object) -> dict[str, Any]:
+def ranges_config(stream: Stream, ranges: Sequence[OffsetRange], kind: str, **options: object) -> dict[str, object]:
     """Config of a run over exact ranges; `options` are further fields of the plan's config."""
     each = [{"topic": r.topic, "partition": r.partition, "start": r.start, "end": r.end} for r in ranges]
     return _config(stream, {"kind": kind, "ranges": each} | options)
@@ -32,9 +31,9 @@ def ranges_tags(stream: Stream, ranges: Sequence[OffsetRange], kind: str) -> dic
     return tags | ({LIVE_TAG: stream.name} if kind == "live" else {})
 
 
-def backfill_config(stream: Stream, selection: Selection) -> dict[str, Any]:
+def backfill_config(stream: Stream, selection: Selection) -> dict[str, object]:
     """Config of a backfill: the selection as it stands; the run makes offsets of it."""
-    chosen: dict[str, Any] = {
+    chosen: dict[str, object] = {
         name: value
         for name in ("time_from", "time_to", "offset_from", "offset_to")
         if (value := getattr(selection, name)) is not None
@@ -54,6 +53,6 @@ def backfill_tags(stream: Stream, keys: Sequence[str]) -> dict[str, str]:
     return tags
 
 
-def _config(stream: Stream, plan: Mapping[str, object]) -> dict[str, Any]:
+def _config(stream: Stream, plan: Mapping[str, object]) -> dict[str, object]:
     """The stream's graph holds the op `plan`, which alone is configured."""
     return {"ops": {stream.name: {"ops": {"plan": {"config": dict(plan)}}}}}

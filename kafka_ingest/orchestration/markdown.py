@@ -1,4 +1,4 @@
-"""Text that is not ours inside markdown that is: messages, and names that come from outside."""
+"""Foreign text in the markdown we write: messages, and names that come from outside."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable, identifier_of
@@ -22,15 +22,20 @@ UPKEEP_TAG = "kafka_ingest/upkeep"
 """On runs of the audit and of the retention."""
 PROCESS_TAG = "kafka_ingest/process"
 
+Metadata: TypeAlias = "dict[str, int | float | str | dg.MetadataValue]"
+"""Of an event; numbers stay numbers, so that the UI plots them."""
+
 DEAD_LETTERS = "dead_letters"
 LEDGER = "ledger"
 
 
 def job_name(stream: Stream) -> str:
+    """The job that loads the stream."""
     return f"ingest_{stream.name}"
 
 
 def replay_job_name(stream: Stream) -> str:
+    """The job that replays the stream's dead letters."""
     return f"replay_dead_letters_{stream.name}"
 
 
@@ -44,11 +49,13 @@ def topic_key(topic: str) -> dg.AssetKey:
 
 
 def table_key(stream: Stream, target: TargetTable) -> dg.AssetKey:
-    """Asset of a table: under its stream and, where it has one, its schema."""
+    """Asset of a table: under its stream and, where it has one, its schema. A name with other signs than letters, digits and _
+    stands there as an identifier made from it."""
     return _key(stream.name, *(_part(name) for name in (target.schema, target.name) if name is not None))
 
 
 def dead_letters_key(stream: Stream) -> dg.AssetKey:
+    """Asset of the stream's dead letters, whatever table their messages were meant for."""
     return _key(stream.name, DEAD_LETTERS)
 
 

@@ -1,28 +1,30 @@
-"""The job that says what a backfill would do: one op over `engine.dry_run`. It writes nothing but its own metadata."""
+"""The job that says what a backfill would do: one op over `backfill.dry_run`. It writes nothing but its own metadata."""
 
 # No `from __future__ import annotations` here: Dagster reads the op's annotations as they stand.
 import json
 import time
 from contextlib import closing
-from typing import Any
 
 import dagster as dg
 
-from kafka_ingest.engine.dry_run import Forecast, dry_run
-from kafka_ingest.engine.pace import PROGRESS_TAG, Pace
+from kafka_ingest.backfill.dry_run import Forecast, dry_run
+from kafka_ingest.backfill.progress import PROGRESS_TAG, Pace
 from kafka_ingest.errors import ConfigError, PermanentError
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.orchestration.assets import partitions_of
+from kafka_ingest.orchestration.boundary import op_errors
+from kafka_ingest.orchestration.config import PlanConfig, requested
 from kafka_ingest.orchestration.markdown import code
-from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG
-from kafka_ingest.orchestration.ops import PROGRESS_SECONDS, PlanConfig, op_errors, requested
-from kafka_ingest.records import ranges_text
-from kafka_ingest.settings import from_environment
-from kafka_ingest.sinks.base import open_sink
+from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG, Metadata
+from kafka_ingest.orchestration.run_report import PROGRESS_SECONDS
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.registry import open_sink
+from kafka_ingest.slices import ranges_text
 from kafka_ingest.streams.stream import Stream
 
 
 def preview_job_name(stream: Stream) -> str:
+    """The job that says what a backfill of the stream would change."""
     return f"preview_{stream.name}"
 
 
@@ -43,7 +45,7 @@ def preview_job(stream: Stream) -> dg.JobDefinition:
                 told = time.monotonic()
                 context.instance.add_run_tags(context.run_id, {PROGRESS_TAG: Pace(done, total).tag})
 
-        settings = from_environment()
+        settings = Settings.from_environment()
         with op_errors(context), closing(open_sink(settings.database_url)) as sink:
             metadata = KafkaMetadata(settings)
             ranges, kind = requested(context, config, stream, metadata, sink)
@@ -69,7 +71,7 @@ def preview_job(stream: Stream) -> dg.JobDefinition:
     return preview
 
 
-def _metadata(forecast: Forecast) -> dict[str, Any]:
+def _metadata(forecast: Forecast) -> Metadata:
     lines = ["| table | added | changed | unchanged | removed |", "|---|---:|---:|---:|---:|"]
     lines += [
         f"| {code(name)} | {t.added:,} | {t.changed:,} | {t.unchanged:,} | {t.removed:,} |"

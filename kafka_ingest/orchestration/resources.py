@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import dagster as dg
 from pydantic import PrivateAttr
 
 from kafka_ingest.engine.ingestion import Ingestion
-from kafka_ingest.settings import from_environment
+from kafka_ingest.settings import Settings
 from kafka_ingest.streams.stream import Stream
 
 
@@ -25,17 +23,18 @@ class IngestionResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def of(self, stream: Stream, run_id: str, window_key: str | None) -> Ingestion:
         """The run's ingestion. A run has one stream."""
         if self._ingestion is None:
-            self._ingestion = Ingestion(stream, from_environment(), run_id=run_id, window_key=window_key)
+            self._ingestion = Ingestion(stream, Settings.from_environment(), run_id=run_id, window_key=window_key)
         return self._ingestion
 
-    def teardown_after_execution(self, context: Any) -> None:
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Close the run's connections, where it has opened any."""
         if self._ingestion is not None:
             self._ingestion.close()
             self._ingestion = None
 
 
 INGESTION = "ingestion"
-HANDOVER = "handover"
+RUN_FILES = "run_files"
 
 
 def run_window(context: dg.OpExecutionContext) -> str | None:

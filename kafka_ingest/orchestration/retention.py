@@ -9,11 +9,11 @@ from contextlib import closing
 import dagster as dg
 
 from kafka_ingest.engine.compaction import compact_ledger
+from kafka_ingest.orchestration.boundary import op_errors
 from kafka_ingest.orchestration.names import STREAM_TAG, UPKEEP_TAG
-from kafka_ingest.orchestration.ops import op_errors
 from kafka_ingest.orchestration.pruning import prune_runs
-from kafka_ingest.settings import from_environment, operations
-from kafka_ingest.sinks.base import open_sink
+from kafka_ingest.settings import MonitoringSettings, Settings
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.streams.stream import Stream
 
 RETENTION_JOB = "kafka_ingest_retention"
@@ -30,13 +30,13 @@ def retention_schedule(streams: Iterable[Stream]) -> dg.ScheduleDefinition:
 
     @dg.op(description="Merges ledger entries older than the retention: fewer, with the same sums, still without gaps.")
     def compact_ledgers(context: dg.OpExecutionContext) -> dt.datetime:
-        days = operations().retention_days
+        days = MonitoringSettings.from_environment().retention_days
         before = dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=days)
         if not days:
             context.log.info("KAFKA_INGEST_RETENTION_DAYS=0: everything is kept.")
             return before
         removed = looked = 0
-        with op_errors(context), closing(open_sink(from_environment().database_url)) as sink:
+        with op_errors(context), closing(open_sink(Settings.from_environment().database_url)) as sink:
             for stream in named:
                 found = compact_ledger(sink, stream, before=before, seconds=LEDGER_SECONDS)
                 context.log.info(
@@ -49,7 +49,7 @@ def retention_schedule(streams: Iterable[Stream]) -> dg.ScheduleDefinition:
 
     @dg.op(description="Deletes runs older than the retention that nothing known of an asset hangs on.")
     def prune_old_runs(context: dg.OpExecutionContext, before: dt.datetime) -> None:
-        if not operations().retention_days:
+        if not MonitoringSettings.from_environment().retention_days:
             return
         found = prune_runs(
             context.instance,

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from kafka_ingest.engine.observe import observe, oldest_wait_seconds, oldest_window, partition_states
+from kafka_ingest.engine.readiness import Due, NotDue, readiness
+from kafka_ingest.engine.stream_state import observe, oldest_wait_seconds, oldest_window, partition_states
 from kafka_ingest.errors import KafkaIngestError
-from kafka_ingest.kafka.deadline import kafka_deadline
-from kafka_ingest.kafka.readiness import Due, NotDue, readiness
+from kafka_ingest.kafka.timeouts import kafka_deadline
 from kafka_ingest.orchestration.clients import Clients, instance_of, shared_clients
 from kafka_ingest.orchestration.launching import ranges_config, ranges_tags
 from kafka_ingest.orchestration.liveness import is_alive, process_of
 from kafka_ingest.orchestration.names import LIVE_TAG, PROCESS_TAG, REASON_TAG, job_name, sensor_name
 from kafka_ingest.streams.stream import Stream
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 # Dagster's sensor loop looks every five seconds, whatever a sensor asks for.
 TICK_SECONDS = 5
@@ -37,7 +41,7 @@ _IN_FLIGHT = [
 ]
 
 
-def stream_sensor(stream: Stream, job: dg.job) -> dg.SensorDefinition:  # type: ignore[valid-type]
+def stream_sensor(stream: Stream, job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
     """Launches a run when a batch is due."""
 
     @dg.sensor(

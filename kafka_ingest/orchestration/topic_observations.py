@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 
 import dagster as dg
 
-from kafka_ingest.engine.observe import StreamState
+from kafka_ingest.engine.stream_state import StreamState
 from kafka_ingest.orchestration.markdown import code
 from kafka_ingest.orchestration.names import topic_key
-from kafka_ingest.records import TopicPartition
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.stream import Stream
 
 _SHOWN_PARTITIONS = 50

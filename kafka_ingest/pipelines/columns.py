@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from kafka_ingest.slices import text_series
 from kafka_ingest.streams.model import BoundColumn, ExactText
+from kafka_ingest.type_names import LargeStrings
 
-TEXT = pd.StringDtype("pyarrow", na_value=np.nan)
-"""What pandas 3 calls `str`; a missing text is NaN."""
+_NULL, _EMPTY = (pa.scalar(text, pa.large_string()) for text in ("null", ""))
 
 
 class Column:
@@ -28,16 +28,18 @@ class Column:
         kind = bound.column.type
         self._is_json = isinstance(kind, sa.JSON)
         self._is_text = self._is_json or bound.rule.dates is not None or isinstance(kind, sa.String | ExactText)
-        self._pieces: list[list[Any] | pa.Array] = []
+        self._pieces: list[list[object] | LargeStrings] = []
 
-    def add(self, values: list[Any]) -> None:
+    def add(self, values: list[object]) -> None:
+        """Take in the values of the next messages; a missing one is None, of JSON an empty text."""
         piece = self._text(values) if self._is_text else None
         self._pieces.append(values if piece is None else piece)
 
     def series(self, index: pd.Index) -> pd.Series:
         """All pieces, in the order they came."""
-        if all(isinstance(piece, pa.Array) for piece in self._pieces):
-            return text_series(pa.chunked_array(self._pieces, pa.large_string()).combine_chunks(), index)
+        texts = [piece for piece in self._pieces if isinstance(piece, pa.Array)]
+        if len(texts) == len(self._pieces):
+            return text_series(pa.chunked_array(texts, pa.large_string()).combine_chunks(), index)
         objects = np.empty(len(index), dtype=object)
         start = 0
         for piece in self._pieces:
@@ -46,7 +48,7 @@ class Column:
             start += len(values)
         return pd.Series(objects, index=index, dtype=object, copy=False)
 
-    def _text(self, values: list[Any]) -> pa.Array | None:
+    def _text(self, values: list[object]) -> LargeStrings | None:
         """None where some value is no text, or text that UTF-8 does not hold."""
         try:
             return _json_text(values) if self._is_json else pa.array(values, pa.large_string())
@@ -54,12 +56,8 @@ class Column:
             return None
 
 
-def _json_text(values: list[msgspec.Raw]) -> pa.Array:
+def _json_text(values: list[Any]) -> LargeStrings:
     text = pa.array(list(map(bytes, values)), pa.large_binary()).cast(pa.large_string())
-    is_null = pc.or_(pc.equal(text, "null"), pc.equal(text, ""))  # "" where the field is missing
-    return pc.if_else(is_null, pa.scalar(None, pa.large_string()), text)
-
-
-def text_series(texts: pa.Array, index: pd.Index) -> pd.Series:
-    """A `str` column of these texts, without a copy."""
-    return pd.Series(TEXT.__from_arrow__(texts), index=index, copy=False)
+    is_null = pc.or_(pc.equal(text, _NULL), pc.equal(text, _EMPTY))  # "" where the field is missing
+    found: LargeStrings = pc.if_else(is_null, pa.scalar(None, pa.large_string()), text)
+    return found

@@ -1,6 +1,6 @@
 """Bytes → frames: JSON decoded, messages routed by type, one frame per table. No I/O.
 
-Rules (README, "What becomes of a message"):
+Rules (docs/messages.md, "What becomes of a message"):
 - a value is one JSON object in UTF-8; anything else is a dead letter (`decode`);
 - a field of the wrong JSON type is a dead letter; only an integer in a text column is taken, as its digits, and a number
   written as text in a Numeric column, as many producers keep decimals exact (numbers.py says what a number is);
@@ -22,21 +22,17 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 
-from kafka_ingest.pipelines.columns import Column, text_series
-from kafka_ingest.pipelines.schema import DECODE_ERRORS, ROUTE_TYPE, JsonSchema, json_schema, model_schema
-from kafka_ingest.pipelines.tombstones import key_schema, parse_keys
-from kafka_ingest.records import DeadLetter, ParsedSlice, RawSlice
+from kafka_ingest.pipelines.columns import Column
+from kafka_ingest.pipelines.parsed_slice import ParsedSlice
+from kafka_ingest.pipelines.tombstones import parse_keys
+from kafka_ingest.slices import DeadLetter, RawSlice, position_columns
+from kafka_ingest.streams.json_schema import DECODE_ERRORS, ROUTE_TYPE, JsonSchema, json_schema, model_schema
 from kafka_ingest.streams.stream import RouteByField, RouteByHeader, Stream
 from kafka_ingest.streams.target import TargetTable
+from kafka_ingest.streams.tombstone_keys import key_schema
 
 Numbers = npt.NDArray[np.int64]
-
-# MySQL DATETIME holds the years 1000 to 9999 (manual, "The DATE, DATETIME, and TIMESTAMP Types"), in milliseconds here.
-_MIN_TIMESTAMP_MS = -30_610_224_000_000
-_MAX_TIMESTAMP_MS = 253_402_300_799_999
-
 
 # Messages decoded at a time: what they decode to is taken apart while it is still in the processor's cache.
 _AT_ONCE = 1_000
@@ -144,6 +140,7 @@ class _Rows:
         self.numbers: list[Numbers] = []
 
     def decode(self, messages: Messages, dead_letters: list[DeadLetter], route: str) -> None:
+        """Take in messages of this table's type; those that cannot be decoded become dead letters with this route."""
         structs, good = decode_each(self._schema.decode, messages, dead_letters, stage="decode", route=route)
         if not structs:
             return
@@ -188,20 +185,20 @@ class Messages:
 
 
 def decode_each(
-    decode: Callable[[bytes], Any],
+    decode: Callable[[bytes], object],
     messages: Messages,
     dead_letters: list[DeadLetter],
     *,
     stage: str,
     route: str | None = None,
-) -> tuple[list[Any], Messages]:
+) -> tuple[list[object], Messages]:
     """Decode many messages at C speed: only those that break the loop are looked at one by one.
 
     Returns what was decoded and the messages it came from; the others are appended to `dead_letters`.
     """
     numbers, values = messages.numbers, messages.values
     rest = iter(values)
-    decoded: list[Any] = []
+    decoded: list[object] = []
     bad: list[int] = []
     while True:
         try:
@@ -238,23 +235,3 @@ def _explain(error: Exception, value: bytes | None) -> str:
     if isinstance(error, decimal.InvalidOperation):
         return "a number has an exponent beyond any column"
     return f"not JSON: {error}"
-
-
-def position_columns(raw: RawSlice, numbers: Sequence[int] | Numbers | pd.Index) -> dict[str, pd.Series]:
-    """The `_kafka_*` columns of these messages, those of upsert tables. A Kafka timestamp MySQL cannot hold is NULL."""
-    index = pd.Index(numbers)
-    numbers = index.to_numpy()
-    which = raw.range_index[numbers]
-    topics = pa.array([r.topic for r in raw.ranges], pa.large_string())
-    partitions = np.array([r.partition for r in raw.ranges], dtype=np.int32)
-    stamps = raw.timestamps_ms[numbers]
-    fits = (stamps != -1) & (stamps >= _MIN_TIMESTAMP_MS) & (stamps <= _MAX_TIMESTAMP_MS)
-    instants = np.where(fits, stamps, 0).astype("datetime64[ms]").astype("datetime64[us]")
-    instants[~fits] = np.datetime64("NaT", "us")
-    return {
-        "_kafka_topic": text_series(topics.take(pa.array(which)), index),
-        "_kafka_partition": pd.Series(partitions[which], index=index, copy=False),
-        "_kafka_offset": pd.Series(raw.offsets[numbers], index=index, copy=False),
-        "_kafka_timestamp": pd.Series(instants, index=index, copy=False),
-        "_kafka_order": pd.Series(raw.orders[numbers], index=index, copy=False),
-    }

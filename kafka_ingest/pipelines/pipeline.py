@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from kafka_ingest.errors import StepError
-from kafka_ingest.pipelines.decode import position_columns
-from kafka_ingest.pipelines.step import Step, StepContext
+from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.pipelines.translate_dates import translate_dates
 from kafka_ingest.pipelines.validate import validate
-from kafka_ingest.records import DeadLetter, ParsedSlice, ranges_text
+from kafka_ingest.slices import DeadLetter, position_columns, ranges_text
 from kafka_ingest.streams.model import PLACE_COLUMNS
+from kafka_ingest.streams.step import Step, StepContext
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
 
@@ -54,22 +54,24 @@ def _in_position(frame: pd.DataFrame, parsed: ParsedSlice) -> pd.DataFrame:
 
 def _run_step(step: Step, frame: pd.DataFrame, context: StepContext, parsed: ParsedSlice) -> pd.DataFrame:
     name = getattr(step, "__name__", type(step).__name__)
-    where = f"step {name} of stream {context.stream}, model {context.model.__name__}"
+    model = context.model.__name__
+    where = f"step {name} of stream {context.stream}, model {model}"
+    failed = partial(StepError, stream=context.stream, step=name, model=model, ranges=parsed.raw.ranges)
     refused_before = len(context.dead_letters)
     try:
-        result: Any = step(frame, context)
+        result: object = step(frame, context)
     except Exception as error:
-        raise StepError(
+        raise failed(
             f"{where} raised {type(error).__name__}: {error}; in {ranges_text(parsed.raw.ranges)}. Nothing was loaded."
         ) from error
     if not isinstance(result, pd.DataFrame):
-        raise StepError(f"{where} returned {type(result).__name__}, not a DataFrame")
+        raise failed(f"{where} returned {type(result).__name__}, not a DataFrame")
     if not result.index.is_unique or not result.index.isin(frame.index).all():
-        raise StepError(f"{where} added rows or changed the index; a row is one message, named by its index")
+        raise failed(f"{where} added rows or changed the index; a row is one message, named by its index")
     refused = [d.number for d in context.dead_letters[refused_before:]]
     unknown = [n for n in refused if n not in frame.index]
     if unknown:
-        raise StepError(f"{where} rejected rows it was not given: {unknown[:5]}")
+        raise failed(f"{where} rejected rows it was not given: {unknown[:5]}")
     return result.drop(index=[n for n in refused if n in result.index]) if refused else result
 
 

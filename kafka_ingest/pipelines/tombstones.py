@@ -1,95 +1,34 @@
 """Message keys → business keys, for models that delete on tombstones.
 
 A tombstone deletes the row that its key names, so both are read by the same rules: the key's fields have the JSON types of
-the columns (schema.py) and go through the same conversion and limits (validate.py) as a row's. A key no row can have must not
-reach the database, where it would fail the batch, or be cut to the key of another row. What cannot be read is a dead letter,
-never "nothing to delete".
+the columns (streams/json_schema.py) and go through the same conversion and limits (validate.py) as a row's. A key no row can
+have must not reach the database, where it would fail the batch, or be cut to the key of another row. What cannot be read is
+a dead letter, never "nothing to delete".
 """
 
 from __future__ import annotations
 
 import decimal
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
 
 import msgspec
 import numpy as np
 import pandas as pd
-import sqlalchemy as sa
 
-from kafka_ingest.errors import ConfigError
-from kafka_ingest.pipelines.schema import DECODE_ERRORS, JsonSchema, column_type, json_decoder, json_schema
 from kafka_ingest.pipelines.validate import Errors, typed_column
-from kafka_ingest.streams.model import BoundColumn, ExactText, integer_bits
-from kafka_ingest.streams.target import TargetTable
+from kafka_ingest.streams.json_schema import DECODE_ERRORS
+from kafka_ingest.streams.model import integer_bits
+from kafka_ingest.streams.tombstone_keys import KeySchema
 
 _INTEGER = re.compile("-?(?:0|[1-9][0-9]{0,18})")
 _SHOWN_BYTES = 60
 
 
-@dataclass(frozen=True, slots=True)
-class KeySchema:
-    """How a model's message keys are read."""
-
-    columns: tuple[BoundColumn, ...]
-    fields: JsonSchema
-    """A JSON object with a field per column, by the last name of the column's path."""
-    bare: Callable[[bytes], Any] | None
-    """A JSON value that is no object; None where the key has several columns."""
-    is_text: bool
-    """The bytes are the value itself: `tombstone_key = "text"`."""
-
-
-def key_schema(target: TargetTable) -> KeySchema:
-    """How the keys of a table's tombstones are read.
-
-    Raises ConfigError for a key column that a message key cannot name, and for a `tombstone_key` that does not fit the key.
-    """
-    keys = target.key
-    columns = tuple(bound for bound in target.bound if bound.name in keys)
-    name = target.model_name
-    for bound in columns:
-        if not _can_be_named(bound):
-            raise ConfigError(
-                f"model {name}: key column {bound.name!r} is no String, integer, Numeric or Enum, so a message key cannot "
-                "name it; change its type, or leave delete_on_tombstone off"
-            )
-    names = [bound.rule.path[-1] for bound in columns]
-    if len(set(names)) < len(names):
-        raise ConfigError(
-            f"model {name}: two key columns are read from fields named alike ({', '.join(names)}), so a message key cannot "
-            "tell them apart; rename one, or leave delete_on_tombstone off"
-        )
-    how = target.tombstone_key
-    if how not in ("json", "text"):
-        raise ConfigError(f"model {name}: tombstone_key is {how!r}, not 'json' or 'text'")
-    if how == "text" and len(columns) > 1:
-        raise ConfigError(
-            f"model {name}: with tombstone_key = 'text' the message key is the value of one column, and the business key has "
-            f"{len(columns)} ({', '.join(keys)}); use 'json'"
-        )
-    types = [column_type(name, bound) for bound in columns]
-    return KeySchema(
-        columns=columns,
-        fields=json_schema(name, [((field,), each) for field, each in zip(names, types, strict=True)]),
-        bare=json_decoder(types[0][0]) if len(columns) == 1 else None,
-        is_text=how == "text",
-    )
-
-
-def _can_be_named(bound: BoundColumn) -> bool:
-    # No dates: a row's date is read by a step, which a stream may replace. No Float: a key must be exact.
-    kind = bound.column.type
-    exact = isinstance(kind, ExactText | sa.Integer | sa.Numeric | sa.Enum) and not isinstance(kind, sa.Float)
-    return exact and bound.rule.dates is None
-
-
 def parse_keys(schema: KeySchema, keys: Mapping[int, bytes | None]) -> tuple[pd.DataFrame, dict[int, str]]:
     """Business keys, as validated rows have them, by message number, and the errors of the messages that have none."""
     errors: Errors = {}
-    values: dict[int, tuple[Any, ...]] = {}
+    values: dict[int, tuple[object, ...]] = {}
     read = _read_text if schema.is_text else _read_json
     for number, key in keys.items():
         try:
@@ -97,7 +36,7 @@ def parse_keys(schema: KeySchema, keys: Mapping[int, bytes | None]) -> tuple[pd.
         except ValueError as error:
             errors[number] = str(error)
     numbers = np.fromiter(values, dtype=np.int64, count=len(values))
-    columns: dict[str, list[Any]] = {}
+    columns: dict[str, list[object]] = {}
     for place, bound in enumerate(schema.columns):
         given = pd.Series([each[place] for each in values.values()], index=numbers, dtype=object)
         columns[bound.name] = typed_column(given, bound, numbers, errors).to_pylist()
@@ -107,7 +46,7 @@ def parse_keys(schema: KeySchema, keys: Mapping[int, bytes | None]) -> tuple[pd.
     return frame, {number: f"tombstone: {error}" for number, error in errors.items()}
 
 
-def _read_json(schema: KeySchema, key: bytes | None) -> tuple[Any, ...]:
+def _read_json(schema: KeySchema, key: bytes | None) -> tuple[object, ...]:
     """The JSON values of the key columns; ValueError where the key does not give them all."""
     if key is None:
         raise ValueError("the message has no key, so nothing says which row to delete")
@@ -129,7 +68,7 @@ def _read_json(schema: KeySchema, key: bytes | None) -> tuple[Any, ...]:
     return values
 
 
-def _read_text(schema: KeySchema, key: bytes | None) -> tuple[Any, ...]:
+def _read_text(schema: KeySchema, key: bytes | None) -> tuple[object, ...]:
     """The key itself, not a blank or quote taken away; ValueError where it is no UTF-8 or, for an integer column, no integer."""
     if key is None:
         raise ValueError("the message has no key, so nothing says which row to delete")

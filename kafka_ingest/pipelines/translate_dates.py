@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import pandas as pd
 
-from kafka_ingest.pipelines.dates import translate
-from kafka_ingest.pipelines.step import StepContext
+from kafka_ingest.dates import parse_dates
+from kafka_ingest.streams.step import StepContext
 
 
 def translate_dates(rows: pd.DataFrame, context: StepContext) -> pd.DataFrame:
-    """Dates as the models' rules say; a row with an unreadable date is refused, or the date is NULL where it may be."""
+    """Dates as the models' rules say; a row with an unreadable date is refused, or the date is NULL where the rule says so.
+
+    A column that holds instants already, of a step before, is left as it is. Comes by itself where a stream names no steps; one
+    that does names this among them, or its date columns stay text.
+    """
     refused: dict[int, str] = {}
     columns: dict[str, pd.Series] = {}
     for bound in context.target.bound:
         if bound.rule.dates is None or pd.api.types.is_datetime64_any_dtype(rows[bound.name].dtype):
             continue
-        translated = translate(rows[bound.name], bound.rule.dates)
-        columns[bound.name] = translated.instants
+        parsed = parse_dates(rows[bound.name], bound.rule.dates)
+        columns[bound.name] = parsed.instants
         if bound.rule.on_error == "dead_letter":
-            for number, error in translated.errors.items():
+            for number, error in parsed.errors.items():
                 refused.setdefault(int(str(number)), f"{bound.name}: {error}")
     if refused:
         context.reject(pd.Series(refused, dtype=object), stage="dates")

@@ -6,7 +6,6 @@ import datetime as dt
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,19 +13,11 @@ import pandas as pd
 import sqlalchemy as sa
 
 from kafka_ingest.errors import DataLoss, OffsetGap
-from kafka_ingest.records import (
-    MAX_ORDER,
-    BatchKind,
-    DeadLetter,
-    OffsetRange,
-    Outcome,
-    ParsedSlice,
-    RangeCounts,
-    TopicPartition,
-)
+from kafka_ingest.ledger.dead_letters import replace_dead_letters
+from kafka_ingest.ledger.positions import Advance, Fence
+from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.sinks.dead_letter_limit import judge
-from kafka_ingest.sinks.dead_letters import replace_dead_letters
-from kafka_ingest.sinks.ledger import Advance, Fence
+from kafka_ingest.slices import MAX_ORDER, BatchKind, DeadLetter, OffsetRange, Outcome, RangeCounts, TopicPartition
 from kafka_ingest.streams.model import ORDER_COLUMN
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
@@ -69,9 +60,11 @@ class AdmittedSlice:
         return frame[self._part[frame.index.to_numpy(dtype=np.int64)] >= 0]
 
     def rows(self, target: TargetTable) -> pd.DataFrame | None:
+        """The admitted rows of this table; None where the slice has none for it."""
         return self.of(self.parsed.rows.get(target))
 
     def deletes(self, target: TargetTable) -> pd.DataFrame | None:
+        """The admitted keys to delete from this table; None where the slice has none for it."""
         return self.of(self.parsed.deletes.get(target))
 
     def dead_letters(self) -> list[DeadLetter]:
@@ -138,6 +131,7 @@ class AdmittedSlice:
         return raw.absent[raw.ranges.index(each)] if each in raw.ranges else each.size - delivered
 
     def timestamps_ms(self) -> npt.NDArray[np.int64]:
+        """Kafka timestamps of the admitted messages, milliseconds since the epoch; -1 where there is none."""
         return self.parsed.raw.timestamps_ms[self._part >= 0]
 
     def latency_seconds(self, now: dt.datetime) -> tuple[float | None, float | None]:
@@ -160,6 +154,7 @@ class Proposal(ABC):
 
     @property
     def partitions(self) -> list[TopicPartition]:
+        """The Kafka partitions whose positions are locked."""
         return [r.topic_partition for r in self.parsed.raw.ranges]
 
     def targets(self) -> list[TargetTable]:
@@ -211,6 +206,7 @@ class RangeProposal(Proposal):
         self.kind = kind
 
     def was_loaded(self, fences: Mapping[TopicPartition, Fence]) -> bool:
+        """Always possible for a backfill; for a live range where it begins below `loaded_to`."""
         ahead = (
             fences[r.topic_partition].loaded_to > r.start for r in self.parsed.raw.ranges if r.topic_partition in fences
         )
@@ -228,7 +224,9 @@ class RangeProposal(Proposal):
             fence = fences.get(each.topic_partition)
             if fence is None:
                 raise OffsetGap(
-                    f"stream {self.stream.name}: the ledger has no position for {each.topic_partition}; plan pins it first"
+                    f"stream {self.stream.name}: the ledger has no position for {each.topic_partition}; plan pins it first",
+                    stream=self.stream.name,
+                    range=each,
                 )
             position = fence.next_offset
             if self.kind == "live" and position < each.start:
@@ -251,7 +249,9 @@ class RangeProposal(Proposal):
                 raise DataLoss(
                     f"stream {self.stream.name}: {each} was read from a topic with the id {log.topic_id}, and the ledger's "
                     f"position is one of a topic with the id {known}: topic {each.topic} was deleted and created again. "
-                    "Nothing was loaded. Run again: the plan says what is gone and what to do."
+                    "Nothing was loaded. Run again: the plan says what is gone and what to do.",
+                    stream=self.stream.name,
+                    topics=(each.topic,),
                 )
 
     def _go_on_in_order(self, number: int, live: OffsetRange, fence: Fence) -> None:
@@ -313,10 +313,13 @@ def offset_gap(stream: Stream, wanted: OffsetRange, position: int) -> OffsetGap:
     """The refusal of a live range above the ledger's next offset."""
     return OffsetGap(
         f"stream {stream.name}: {wanted} starts above the ledger's next offset {position}; loading it would leave out "
-        f"{wanted.start - position} offsets. Launch a new run: it plans from the ledger."
+        f"{wanted.start - position} offsets. Launch a new run: it plans from the ledger.",
+        stream=stream.name,
+        range=wanted,
+        next_offset=position,
     )
 
 
-def _bounded(milliseconds: Any) -> int:
+def _bounded(milliseconds: np.int64) -> int:
     """Kafka takes any 64-bit timestamp; a DATETIME ends where orders do, with the year 9999."""
     return min(int(milliseconds), MAX_ORDER)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from kafka_ingest.errors import DeadLetterLimit
-from kafka_ingest.records import BatchKind, DeadLetter, RangeCounts, RawSlice, ranges_text
-from kafka_ingest.sinks.ledger import BATCHES
+from kafka_ingest.ledger.tables import BATCHES
+from kafka_ingest.slices import BatchKind, DeadLetter, RangeCounts, RawSlice, ranges_text
 from kafka_ingest.streams.stream import Stream
 
 # So many messages are judged together: one bad message of one is not a bad deploy. A smaller slice is judged with those that
@@ -49,7 +49,12 @@ def judge(
         f"stream {stream.name}: {dead} of {messages} messages in {ranges_text(c.range for c in counts)} are bad"
         f"{with_those_before}, over the limit of {stream.max_dead_letter_ratio:.0%}; nothing was loaded. "
         f"First: {raw.position(first.number)}: {first.error}. "
-        "Fix the model or the producer, or raise max_dead_letter_ratio."
+        "Fix the model or the producer, or raise max_dead_letter_ratio.",
+        stream=stream.name,
+        dead_letters=dead,
+        messages=messages,
+        limit=stream.max_dead_letter_ratio,
+        ranges=tuple(c.range for c in counts),
     )
 
 

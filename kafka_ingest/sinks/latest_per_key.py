@@ -11,13 +11,14 @@ Rows of a version before there was an order have none. Their own timestamp, the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import sqlalchemy as sa
 
-from kafka_ingest.records import NO_ORDER, RawSlice
+from kafka_ingest.slices import NO_ORDER, RawSlice
 from kafka_ingest.streams.model import ORDER_COLUMN
 from kafka_ingest.streams.target import TargetTable
 
@@ -57,24 +58,45 @@ def places(target: TargetTable, raw: RawSlice, rows: pd.DataFrame | None, number
     return found
 
 
-def is_later_sql(
-    target: TargetTable, quote: Callable[[str], str], milliseconds: Callable[[str], str], one: str, other: str
-) -> str:
-    """SQL for the same rule: row `one` stands strictly after row `other`. Works on MySQL, MariaDB and SQLite.
+def _as_it_is(expression: str) -> str:
+    return expression
 
-    milliseconds: SQL for a date column's value in milliseconds since the epoch (`Sink.milliseconds_sql`).
+
+@dataclass(frozen=True, slots=True)
+class OrderSql:
+    """How a database writes what the order compares, as SQL."""
+
+    quote: Callable[[str], str]
+    """A column's name, quoted."""
+    milliseconds: Callable[[str], str]
+    """A date column's value in milliseconds since the epoch; NULL for NULL."""
+    by_code_point: Callable[[str], str] = _as_it_is
+    """A text, compared by code points as pandas does, where the column's own collation would not."""
+
+
+def is_later_sql(target: TargetTable, sql: OrderSql, one: str, other: str) -> str:
+    """SQL for the rule that this module is about: row `one` stands strictly after row `other`. Needs row values and CASE of
+    standard SQL only.
+
+    one, other: names or aliases of two tables with the columns of `target`, or with its key and `_kafka_*` columns where it has
+    no `order_by`; quoted where they need it.
 
     Within a partition only the offset is compared. Where both rows have an order it says the same; the timestamp that stands
     for it in a row of an older version may be earlier than those of messages before it.
     """
-    topic, partition, _ = _POSITION
+    topic, partition, offset = _POSITION
     is_one_partition = f"{one}.{topic} = {other}.{topic} AND {one}.{partition} = {other}.{partition}"
 
     def place(row: str) -> str:
-        order = f"COALESCE({row}.{ORDER_COLUMN}, {milliseconds(f'{row}._kafka_timestamp')}, {NO_ORDER})"
-        parts = [f"CASE WHEN {is_one_partition} THEN 0 ELSE {order} END", *(f"{row}.{name}" for name in _POSITION)]
+        order = f"COALESCE({row}.{ORDER_COLUMN}, {sql.milliseconds(f'{row}._kafka_timestamp')}, {NO_ORDER})"
+        parts = [
+            f"CASE WHEN {is_one_partition} THEN 0 ELSE {order} END",
+            sql.by_code_point(f"{row}.{topic}"),
+            f"{row}.{partition}",
+            f"{row}.{offset}",
+        ]
         if target.order_by is not None:
-            own = f"{row}.{quote(target.order_by)}"
+            own = f"{row}.{sql.quote(target.order_by)}"
             # NULL is before every value, the first that the column can hold too.
             parts = [f"{own} IS NOT NULL", f"COALESCE({own}, {_filler(target, target.order_by)})", *parts]
         return f"({', '.join(parts)})"
@@ -88,5 +110,8 @@ def _filler(target: TargetTable, column: str) -> str:
 
 
 def same_key_sql(quote: Callable[[str], str], keys: Sequence[str], one: str, other: str) -> str:
-    """SQL: the two rows have one business key."""
+    """SQL: the two rows have one business key.
+
+    quote: a column's name, quoted. keys: `TargetTable.key`. one, other: as for `is_later_sql`.
+    """
     return " AND ".join(f"{one}.{quote(k)} = {other}.{quote(k)}" for k in keys)

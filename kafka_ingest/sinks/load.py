@@ -5,8 +5,8 @@ What is loaded is a `Proposal`: a live slice, a backfill, or dead letters that a
  1. STAGE         make staging ready, outside the transaction
  2. BEGIN
  3. LOCK          lock the ledger rows of the slice's partitions, in order
- 4. ADMIT         compare the log's identity and the position with what is locked; what the proposal may load is decided here, and
-                  nothing before is more than a plan
+ 4. ADMIT         compare the log's identity and the position with what is locked; what the proposal may load is decided here, as
+                  what was read before the lock may have changed
  5. EMPTY         delete what append tables hold of the admitted ranges
  6. ROWS          rows of each table; where a row is refused, the others are found by bisection
  7. DELETES       deletes of each table
@@ -21,7 +21,7 @@ What is loaded is a `Proposal`: a live slice, a backfill, or dead letters that a
 A crash before 12 leaves nothing, a crash after it leaves everything; the next run sees in 4 which it was.
 
 Two transactions that write one business key from different partitions hold different ledger rows, so 3 does not keep them apart.
-Steps 6 and 7 do (`sinks/mysql_merge.py`): each looks at the other's row under its lock, and the total order of
+Steps 6 and 7 do (`sinks/mysql/merge.py`): each looks at the other's row under its lock, and the total order of
 `sinks/latest_per_key.py` says which stays, so the outcome is the same whoever was first. Where two wait for each other in a
 circle, the server ends one, which begins again at 1: that is no fault of any row.
 """
@@ -37,22 +37,15 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from kafka_ingest.errors import AccountingError, TransactionConflict
-from kafka_ingest.records import (
-    BatchKind,
-    DeadLetter,
-    LoadResult,
-    ParsedSlice,
-    RangeCounts,
-    TopicPartition,
-    ranges_text,
-)
-from kafka_ingest.sinks import ledger
+from kafka_ingest.ledger.entries import append_entries, loaded_since
+from kafka_ingest.ledger.positions import Fence, advance_positions, ledger_fences, lock_fences
+from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.sinks.admission import AdmittedSlice, Proposal, RangeProposal
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.ledger import Fence
+from kafka_ingest.sinks.commit_order import GIVE_WAY_SECONDS, CommitTicket, WriteAheadRejected
 from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.sinks.table_writer import NOTHING_AHEAD, TableWriter, empty_ranges, write_ahead
-from kafka_ingest.sinks.turn import GIVE_WAY_SECONDS, OutOfTurn, Turn
+from kafka_ingest.slices import BatchKind, DeadLetter, LoadResult, RangeCounts, TopicPartition, ranges_text
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import count_by_window
 
@@ -88,34 +81,36 @@ class Applied:
 
 
 def load(
-    sink: Sink, parsed: ParsedSlice, kind: BatchKind, context: LoadContext, turn: Turn | None = None
+    sink: Sink, parsed: ParsedSlice, kind: BatchKind, context: LoadContext, ticket: CommitTicket | None = None
 ) -> LoadResult:
     """Apply a slice of Kafka's exactly once. Safe to repeat with the same slice: what the ledger has is skipped.
 
-    turn: the slice's place among those loaded at the same time. While the slice before it is being loaded, this one's rows are
+    ticket: the slice's place among those loaded at the same time. While the slice before it is being loaded, this one's rows are
     written ahead: between 2 and 3 its ranges of append tables are emptied and filled, rows to upsert brought to their staging
     tables, and it waits there until the slice before is committed. Where 4 then does not admit the whole slice, or somebody
     has loaded from its ranges since they were emptied, all is rolled back and done again in the order above. The caller
-    settles the turn.
+    settles the ticket.
 
-    Raises OffsetGap, DataLoss, DeadLetterLimit, AccountingError, Abandoned, and what `Sink.translate` makes of the driver's
+    Raises OffsetGap, DataLoss, DeadLetterLimit, AccountingError, Abandoned, and what `Sink.classify_error` makes of the driver's
     errors.
     """
-    turn = turn or Turn()
-    if not turn.has_come():
+    ticket = ticket or CommitTicket()
+    if not ticket.is_next():
         try:
-            return _transaction(sink, RangeProposal(context.stream, parsed, kind), context, turn, is_ahead=True).result
-        except (OutOfTurn, TransactionConflict) as reason:
-            LOGGER.info("%s is loaded again, in its turn: %s", ranges_text(parsed.raw.ranges), reason)
-        turn.wait()
-    return apply(sink, lambda: RangeProposal(context.stream, parsed, kind), context, turn).result
+            return _transaction(
+                sink, RangeProposal(context.stream, parsed, kind), context, ticket, is_ahead=True
+            ).result
+        except (WriteAheadRejected, TransactionConflict) as reason:
+            LOGGER.info("%s is loaded again, in commit order: %s", ranges_text(parsed.raw.ranges), reason)
+        ticket.wait()
+    return apply(sink, lambda: RangeProposal(context.stream, parsed, kind), context, ticket).result
 
 
 def apply(
     sink: Sink,
     propose: Callable[[], Proposal],
     context: LoadContext,
-    turn: Turn | None = None,
+    ticket: CommitTicket | None = None,
     *,
     is_dry_run: bool = False,
 ) -> Applied:
@@ -124,7 +119,7 @@ def apply(
     while True:
         tries += 1
         try:
-            return _transaction(sink, propose(), context, turn or Turn(), is_dry_run=is_dry_run)
+            return _transaction(sink, propose(), context, ticket or CommitTicket(), is_dry_run=is_dry_run)
         except TransactionConflict as conflict:
             if tries == CONFLICT_TRIES or time.monotonic() - started > CONFLICT_SECONDS:
                 raise
@@ -136,7 +131,7 @@ def _transaction(
     sink: Sink,
     proposal: Proposal,
     context: LoadContext,
-    turn: Turn,
+    ticket: CommitTicket,
     *,
     is_ahead: bool = False,
     is_dry_run: bool = False,
@@ -147,18 +142,18 @@ def _transaction(
     with sink.errors(doing), sink.engine.connect() as connection:
         context.at_step(LoadStep.STAGE)
         targets = proposal.targets()
-        sink.begin_load(connection, targets)
+        sink.prepare_staging(connection, targets)
         context.at_step(LoadStep.BEGIN)
         with connection.begin() as transaction:
             seen: dict[TopicPartition, Fence] = {}
             ahead = NOTHING_AHEAD
             if is_ahead:
                 context.at_step(LoadStep.AHEAD)
-                seen = ledger.fences(connection, stream.name, proposal.partitions)
+                seen = ledger_fences(connection, stream.name, proposal.partitions)
                 empty_ranges(connection, proposal.targets_to_empty(seen), proposal.parsed.raw.ranges)
-                turn.let_follow()
+                ticket.let_next_begin()
                 ahead = write_ahead(connection, sink, targets, proposal.parsed)
-                turn.wait(GIVE_WAY_SECONDS)
+                ticket.wait(GIVE_WAY_SECONDS)
             context.at_step(LoadStep.LOCK)
             locked = _lock(connection, sink, proposal, is_ahead=is_ahead)
             context.at_step(LoadStep.ADMIT)
@@ -169,7 +164,7 @@ def _transaction(
             else:
                 context.at_step(LoadStep.EMPTY)
                 empty_ranges(connection, proposal.targets_to_empty(locked), admitted.ranges)
-                turn.let_follow()
+                ticket.let_next_begin()
             letters = TableWriter(connection, sink, targets, context.at_step, ahead).write(stream, admitted)
             context.at_step(LoadStep.DEAD_LETTERS)
             now = context.now()
@@ -180,7 +175,7 @@ def _transaction(
             prove_accounting(counts, stream)
             context.at_step(LoadStep.RECORD)
             moves = proposal.advances(admitted, locked)
-            ledger.append_batches(
+            append_entries(
                 connection,
                 stream.name,
                 counts,
@@ -189,7 +184,7 @@ def _transaction(
                 now=now,
                 revisions={tp: move.fence.revision + 1 for tp, move in moves.items()},
             )
-            ledger.advance(connection, stream.name, moves, run_id=context.run_id, now=now)
+            advance_positions(connection, stream.name, moves, run_id=context.run_id, now=now)
             context.at_step(LoadStep.COMMIT)
             if is_dry_run:
                 transaction.rollback()
@@ -218,12 +213,12 @@ def _transaction(
 
 def _lock(connection: sa.Connection, sink: Sink, proposal: Proposal, *, is_ahead: bool) -> dict[TopicPartition, Fence]:
     """Rows written ahead do not wait for another run that has the lock: it may be about to write the same ones, and wait for
-    them. Raises OutOfTurn then."""
+    them. Raises WriteAheadRejected then."""
     try:
-        return ledger.lock(connection, proposal.stream.name, proposal.partitions, waits=not is_ahead)
+        return lock_fences(connection, proposal.stream.name, proposal.partitions, waits=not is_ahead)
     except sa.exc.DBAPIError as error:
         if is_ahead and sink.is_locked(error):
-            raise OutOfTurn("another run is loading these partitions") from error
+            raise WriteAheadRejected("another run is loading these partitions") from error
         raise
 
 
@@ -236,14 +231,14 @@ def _stay(
     locked: dict[TopicPartition, Fence],
 ) -> None:
     """Whether rows written ahead may stay. They may where all that was proposed is admitted, as it was, and nobody has loaded
-    from these ranges since they were emptied. Raises OutOfTurn."""
+    from these ranges since they were emptied. Raises WriteAheadRejected."""
     if admitted.parsed is not proposed or not admitted.is_whole:
-        raise OutOfTurn("another run has loaded from these ranges")
+        raise WriteAheadRejected("another run has loaded from these ranges")
     if seen.keys() != locked.keys():
-        raise OutOfTurn("the ledger has got positions of these partitions meanwhile")
+        raise WriteAheadRejected("the ledger has got positions of these partitions meanwhile")
     revisions = {tp: fence.revision for tp, fence in seen.items()}
-    if ledger.loaded_since(connection, stream.name, admitted.ranges, revisions):
-        raise OutOfTurn("another run has loaded these ranges again")
+    if loaded_since(connection, stream.name, admitted.ranges, revisions):
+        raise WriteAheadRejected("another run has loaded these ranges again")
 
 
 def prove_accounting(counts: Iterable[RangeCounts], stream: Stream) -> None:
@@ -254,5 +249,14 @@ def prove_accounting(counts: Iterable[RangeCounts], stream: Stream) -> None:
                 f"stream {stream.name}: {each.range} has {each.range.size} offsets, but {each.rows} rows + "
                 f"{each.deletes} deletes + {each.dead_letters} dead letters + {each.ignored} ignored + "
                 f"{each.absent} absent = {each.accounted}. "
-                "Nothing was committed. This is a bug in kafka_ingest or in a pipeline step; please report it."
+                "Nothing was committed. This is a bug in kafka_ingest or in a pipeline step; please report it.",
+                stream=stream.name,
+                range=each.range,
+                counts={
+                    "rows": each.rows,
+                    "deletes": each.deletes,
+                    "dead_letters": each.dead_letters,
+                    "ignored": each.ignored,
+                    "absent": each.absent,
+                },
             )

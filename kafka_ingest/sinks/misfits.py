@@ -4,28 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateColumn
+
+from kafka_ingest.type_names import SqlColumn
 
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
     """One difference between an existing table and the one a model declares.
 
-    problem: what differs, and what would become of a value.
-    statement: what a person runs to mend it.
+    problem: what differs, and what would become of a value; a person reads it in SchemaMismatch.
+    statement: what a person runs to mend it, without a semicolon.
     adds: the missing column, where the statement does nothing but add it.
     """
 
     table: sa.Table
     problem: str
     statement: str
-    adds: sa.Column[Any] | None = None
+    adds: SqlColumn | None = None
 
 
-def missing_columns(connection: sa.Connection, table: sa.Table) -> list[sa.Column[Any]]:
+def missing_columns(connection: sa.Connection, table: sa.Table) -> list[SqlColumn]:
     """Columns the existing table does not have, in the model's order."""
     existing = existing_columns(connection, table)
     return [column for column in table.columns if column.name.lower() not in existing]
@@ -38,17 +39,17 @@ def existing_columns(connection: sa.Connection, table: sa.Table) -> set[str]:
     return {name.replace("``", "`").lower() for name in names}
 
 
-def lacks(dialect: sa.Dialect, column: sa.Column[Any]) -> Misfit:
+def lacks(dialect: sa.Dialect, column: SqlColumn) -> Misfit:
     """A column that is missing."""
     return Misfit(column.table, f"column {column.name} is missing", add_column(dialect, column), adds=column)
 
 
-def add_column(dialect: sa.Dialect, column: sa.Column[Any]) -> str:
+def add_column(dialect: sa.Dialect, column: SqlColumn) -> str:
     """The statement that adds a column to its table."""
     return f"{alter(dialect, column.table)} ADD COLUMN {plain(dialect, str(CreateColumn(column).compile(dialect=dialect)))}"
 
 
-def add_nullable_column(dialect: sa.Dialect, column: sa.Column[Any]) -> str:
+def add_nullable_column(dialect: sa.Dialect, column: SqlColumn) -> str:
     """The statement that adds a column to its table as one that may be NULL, whatever the model says."""
     kind = plain(dialect, str(column.type.compile(dialect=dialect)))
     return f"{alter(dialect, column.table)} ADD COLUMN {quoted(dialect, [column.name])} {kind} NULL"

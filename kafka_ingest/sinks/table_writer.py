@@ -8,14 +8,15 @@ from types import MappingProxyType
 import pandas as pd
 import sqlalchemy as sa
 
-from kafka_ingest.records import DeadLetter, OffsetRange, ParsedSlice
+from kafka_ingest.ledger.range_sql import delete_ranges, position_of
+from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.sinks.admission import AdmittedSlice
 from kafka_ingest.sinks.base import RowsRejected, Sink
+from kafka_ingest.sinks.commit_order import WriteAheadRejected
 from kafka_ingest.sinks.isolate import write_isolating
 from kafka_ingest.sinks.latest_per_key import latest_per_key
 from kafka_ingest.sinks.load_step import LoadStep
-from kafka_ingest.sinks.ranges import delete_ranges, position_of
-from kafka_ingest.sinks.turn import OutOfTurn
+from kafka_ingest.slices import DeadLetter, OffsetRange
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
 
@@ -34,8 +35,8 @@ def write_ahead(
     """What needs no look at the tables, before it is known that the slice may load: rows of append tables, and those to
     upsert into their staging tables. The rows written so, for `TableWriter`.
 
-    Raises OutOfTurn where a row is refused: it may be one that another run has loaded meanwhile, which only the ledger tells
-    from one that is bad.
+    Raises WriteAheadRejected where a row is refused: it may be one that another run has loaded meanwhile, which only the ledger
+    tells from one that is bad.
     """
     ahead: dict[TargetTable, pd.DataFrame] = {}
     for target in targets:
@@ -49,7 +50,7 @@ def write_ahead(
             else:
                 sink.insert(connection, target, rows)
         except RowsRejected as error:
-            raise OutOfTurn(str(error)) from error
+            raise WriteAheadRejected(str(error)) from error
         ahead[target] = rows
     return ahead
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
 from kafka_ingest.errors import ConfigError, SchemaMismatch
+from kafka_ingest.ledger.tables import METADATA
+from kafka_ingest.ledger.version import bring_up_to_date, check_version
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.ledger import METADATA
-from kafka_ingest.sinks.ledger_version import bring_up_to_date, check_version
 from kafka_ingest.sinks.misfits import Misfit, add_column, add_nullable_column, missing_columns
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
+from kafka_ingest.type_names import SqlColumn
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def prepare_tables(sink: Sink, stream: Stream) -> None:
     all that 2 found and the statements to run; 3 and 4 are then not begun.
     """
     doing = f"preparing the tables of stream {stream.name}"
-    with sink.errors(doing), sink.engine.connect() as connection, sink.only_one(connection):
+    with sink.errors(doing), sink.engine.connect() as connection, sink.ddl_lock(connection):
         check_version(connection)
         _check_distinct(connection, stream)
         METADATA.create_all(connection, checkfirst=True)  # 1
@@ -54,7 +54,12 @@ def prepare_tables(sink: Sink, stream: Stream) -> None:
         connection.commit()
         found = compare_tables(sink, connection, stream)  # 2
         if found.refused:
-            raise SchemaMismatch(explain(stream, found.refused))
+            raise SchemaMismatch(
+                explain(stream, found.refused),
+                stream=stream.name,
+                tables=tuple(dict.fromkeys(m.table.fullname for m in found.refused)),
+                statements=tuple(dict.fromkeys(m.statement for m in found.refused)),
+            )
         for table in tables_of(stream):  # 3
             table.create(connection, checkfirst=True)
         connection.commit()
@@ -72,7 +77,9 @@ def _check_distinct(connection: sa.Connection, stream: Stream) -> None:
             if owner != target.label:
                 raise ConfigError(
                     f"stream {stream.name}: table {table.fullname} of model {target.model_name} is also a table of {owner}: "
-                    f"{home} is the database that KAFKA_INGEST_DATABASE_URL names; give the model another table or schema"
+                    f"{home} is the database that KAFKA_INGEST_DATABASE_URL names; give the model another table or schema",
+                    stream=stream.name,
+                    model=target.model_name,
                 )
 
 
@@ -113,7 +120,7 @@ def explain_misfits(sink: Sink, connection: sa.Connection, stream: Stream) -> st
     return explain(stream, refused) if refused else None
 
 
-def is_ours(column: sa.Column[Any]) -> bool:
+def is_ours(column: SqlColumn) -> bool:
     """Whether a missing column is one this package keeps for itself, which a newer version may bring: added without asking, as
     it may be NULL and so changes nothing for the rows that are there."""
     return column.name.startswith("_kafka_") and column.nullable is True
@@ -133,7 +140,7 @@ def _has_rows(connection: sa.Connection, table: sa.Table) -> bool:
     return connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is not None
 
 
-def _cannot_be_filled(dialect: sa.Dialect, column: sa.Column[Any]) -> Misfit:
+def _cannot_be_filled(dialect: sa.Dialect, column: SqlColumn) -> Misfit:
     """A missing NOT NULL column of a table that has rows: the database would make up a value for them, 0 or ''."""
     problem = (
         f"column {column.name} is missing and NOT NULL, and the table has rows, for which 0 or '' would be made up: give it a "

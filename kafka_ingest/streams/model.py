@@ -18,7 +18,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, mapped_column
 
-from kafka_ingest.pipelines.dates import DateRule
+from kafka_ingest.dates import DateRule
+from kafka_ingest.type_names import SqlColumn, SqlType
 
 KAFKA_COLUMNS = ("_kafka_topic", "_kafka_partition", "_kafka_offset", "_kafka_timestamp")
 """On every target table."""
@@ -41,8 +42,7 @@ FIELD_ZONE = "kafka_ingest_zone"
 class ExactText(sa.types.TypeDecorator[str]):
     """Text compared byte for byte, trailing spaces included: what a business key needs.
 
-    The default collations of MySQL and MariaDB take 'A' for 'a' and 'é' for 'e', so two keys would become one row
-    (MySQL manual, "Collation Naming Conventions": `_bin`; "NO PAD" attribute).
+    Where a database's own text columns do not compare so, its sink says how this one is declared (sinks/mysql/exact_text.py).
     """
 
     impl = sa.String
@@ -54,22 +54,15 @@ class ExactText(sa.types.TypeDecorator[str]):
         found: int | None = self.impl_instance.length  # type: ignore[attr-defined]
         return found
 
-    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
-        if dialect.name in ("mysql", "mariadb"):
-            is_mariadb = bool(getattr(dialect, "is_mariadb", False))
-            collation = "utf8mb4_nopad_bin" if is_mariadb else "utf8mb4_0900_bin"
-            return mysql.VARCHAR(self.length, charset="utf8mb4", collation=collation)
-        return self.impl_instance
 
-
-_INTEGER_BITS: tuple[tuple[type[sa.types.TypeEngine[Any]], int], ...] = (
+_INTEGER_BITS: tuple[tuple[type[SqlType], int], ...] = (
     (sa.SmallInteger, 16),
     (sa.BigInteger, 64),
     (sa.Integer, 32),
 )
 
 
-def integer_bits(kind: sa.types.TypeEngine[Any]) -> int | None:
+def integer_bits(kind: SqlType) -> int | None:
     """Width of an integer type; None for any other."""
     return next((bits for cls, bits in _INTEGER_BITS if isinstance(kind, cls)), None)
 
@@ -160,14 +153,14 @@ def _path(path: str | Sequence[str] | None) -> tuple[str, ...] | None:
     return tuple(path.split(".")) if isinstance(path, str) else tuple(path)
 
 
-def _exact_on_sqlite(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
+def _exact_on_sqlite(kind: SqlType) -> SqlType:
     """The type, as TEXT on SQLite: by its own name a column would have NUMERIC affinity there, and decimals and the numbers
     of JSON would become doubles (https://sqlite.org/datatype3.html). A variant the model gives itself stays."""
     return kind if "sqlite" in kind._variant_mapping else kind.with_variant(sa.Text(), "sqlite")
 
 
 def field(
-    type_: sa.types.TypeEngine[Any] | type[sa.types.TypeEngine[Any]],
+    type_: SqlType | type[SqlType],
     *,
     path: str | Sequence[str] | None = None,
     primary_key: bool = False,
@@ -178,7 +171,10 @@ def field(
     path: dotted path of the field in the message ("source.url"), or its parts where a name itself has a dot;
           the attribute's name where left out.
     primary_key: part of the business key (UpsertModel only).
-    column: anything `sqlalchemy.orm.mapped_column` takes.
+    column: anything `sqlalchemy.orm.mapped_column` takes. A plain `default` stands in for a value that is missing or null;
+            without it such a value is NULL, and a dead letter where the column is NOT NULL.
+
+    A type that no JSON value is read into is refused with ConfigError where a stream is declared with the model.
     """
     instance = type_() if isinstance(type_, type) else type_
     if isinstance(instance, sa.Float) and instance.precision is None:
@@ -201,11 +197,16 @@ def date_field(
     on_error: Literal["dead_letter", "null"] = "dead_letter",
     **column: Any,
 ) -> MappedColumn[Any]:
-    """A date column, stored as UTC `DATETIME(6)`.
+    """A date column, read from text or an epoch number and stored as UTC `DATETIME(6)`, to the microsecond.
 
-    formats: strptime formats tried before the built-in ones.
+    path: as for `field`.
+    formats: strptime formats tried before the built-in ones (`DateRule`).
     timezone: IANA zone of values without one; the stream's zone where left out.
+    day_first: whether 01/02/2024 is 1 February.
     on_error: what an unreadable date does: makes the message a dead letter, or the column NULL.
+    column: anything `sqlalchemy.orm.mapped_column` takes.
+
+    Raises ConfigError for an unknown zone or a format that is none.
     """
     rule = DateRule(formats=tuple(formats), timezone=timezone or "UTC", day_first=day_first)
     info = {FIELD_RULE: FieldRule(_path(path) or (), dates=rule, on_error=on_error), FIELD_ZONE: timezone}
@@ -218,6 +219,6 @@ class BoundColumn:
 
     name: str
     rule: FieldRule
-    column: sa.Column[Any]
+    column: SqlColumn
     default: Any = None
     """What stands in for a value that is missing or null, where the column has a default that is a plain value."""

@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 import importlib
-import os
 import pkgutil
 from collections.abc import Iterable, Mapping
 from itertools import combinations
 
 import kafka_ingest.streams
 from kafka_ingest.errors import ConfigError
+from kafka_ingest.settings import stream_modules
 from kafka_ingest.streams.stream import Stream
 
 
 def declared_streams(modules: Iterable[str] | None = None) -> dict[str, Stream]:
-    """Streams by name.
+    """Streams by name. Imports the modules that declare them, and connects to nothing.
 
     modules: names of modules or packages to look in. Where None: those of `KAFKA_INGEST_STREAMS` (comma-separated),
     else `kafka_ingest.streams`. In a package every direct module with a `STREAM` counts.
 
-    Raises ConfigError for two streams of one name, two tables of one name, and a module that declares nothing.
+    Raises ConfigError for a module that cannot be imported or declares nothing, for two streams of one name, of one table, or of
+    one topic and consumer group, and for what `Stream` refuses.
     """
-    if modules is None:
-        modules = os.environ.get("KAFKA_INGEST_STREAMS", "").split(",")
-    names = [m.strip() for m in modules if m.strip()] or [kafka_ingest.streams.__name__]
+    names = tuple(stream_modules() if modules is None else modules) or (kafka_ingest.streams.__name__,)
     streams: dict[str, Stream] = {}
     for name in names:
         try:
             found = list(_streams_in(name))
         except ModuleNotFoundError as error:
-            raise ConfigError(f"KAFKA_INGEST_STREAMS names {name!r}, which cannot be imported: {error}") from error
+            raise ConfigError(
+                f"KAFKA_INGEST_STREAMS names {name!r}, which cannot be imported: {error}",
+                setting="KAFKA_INGEST_STREAMS",
+            ) from error
         if not found:
-            raise ConfigError(f"module {name!r} declares no STREAM")
+            raise ConfigError(f"module {name!r} declares no STREAM", setting="KAFKA_INGEST_STREAMS")
         for stream in found:
             if streams.setdefault(stream.name, stream) is not stream:
-                raise ConfigError(f"two streams are named {stream.name!r}")
+                raise ConfigError(f"two streams are named {stream.name!r}", stream=stream.name)
     check_groups(streams)
     check_tables(streams)
     return streams
@@ -60,7 +62,8 @@ def check_groups(streams: Mapping[str, Stream]) -> None:
         if shared:
             raise ConfigError(
                 f"streams {one.name} and {other.name} both read {shared[0]!r} with one consumer group; "
-                "give one of them a group_id of its own"
+                "give one of them a group_id of its own",
+                setting="group_id",
             )
 
 
@@ -75,5 +78,6 @@ def check_tables(streams: Mapping[str, Stream]) -> None:
                 if owner != stream.name:
                     raise ConfigError(
                         f"streams {owner} and {stream.name} both load table {table.fullname!r}; read both topics with one "
-                        "stream, or give one of them a model with a table of its own"
+                        "stream, or give one of them a model with a table of its own",
+                        stream=stream.name,
                     )

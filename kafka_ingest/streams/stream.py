@@ -7,15 +7,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from kafka_ingest.dates import DateRule
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.pipelines.dates import DateRule
+from kafka_ingest.streams.json_schema import model_schema
 from kafka_ingest.streams.model import Model
+from kafka_ingest.streams.step import Step
 from kafka_ingest.streams.target import TargetTable
-
-if TYPE_CHECKING:
-    from kafka_ingest.pipelines.step import Step
+from kafka_ingest.streams.tombstone_keys import key_schema
 
 # The ledger's tables, and the asset that stands beside a stream's tables.
 _OWN_TABLES = frozenset(
@@ -37,14 +37,14 @@ HANDOVER_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class RouteByField:
-    """The message type stands in a field of the message, at a dotted path."""
+    """The message type stands in a field of the message, at a dotted path. A message without it has no route."""
 
     path: str = "type"
 
 
 @dataclass(frozen=True, slots=True)
 class RouteByHeader:
-    """The message type is the UTF-8 value of a Kafka header (the last one of that name)."""
+    """The message type is the UTF-8 value of a Kafka header (the last one of that name). A message without it has no route."""
 
     name: str
 
@@ -64,6 +64,9 @@ class BatchPolicy:
     A batch is due at `min_messages` waiting messages or when the oldest has waited `max_wait_seconds`, whichever is
     first. A slice (one transaction) holds at most `max_rows` messages and `max_bytes` of values, keys and headers; a
     single larger message is a slice of its own.
+
+    Bounds: `min_messages` 1 to 10,000,000; `max_rows` 1 to 1,000,000; `max_bytes` 1,024 to 2**30; `loaders` 1 to 16; seconds 0 to
+    86,400. Raises ConfigError for what lies outside.
     """
 
     min_messages: int = 10
@@ -89,7 +92,7 @@ class BatchPolicy:
         }
         for name, (value, low, high) in bounds.items():
             if not low <= value <= high:
-                raise ConfigError(f"BatchPolicy.{name} is {value}; it must be from {low} to {high}")
+                raise ConfigError(f"BatchPolicy.{name} is {value}; it must be from {low} to {high}", setting=name)
 
     @property
     def handover_seconds(self) -> float:
@@ -99,27 +102,34 @@ class BatchPolicy:
 
     @property
     def linger(self) -> float:
+        """`linger_seconds`, or what stands in for it."""
         return self.max_wait_seconds if self.linger_seconds is None else self.linger_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """One stream: what `streams/` modules declare.
+    """One stream: what `streams/` modules declare. Declaring one checks it, and connects to nothing.
 
+    name: letters, digits and _, at most 64, no digit first. The ledger, the jobs and the assets know the stream by it.
     topics: a name, a tuple of names, or a pattern: a string starting with `^` (as in librdkafka's subscribe), matched
             against whole topic names.
-    routes: message type → model.
+    routes: message type → model. Several types may go to one model, and no two models to one table.
+    route_by: where the message type stands: in a field ("type"), in a header, or it is the topic.
     start: where a partition without a ledger entry begins: "earliest", "latest" (pinned by the first run), "group"
            (the consumer group's committed offset, else earliest: takes over from another consumer) or an aware datetime.
-    unrouted: what becomes of a message no route takes.
+    unrouted: what becomes of a message no route takes: a dead letter, or it is counted as ignored.
+    on_data_loss: where Kafka deleted offsets before they were loaded, "fail" ends every run with DataLoss until a person has
+           decided; "skip" records the lost ranges in the ledger and goes on behind them.
     timezone: IANA zone of dates without one.
     max_dead_letter_ratio: over this part of a slice's messages (0 to 1) the slice fails instead, so that a bad deploy does
            not drain a topic into dead letters. A slice under 100 messages is judged together with those loaded before it.
     warn_dead_letter_ratio: over this part an asset check warns; nothing is held up.
     fresh_warn, fresh_fail: a table that got nothing for this long is marked stale in the UI; `fresh_fail=None` for topics
-           that may rest.
+           that may rest. `fresh_warn` is at least a minute and less than `fresh_fail`.
     evolve: add missing columns to existing tables instead of failing; none is added while anything else does not fit.
-    window: time partition of the assets, by Kafka timestamp; `window_start` is the first one.
+    window: time partition of the assets, by Kafka timestamp; `window_start`, an aware datetime, lies in the first one.
+
+    Raises ConfigError for what cannot be loaded, a model's columns included.
     """
 
     name: str
@@ -148,52 +158,75 @@ class Stream:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise ConfigError(f"stream name {self.name!r}: letters, digits and _ only, at most 64, no digit first")
+            raise ConfigError(
+                f"stream name {self.name!r}: letters, digits and _ only, at most 64, no digit first",
+                stream=self.name,
+                setting="name",
+            )
         if not self.topics or any(not t for t in self._topic_tuple):
-            raise ConfigError(f"stream {self.name}: topics is empty")
+            raise ConfigError(f"stream {self.name}: topics is empty", stream=self.name, setting="topics")
         if self.is_pattern:
             try:
                 re.compile(self.topic_text)
             except re.error as error:
-                raise ConfigError(f"stream {self.name}: topic pattern {self.topic_text!r}: {error}") from error
+                raise ConfigError(
+                    f"stream {self.name}: topic pattern {self.topic_text!r}: {error}",
+                    stream=self.name,
+                    setting="topics",
+                ) from error
         if self.dead_letter_topic is not None:
             if not _TOPIC.fullmatch(self.dead_letter_topic):
-                raise ConfigError(f"stream {self.name}: dead_letter_topic {self.dead_letter_topic!r} is no topic name")
+                raise ConfigError(
+                    f"stream {self.name}: dead_letter_topic {self.dead_letter_topic!r} is no topic name",
+                    stream=self.name,
+                    setting="dead_letter_topic",
+                )
             if self.takes_topic(self.dead_letter_topic):
                 raise ConfigError(
                     f"stream {self.name} reads its own dead_letter_topic {self.dead_letter_topic!r}, so a dead letter would "
-                    "come round for ever; choose another topic"
+                    "come round for ever; choose another topic",
+                    stream=self.name,
+                    setting="dead_letter_topic",
                 )
         if not self.routes:
-            raise ConfigError(f"stream {self.name}: routes is empty; map a message type to a model")
+            raise ConfigError(
+                f"stream {self.name}: routes is empty; map a message type to a model",
+                stream=self.name,
+                setting="routes",
+            )
         for name in ("max_dead_letter_ratio", "warn_dead_letter_ratio"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"stream {self.name}: {name} is {getattr(self, name)}, not 0 to 1")
+                raise ConfigError(
+                    f"stream {self.name}: {name} is {getattr(self, name)}, not 0 to 1", stream=self.name, setting=name
+                )
         # Dagster takes no window under a minute, and none to warn that is not shorter than the one to fail.
         if self.fresh_fail is not None and not dt.timedelta(minutes=1) <= self.fresh_warn < self.fresh_fail:
             raise ConfigError(
                 f"stream {self.name}: fresh_warn={self.fresh_warn} must be at least a minute and less than "
-                f"fresh_fail={self.fresh_fail}"
+                f"fresh_fail={self.fresh_fail}",
+                stream=self.name,
+                setting="fresh_warn",
             )
         for name in ("start", "window_start"):
             value = getattr(self, name)
             if isinstance(value, dt.datetime) and value.tzinfo is None:
-                raise ConfigError(f"stream {self.name}: {name}={value} needs a time zone")
+                raise ConfigError(
+                    f"stream {self.name}: {name}={value} needs a time zone", stream=self.name, setting=name
+                )
         DateRule(timezone=self.timezone)  # refuses an unknown zone
-        # Imported here because they import this package.
-        from kafka_ingest.pipelines.schema import model_schema
-        from kafka_ingest.pipelines.tombstones import key_schema
-
         for target in self.targets:
             model_schema(target)  # refuses what cannot be loaded
             if target.tombstones is not None:
                 key_schema(target)
             if target.label in _OWN_TABLES:
-                raise ConfigError(f"stream {self.name}: table name {target.label!r} is taken; choose another")
+                raise ConfigError(
+                    f"stream {self.name}: table name {target.label!r} is taken; choose another", stream=self.name
+                )
         if sum(t.tombstones is not None for t in self.targets) > 1 and isinstance(self.route_by, RouteByField):
             raise ConfigError(
                 f"stream {self.name}: a tombstone has no field to route by, so only one model may delete on tombstones; "
-                "route by topic or header, or split the stream"
+                "route by topic or header, or split the stream",
+                stream=self.name,
             )
 
     @property
@@ -202,6 +235,7 @@ class Stream:
 
     @property
     def is_pattern(self) -> bool:
+        """Whether `topics` is a regular expression and not a name."""
         return isinstance(self.topics, str) and self.topics.startswith("^")
 
     @property
@@ -215,6 +249,7 @@ class Stream:
         return self._topic_tuple
 
     def takes_topic(self, topic: str) -> bool:
+        """Whether the stream reads this topic, if it exists."""
         if self.is_pattern:
             return re.fullmatch(self.topic_text, topic) is not None
         return topic in self._topic_tuple
@@ -233,7 +268,7 @@ class Stream:
         return next(name for name, found in self._target_of_type.items() if found == target)
 
     def model_of(self, target: TargetTable) -> type[Model]:
-        """The model a table was declared by: for the user's steps, and for creating the table with all that is his."""
+        """The model a table was declared by: for the user's steps, and to create the table with constraints and indexes."""
         return self._model_of[target]
 
     @cached_property
@@ -248,7 +283,8 @@ class Stream:
                     names = " and ".join(f"{m.__module__}.{m.__name__}" for m in (owner, model))
                     raise ConfigError(
                         f"stream {self.name}: models {names} both write to table {table.fullname!r}; route both message "
-                        "types to one model, or give one of them a table of its own"
+                        "types to one model, or give one of them a table of its own",
+                        stream=self.name,
                     )
             found[target] = model
         return found

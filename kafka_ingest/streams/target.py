@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from kafka_ingest.dates import DateRule
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.pipelines.dates import DateRule
 from kafka_ingest.streams.model import (
     FIELD_RULE,
     FIELD_ZONE,
@@ -40,6 +40,7 @@ class TargetTable:
     """The table's name, after its schema and a dot where it has one: `news`, `archive.news`."""
     name: str
     schema: str | None
+    """Where the model names one; else the table is in the database that the URL names."""
     table: sa.Table
     """The model's table in a MetaData of its own, without Python-side defaults. For statements, not for creating it."""
     columns: tuple[str, ...]
@@ -57,21 +58,24 @@ class TargetTable:
     order_by: str | None
     """Column of the model's own that orders the messages of a key, before their place in Kafka does; None where it has none."""
     model_name: str
+    """For messages to people."""
     identifier: str
-    """The table for those who take letters, digits and _ only, no digit first. Its name where that is such and it has no
+    """The table's name for what takes letters, digits and _ only, no digit first. Its name where that is such and it has no
     schema; otherwise made from the label, and different for each."""
 
     @classmethod
     def of(cls, model: type[Model], timezone: str = "UTC") -> TargetTable:
         """The table of `model`, naive dates taken to be in `timezone` (IANA).
 
-        Raises ConfigError where the model cannot be loaded: a column without `field`, a business key on an AppendModel.
+        Raises ConfigError where the model cannot be loaded: a column without `field` or `date_field`, a business key on an
+        AppendModel, an `order_by` that orders nothing, an unknown time zone.
         """
         table = _copy_of(model.__table__)
         is_upsert = issubclass(model, UpsertModel)
         if not is_upsert and any(c.name not in KAFKA_COLUMNS for c in table.primary_key):
             raise ConfigError(
-                f"model {model.__name__}: an AppendModel is keyed by Kafka position; for primary_key=True use UpsertModel"
+                f"model {model.__name__}: an AppendModel is keyed by Kafka position; for primary_key=True use UpsertModel",
+                model=model.__name__,
             )
         label = table.name if table.schema is None else f"{table.schema}.{table.name}"
         return cls(
@@ -115,11 +119,17 @@ def _order_by(model: type[Model], table: sa.Table) -> str | None:
         return None
     name = model.order_by
     if name not in table.c or name in PLACE_COLUMNS or not isinstance(table.c[name].type, sa.Integer | sa.DateTime):
-        raise ConfigError(f"model {model.__name__}: order_by={name!r} is no integer or date column of its own")
+        raise ConfigError(
+            f"model {model.__name__}: order_by={name!r} is no integer or date column of its own",
+            setting="order_by",
+            model=model.__name__,
+        )
     if model.delete_on_tombstone:
         raise ConfigError(
             f"model {model.__name__}: a tombstone has no field {name!r} to be compared by; use order_by or delete_on_tombstone, "
-            "not both"
+            "not both",
+            setting="order_by",
+            model=model.__name__,
         )
     return name
 
@@ -142,7 +152,8 @@ def _bound_columns(model: type[Model], copy: sa.Table, timezone: str) -> tuple[B
         if rule is None:
             raise ConfigError(
                 f"model {model.__name__}: column {column.name!r} is not declared with field() or date_field(), "
-                "so nothing says where its value comes from"
+                "so nothing says where its value comes from",
+                model=model.__name__,
             )
         dates = rule.dates
         if dates is not None and column.info[FIELD_ZONE] is None:

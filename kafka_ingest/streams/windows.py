@@ -39,7 +39,9 @@ def window_bounds(stream: Stream, key: str) -> tuple[dt.datetime, dt.datetime]:
     try:
         start = dt.datetime.strptime(key, window_format(stream)).replace(tzinfo=dt.timezone.utc)
     except ValueError as error:
-        raise ConfigError(f"stream {stream.name}: {key!r} is no {stream.window} window: {error}") from error
+        raise ConfigError(
+            f"stream {stream.name}: {key!r} is no {stream.window} window: {error}", stream=stream.name
+        ) from error
     return start, start + dt.timedelta(milliseconds=_MILLISECONDS[stream.window])
 
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kafka_ingest.cli.samples import SampleMessage
+from kafka_ingest.cli.samples.messages import SampleMessage
 from kafka_ingest.pipelines.decode import StreamDecoder
+from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.pipelines.pipeline import run_pipeline
-from kafka_ingest.records import OffsetRange, ParsedSlice, RawSlice
+from kafka_ingest.slices import OffsetRange, RawSlice
 from kafka_ingest.streams.information import STREAM
 
 

@@ -12,9 +12,9 @@ from kafka_ingest.cli.ingest import run_config
 from kafka_ingest.cli.main import cli
 from kafka_ingest.cli.options import RangeType, streams_named
 from kafka_ingest.cli.produce import TimestampsType
-from kafka_ingest.cli.producing import timestamps_spread, topic_of
+from kafka_ingest.cli.samples.producer import timestamps_spread, topic_of
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.records import OffsetRange
+from kafka_ingest.slices import OffsetRange
 from kafka_ingest.streams.information import STREAM
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kafka_ingest.cli.dagster_api import DagsterApi, DagsterUnavailable
-from kafka_ingest.cli.demo_dagster import DagsterDev
+from kafka_ingest.cli.demo.dagster_dev import DemoDagster
 from kafka_ingest.errors import PermanentError
 from kafka_ingest.local.ports import free_port
 from kafka_ingest_tests.support.post_server import Answer, PostServer
@@ -75,10 +75,10 @@ def test_nobody_there_may_be_tried_again_and_a_refusal_may_not(dagster: Answerin
 
 
 def test_the_demo_counts_runs_while_its_dagster_answers(dagster: Answering, tmp_path: Path) -> None:
-    demo = DagsterDev(home=tmp_path, log_file=tmp_path / "log", port=dagster.port, environ=os.environ)
+    demo = DemoDagster(home=tmp_path, log_file=tmp_path / "log", port=dagster.port, environ=os.environ)
     dagster.answer = {"data": {"runsOrError": {"results": [{"status": "SUCCESS"}, {"status": "SUCCESS"}]}}}
     assert demo.runs() == Counter(success=2)
     dagster.code = 500
     assert demo.runs() == Counter()
-    away = DagsterDev(home=tmp_path, log_file=tmp_path / "log", port=free_port(), environ=os.environ)
+    away = DemoDagster(home=tmp_path, log_file=tmp_path / "log", port=free_port(), environ=os.environ)
     assert away.runs() == Counter()

@@ -19,12 +19,12 @@ from kafka_ingest.cli.main import cli
 from kafka_ingest.cli.terminal import hexdump, safe_text
 from kafka_ingest.engine.replay import replay
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest_tests.support.database import Target
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.models import Account, Event
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.letters import FIXED, NO_ROUTES, account, dump, event, kept
-from kafka_ingest_tests.support.models import Account, Event
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 NASTY = "\x1b]0;owned\x07\u202e\u200b\x9b31m\u2028"
 

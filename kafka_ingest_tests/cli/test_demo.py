@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from kafka_ingest.cli.demo import demo_environment
-from kafka_ingest.cli.demo_dagster import DagsterDev, choose_port, dagster_home
-from kafka_ingest.cli.demo_view import DemoState, panel, plain_line
+from kafka_ingest.cli.demo.command import demo_environment
+from kafka_ingest.cli.demo.dagster_dev import DemoDagster, choose_port, dagster_home
+from kafka_ingest.cli.demo.view import DemoState, panel, plain_line
 from kafka_ingest.cli.interrupts import Interrupts
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.local.errors import LocalServerError
@@ -99,10 +99,10 @@ def test_a_signal_is_a_keyboard_interrupt_and_waits_for_the_end_of_a_deferred_pa
 def test_stopping_ends_every_process_of_the_session_the_stubborn_ones_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kafka_ingest.cli.demo_dagster.STOP_STEPS", ((signal.SIGINT, 0.5), (signal.SIGKILL, 5.0)))
+    monkeypatch.setattr("kafka_ingest.cli.demo.dagster_dev.STOP_STEPS", ((signal.SIGINT, 0.5), (signal.SIGKILL, 5.0)))
     stubborn = "import signal,time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(60)"
     code = f"import subprocess,sys,time; subprocess.Popen([sys.executable, '-c', {stubborn!r}]); time.sleep(60)"
-    dagster = DagsterDev(home=tmp_path, log_file=tmp_path / "log", port=1, environ=os.environ)
+    dagster = DemoDagster(home=tmp_path, log_file=tmp_path / "log", port=1, environ=os.environ)
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.DEVNULL)
     dagster._process = process
     deadline = time.monotonic() + 10
@@ -117,7 +117,7 @@ def test_stopping_ends_every_process_of_the_session_the_stubborn_ones_too(
 
 def test_a_dagster_that_ended_is_said_with_the_end_of_its_log(tmp_path: Path) -> None:
     log = tmp_path / "dagster.log"
-    dagster = DagsterDev(home=tmp_path, log_file=log, port=free_port(), environ=os.environ)
+    dagster = DemoDagster(home=tmp_path, log_file=log, port=free_port(), environ=os.environ)
     assert dagster.stop() == []
     dagster.check()
     log.write_text("first\nlast words\n")

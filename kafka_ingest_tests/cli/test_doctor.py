@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kafka_ingest.cli import doctor as module
-from kafka_ingest.cli.doctor_findings import Finding, as_json, fail, ok, redacted, warn
+from kafka_ingest.cli.doctor import command as module
 from kafka_ingest.cli.main import cli
+from kafka_ingest.findings import Finding, fail, findings_json, ok, redacted, warn
 
 
 def test_json_is_ok_as_long_as_nothing_failed() -> None:
     findings = [ok("a", "fine"), warn("b", "slow", "faster")]
-    assert as_json(findings)["ok"] is True
-    assert as_json([*findings, fail("c", "no", "yes")]) == {
+    assert findings_json(findings)["ok"] is True
+    assert findings_json([*findings, fail("c", "no", "yes")]) == {
         "ok": False,
         "checks": [
             {"check": "a", "status": "ok", "detail": "fine", "fix": None},

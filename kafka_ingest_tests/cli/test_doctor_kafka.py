@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from confluent_kafka.admin import AclOperation
 
-from kafka_ingest.cli.doctor_findings import Finding
-from kafka_ingest.cli.doctor_kafka import _group
+from kafka_ingest.cli.doctor.kafka import _group
 from kafka_ingest.errors import AccessDenied, KafkaIngestError, KafkaUnavailable
+from kafka_ingest.findings import Finding
 from kafka_ingest.kafka.group_members import GroupState
-from kafka_ingest.records import TopicPartition
+from kafka_ingest.slices import TopicPartition
+from kafka_ingest.testing.models import MIXED
 from kafka_ingest_tests.support.cluster import FakeMetadata, Log
-from kafka_ingest_tests.support.models import MIXED
 
 P0, P1 = TopicPartition("mixed", 0), TopicPartition("mixed", 1)
 MAY = (AclOperation.READ, AclOperation.DESCRIBE)

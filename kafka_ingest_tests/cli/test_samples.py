@@ -9,8 +9,8 @@ from itertools import islice
 
 import pytest
 
-from kafka_ingest.cli.sample_dates import DATE_FORMS, write_date
-from kafka_ingest.cli.samples import BAD_KINDS, SampleMessage, sample_messages
+from kafka_ingest.cli.samples.dates import DATE_FORMS, write_date
+from kafka_ingest.cli.samples.messages import BAD_KINDS, SampleMessage, sample_messages
 from kafka_ingest.streams.information import Announcement, Information
 from kafka_ingest.streams.target import TargetTable
 from kafka_ingest_tests.cli.slices import run_messages

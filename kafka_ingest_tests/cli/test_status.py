@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 
 from kafka_ingest.cli.status_state import Agreement, StreamStatus, _agreement
-from kafka_ingest.cli.status_view import as_json, as_table
-from kafka_ingest.engine.observe import StreamState
+from kafka_ingest.cli.status_view import as_table, statuses_json
+from kafka_ingest.engine.stream_state import StreamState
 from kafka_ingest.kafka.metadata import TopicState, Watermarks
-from kafka_ingest.records import TopicPartition
-from kafka_ingest.sinks.ledger import LedgerPosition
+from kafka_ingest.ledger.positions import LedgerPosition
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest_tests.support.status import AT, PARTITIONS, STATUS
 
 
@@ -67,7 +67,7 @@ def test_nothing_loaded_yet_reads_as_such() -> None:
 
 
 def test_the_json_form_is_stable() -> None:
-    assert json.loads(json.dumps(as_json([STATUS]))) == {
+    assert json.loads(json.dumps(statuses_json([STATUS]))) == {
         "streams": [
             {
                 "stream": "news",

@@ -26,10 +26,10 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from kafka_ingest.engine.ingestion import Ingestion
-from kafka_ingest.engine.observe import read_next_offsets
-from kafka_ingest.records import BatchKind, OffsetRange
-from kafka_ingest.settings import from_environment
+from kafka_ingest.engine.stream_state import read_next_offsets
+from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.load_step import LoadStep
+from kafka_ingest.slices import BatchKind, OffsetRange
 
 REPOSITORY = Path(__file__).parents[2]
 COMMIT_OFFSETS = "commit_offsets"
@@ -94,7 +94,7 @@ def main() -> None:
 
     from kafka_ingest_tests.e2e.streams import STREAM
 
-    ingestion = Ingestion(STREAM, from_environment(), run_id=f"child-{os.getpid()}", at_step=at_step)
+    ingestion = Ingestion(STREAM, Settings.from_environment(), run_id=f"child-{os.getpid()}", at_step=at_step)
     if options.die_before_sql is not None:
         die_before_sql(ingestion.sink.engine, options.die_before_sql)
     kind: BatchKind = "backfill" if options.backfill else "live"
@@ -102,7 +102,7 @@ def main() -> None:
     ranges = [OffsetRange(*tp, 0, end) for tp, end in sorted(again.items())]
     batch = replace(ingestion.plan(ranges, kind), until_caught_up=not options.live)
     loaded = []
-    result = ingestion.load(ingestion.translate(ingestion.read(batch)), kind)
+    result = ingestion.load(ingestion.apply_steps(ingestion.read(batch)), kind)
     loaded.append(result.messages)
     ingestion.commit(result.next_offsets)
     loaded += [r.messages for r in ingestion.drain(batch)]

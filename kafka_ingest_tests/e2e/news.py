@@ -270,8 +270,8 @@ def produce(
             topic,
             message.value,
             message.key,
-            partition=message.partition,
-            headers=message.headers,
+            partition=-1 if message.partition is None else message.partition,
+            headers=None if message.headers is None else [*message.headers],
             timestamp=timestamp_ms(number),
             on_delivery=delivered(message),
         )

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.local.ports import LOOPBACK, free_port
-from kafka_ingest.records import LoadResult
-from kafka_ingest.settings import Settings, from_environment
+from kafka_ingest.settings import Settings
+from kafka_ingest.slices import LoadResult
 from kafka_ingest.streams.information import STREAM as DECLARED
 from kafka_ingest.streams.stream import BatchPolicy, Stream
 from kafka_ingest_tests.e2e.proxy import FaultProxy
@@ -58,7 +58,7 @@ def through(url: str, proxy: FaultProxy, **options: str) -> str:
 
 def settings_of(bootstrap_servers: str, url: str, **more: str) -> Settings:
     environ = {"KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers, "KAFKA_INGEST_DATABASE_URL": url}
-    return from_environment(environ | more)
+    return Settings.from_environment(environ | more)
 
 
 def stream_on(topic: str, **policy: float) -> Stream:
@@ -84,6 +84,6 @@ def run_once(
     """One whole run until caught up, as the ops do it but without their retries; errors leave it."""
     with opened(stream, settings, run_id=run_id, at_step=at_step) as ingestion:
         batch = dataclasses.replace(ingestion.plan((), "live"), until_caught_up=True)
-        first = ingestion.load(ingestion.translate(ingestion.read(batch)), "live")
+        first = ingestion.load(ingestion.apply_steps(ingestion.read(batch)), "live")
         ingestion.commit(first.next_offsets)
         return [first, *ingestion.drain(batch)]

@@ -11,9 +11,9 @@ import uuid
 import sqlalchemy as sa
 
 from kafka_ingest.engine.replay import plan_replay, replay
-from kafka_ingest.sinks.base import open_sink
-from kafka_ingest.sinks.letters import LetterFilter
+from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter
 from kafka_ingest.sinks.load_step import LoadStep
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest_tests.e2e.child import die, die_before_sql
 from kafka_ingest_tests.support.letters import FIXED
 
@@ -33,7 +33,7 @@ def main() -> None:
         if at == options.die_at:
             die()
 
-    for _ in replay(sink, plan_replay(sink, FIXED, LetterFilter(), run_id=run_id), run_id=run_id, at_step=at_step):
+    for _ in replay(sink, plan_replay(sink, FIXED, DeadLetterFilter(), run_id=run_id), run_id=run_id, at_step=at_step):
         pass
     sink.close()
 

@@ -10,8 +10,8 @@ import os
 
 import pandas as pd
 
-from kafka_ingest.pipelines.step import StepContext
 from kafka_ingest.pipelines.translate_dates import translate_dates
+from kafka_ingest.streams.step import StepContext
 from kafka_ingest_tests.e2e.streams import STREAM as CORRECT
 
 __all__ = ["STREAM", "VERSION_VARIABLE"]

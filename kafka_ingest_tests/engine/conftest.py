@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kafka_ingest_tests.support.database import Target
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.letters import loaded
 
 

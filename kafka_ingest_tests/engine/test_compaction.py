@@ -10,14 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kafka_ingest.engine.audit import audit_accounting, audit_tiling
+from kafka_ingest.checks.table_rows import audit_rows
+from kafka_ingest.checks.whole_ledger import audit_accounting, audit_tiling
 from kafka_ingest.engine.compaction import Compacted, compact_ledger
-from kafka_ingest.engine.table_rows import audit_rows
-from kafka_ingest.records import TopicPartition
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.target import TargetTable
-from kafka_ingest_tests.support.database import NOW, Target
-from kafka_ingest_tests.support.models import MIXED, Event
-from kafka_ingest_tests.support.raws import MORNING_MS, Msg, Part, raw_slice
+from kafka_ingest.testing.messages import MORNING_MS, Msg, Part, raw_slice
+from kafka_ingest.testing.models import MIXED, Event
+from kafka_ingest.testing.target import NOW, Target
 
 P0 = TopicPartition("mixed", 0)
 LATER = NOW + dt.timedelta(days=15)

@@ -9,9 +9,9 @@ import pytest
 
 from kafka_ingest.engine import ingestion
 from kafka_ingest.errors import DatabaseUnavailable
-from kafka_ingest.records import OffsetRange, TopicPartition
 from kafka_ingest.sinks.load_step import LoadStep
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
+from kafka_ingest.slices import OffsetRange, TopicPartition
 from kafka_ingest_tests.support.world import P0, P1, World, events, first_five
 
 
@@ -56,7 +56,7 @@ def test_slices_begin_small_and_double(world: World, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ingestion, "FIRST_SLICE_ROWS", 1)
     run = world.run()
     batch = run.plan((), "live")
-    first = run.load(run.translate(run.read(batch)), "live")
+    first = run.load(run.apply_steps(run.read(batch)), "live")
     sizes = [r.messages for r in run.drain(batch)]
     run.close()
     assert (first.messages, sizes[:2]) == (1, [2, 4])
@@ -68,7 +68,7 @@ def test_the_stages_may_each_be_repeated(world: World) -> None:
     run = world.run()
     batch = run.plan((), "live")
     run.read(batch)
-    parsed = run.translate(run.read(batch))
+    parsed = run.apply_steps(run.read(batch))
     run.load(parsed, "live")
     assert run.load(parsed, "live").counts == ()
     assert run.plan(batch.ranges, "live").ranges == ()
@@ -172,7 +172,7 @@ def test_a_run_until_caught_up_ends_at_the_ends_it_found_however_busy_the_topic(
 
 def test_a_commit_an_earlier_run_did_not_get_to_is_repaired(world: World) -> None:
     run = world.run()
-    parsed = run.translate(run.read(run.plan((), "live")))
+    parsed = run.apply_steps(run.read(run.plan((), "live")))
     run.load(parsed, "live")
     run.close()
     world.metadata.committed = {P0: 3}

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from kafka_ingest.engine.orders import MessageOrders
 from kafka_ingest.kafka.reader import RangeReader
-from kafka_ingest.records import NO_ORDER, OffsetRange, RawSlice
-from kafka_ingest.sinks import ledger
+from kafka_ingest.ledger.positions import ledger_fences, pin_positions
+from kafka_ingest.ledger.tables import METADATA
+from kafka_ingest.slices import NO_ORDER, OffsetRange, RawSlice
+from kafka_ingest.testing.models import MIXED
+from kafka_ingest.testing.target import NOW, Target
 from kafka_ingest_tests.support.cluster import FakeConsumer, FakeMessage, FakeMetadata, Log
-from kafka_ingest_tests.support.database import NOW, Target
 from kafka_ingest_tests.support.loads import P0
-from kafka_ingest_tests.support.models import MIXED
 
 
 class Case:
@@ -30,7 +31,7 @@ class Case:
         self.target = Target(MIXED)
         orders = self.metadata.largest_timestamps_below({P0: start} if start else {})
         with self.target.sink.engine.begin() as connection:
-            ledger.pin_positions(connection, "mixed", {P0: start}, {}, run_id="pin", now=NOW, orders=orders)
+            pin_positions(connection, "mixed", {P0: start}, {}, run_id="pin", now=NOW, orders=orders)
 
     def reader(self, _partitions: int) -> RangeReader:
         return RangeReader(FakeConsumer(self.logs))
@@ -78,7 +79,7 @@ def test_where_a_stream_starts_late_the_messages_before_count_all_the_same() -> 
 def test_before_the_ledger_is_made_a_dry_run_asks_kafka() -> None:
     case = Case(STAMPS)
     with case.target.sink.engine.begin() as connection:
-        ledger.METADATA.drop_all(connection)
+        METADATA.drop_all(connection)
     assert case.orders().count(case.read(3, 6)).orders.tolist() == case.expected(3, 6)
 
 
@@ -111,4 +112,4 @@ def test_orders_do_not_depend_on_slices_or_on_who_loads(
         assert again.orders.tolist() == case.expected(start, end)
     with case.target.sink.engine.connect() as connection:
         expected = max(stamps, default=NO_ORDER)
-        assert ledger.fences(connection, "mixed", [P0])[P0].order == expected
+        assert ledger_fences(connection, "mixed", [P0])[P0].order == expected

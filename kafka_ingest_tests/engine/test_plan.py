@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from kafka_ingest.engine.observe import observe, oldest_wait_seconds, oldest_window, partition_states
 from kafka_ingest.engine.plan import plan
+from kafka_ingest.engine.stream_state import observe, oldest_wait_seconds, oldest_window, partition_states
 from kafka_ingest.errors import ConfigError, DataLoss, OffsetGap
-from kafka_ingest.records import Batch, BatchKind, OffsetRange, TopicPartition
+from kafka_ingest.slices import Batch, BatchKind, OffsetRange, TopicPartition
 from kafka_ingest.streams.stream import BatchPolicy, Stream
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.models import MIXED, Account, Event
+from kafka_ingest.testing.target import NOW, Target
 from kafka_ingest_tests.support.cluster import SETTINGS, FakeMessage, FakeMetadata, Log, log
-from kafka_ingest_tests.support.database import NOW, Target
-from kafka_ingest_tests.support.models import MIXED, Account, Event
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 P0, P1, Q0 = TopicPartition("mixed", 0), TopicPartition("mixed", 1), TopicPartition("mixed2", 0)
 
@@ -92,8 +92,11 @@ def test_what_was_requested_and_is_loaded_since_is_left_out() -> None:
 
 def test_a_request_above_the_ledger_is_refused() -> None:
     case = Case({P0: full(P0, 9)})
-    with pytest.raises(OffsetGap, match=r"mixed\[0\]@\[3,9\) starts above the ledger's next offset 0.*leave out 3"):
+    with pytest.raises(
+        OffsetGap, match=r"mixed\[0\]@\[3,9\) starts above the ledger's next offset 0.*leave out 3"
+    ) as caught:
         case.plan([OffsetRange("mixed", 0, 3, 9)])
+    assert caught.value.values() == {"stream": "mixed", "range": OffsetRange("mixed", 0, 3, 9), "next_offset": 0}
 
 
 def test_a_topic_that_is_not_there_and_a_partition_it_does_not_have_are_named() -> None:
@@ -126,8 +129,12 @@ def test_offsets_that_retention_deleted_before_they_were_loaded_fail_the_run_wit
     message = (
         r"5 offsets are gone: Kafka's retention deleted mixed\[0\]@\[2,6\), mixed\[1\]@\[0,1\).*on_data_loss='skip'"
     )
-    with pytest.raises(DataLoss, match=message):
+    with pytest.raises(DataLoss, match=message) as caught:
         case.plan()
+    assert caught.value.values() == {
+        "stream": "mixed",
+        "ranges": (OffsetRange("mixed", 0, 2, 6), OffsetRange("mixed", 1, 0, 1)),
+    }
     assert case.target.offsets() == {"mixed[0]": 2, "mixed[1]": 0}
 
 
@@ -148,8 +155,9 @@ def test_a_log_that_ends_below_the_ledger_always_fails(on_data_loss: str) -> Non
     case.target.pin({P0: 12})
     with pytest.raises(
         DataLoss, match=r"mixed\[0\] ends at 9, below the ledger's next offset 12.*KAFKA_BOOTSTRAP_SERVERS"
-    ):
+    ) as caught:
         case.plan()
+    assert caught.value.ranges == (OffsetRange("mixed", 0, 9, 12),)
 
 
 def recreated(on_data_loss: str) -> Case:
@@ -171,8 +179,11 @@ def recreated(on_data_loss: str) -> Case:
 
 def test_a_recreated_topic_fails_the_run() -> None:
     case = recreated("fail")
-    with pytest.raises(DataLoss, match=r"topic mixed was deleted and created again \(its id was old, is new\)"):
+    with pytest.raises(
+        DataLoss, match=r"topic mixed was deleted and created again \(its id was old, is new\)"
+    ) as caught:
         case.plan()
+    assert caught.value.values() == {"stream": "mixed", "topics": ("mixed",)}
     assert case.target.offsets() == {"mixed[0]": 10}
 
 

@@ -12,10 +12,11 @@ from kafka_ingest.engine import publish
 from kafka_ingest.engine.publish import publish_waiting
 from kafka_ingest.errors import ConfigError, KafkaUnavailable
 from kafka_ingest.kafka.dead_letter_topic import DeadLetterPublisher, Published, error_headers
-from kafka_ingest.sinks.letters import Letter, LetterFilter
-from kafka_ingest_tests.support.database import Crash, Target
+from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter
+from kafka_ingest.ledger.dead_letters import StoredDeadLetter
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.target import Crash, Target
 from kafka_ingest_tests.support.letters import BROKEN, FIXED, LATER, event, kept, loaded, run_replay
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 
 @dataclass
@@ -27,7 +28,7 @@ class FakePublisher(DeadLetterPublisher):
     sent: list[int] = field(default_factory=list)
     slices: list[int] = field(default_factory=list)
 
-    def publish(self, letters: Sequence[Letter]) -> Published:
+    def publish(self, letters: Sequence[StoredDeadLetter]) -> Published:
         found = Published()
         self.slices.append(len(letters))
         for letter in letters:
@@ -106,7 +107,7 @@ def test_a_letter_the_topic_never_takes_does_not_stop_the_others_and_says_why(ta
 
 
 def test_letters_that_were_replayed_before_are_not_published(target: Target) -> None:
-    run_replay(target, wanted=LetterFilter(end_offset=3))
+    run_replay(target, wanted=DeadLetterFilter(end_offset=3))
     publisher = FakePublisher()
     run(target, publisher)
     assert publisher.sent == [3, 4]

@@ -7,15 +7,17 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from kafka_ingest.engine.audit import audit_accounting, audit_tiling
-from kafka_ingest.engine.table_rows import audit_rows
+from kafka_ingest.checks.table_rows import audit_rows
+from kafka_ingest.checks.whole_ledger import audit_accounting, audit_tiling
 from kafka_ingest.errors import StepError
-from kafka_ingest.pipelines.step import StepContext
-from kafka_ingest.records import TopicPartition
-from kafka_ingest.sinks.letters import LetterFilter
-from kafka_ingest.sinks.replay import raw_slice_of
+from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter
+from kafka_ingest.sinks.replay_proposal import raw_slice_of
+from kafka_ingest.slices import TopicPartition
+from kafka_ingest.streams.step import StepContext
 from kafka_ingest.streams.target import TargetTable
-from kafka_ingest_tests.support.database import Target
+from kafka_ingest.testing.messages import MORNING_MS, Msg, Part, one, raw_slice
+from kafka_ingest.testing.models import Account, Event
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.letters import (
     BROKEN,
     FIXED,
@@ -30,8 +32,6 @@ from kafka_ingest_tests.support.letters import (
     names,
     run_replay,
 )
-from kafka_ingest_tests.support.models import Account, Event
-from kafka_ingest_tests.support.raws import MORNING_MS, Msg, Part, one, raw_slice
 
 
 def test_letters_that_todays_code_takes_become_rows_and_say_so(target: Target) -> None:
@@ -63,7 +63,7 @@ def test_the_audits_of_the_ledger_pass_after_replays_and_backfills(target: Targe
         return [fault for each in found for fault in each.faults]
 
     run_replay(target, NO_ROUTES)
-    run_replay(target, wanted=LetterFilter(first_offset=1, end_offset=2), run_id="one")
+    run_replay(target, wanted=DeadLetterFilter(first_offset=1, end_offset=2), run_id="one")
     assert faults() == []
     run_replay(target, run_id="all")
     assert faults() == []
@@ -104,7 +104,7 @@ def test_rows_the_database_refuses_stay_dead_letters_and_the_others_load() -> No
     results = run_replay(target)
     assert became(results) == {"mixed[0]@0": "row", "mixed[0]@1": "dead_letter", "mixed[0]@2": "row"}
     assert names(target) == ["good", "fine"]
-    refused = kept(target, LetterFilter())[0]
+    refused = kept(target, DeadLetterFilter())[0]
     assert (refused.stage, refused.route) == ("database", "event")
     assert "no_thirteen" in refused.error
     assert results[0].load.rows_by_table == {"t_event": 2}

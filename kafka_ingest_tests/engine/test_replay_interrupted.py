@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from kafka_ingest.sinks.letters import LetterFilter
+from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter
 from kafka_ingest.sinks.load_step import LoadStep
-from kafka_ingest.sinks.sqlite import SQLiteSink
-from kafka_ingest_tests.support.database import Crash, Target
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.models import Event
+from kafka_ingest.testing.target import Crash, Target
 from kafka_ingest_tests.support.letters import (
     BROKEN,
     FIXED,
@@ -25,8 +27,6 @@ from kafka_ingest_tests.support.letters import (
     names,
     run_replay,
 )
-from kafka_ingest_tests.support.models import Event
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 STEPS = [*(step for step in LoadStep if step is not LoadStep.AHEAD)]
 
@@ -83,7 +83,7 @@ def test_what_a_backfill_loads_while_a_replay_prepares_is_left_to_it(tmp_path: P
         ("mixed[0]@[0,2)", "backfill"),
         ("mixed[0]@[2,4)", "replay"),
     ]
-    waiting = kept(target, LetterFilter())
+    waiting = kept(target, DeadLetterFilter())
     assert [(letter.kafka_offset, letter.run_id, letter.attempts) for letter in waiting] == [(1, "backfill", 0)]
 
 
@@ -94,7 +94,7 @@ def test_two_replays_at_once_take_each_letter_once(tmp_path: Path) -> None:
     def meanwhile(at: str) -> None:
         if at == LoadStep.STAGE and not others:
             others.append({})
-            others[0] = became(run_replay(target, wanted=LetterFilter(end_offset=3), run_id="other"))
+            others[0] = became(run_replay(target, wanted=DeadLetterFilter(end_offset=3), run_id="other"))
 
     assert became(run_replay(target, at_step=meanwhile)) == {"mixed[0]@3": "row"}
     assert len(others[0]) == 3

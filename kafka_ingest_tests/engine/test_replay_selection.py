@@ -9,8 +9,9 @@ import pytest
 
 from kafka_ingest.engine.replay import plan_replay
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.sinks.letters import LetterFilter
-from kafka_ingest_tests.support.database import NOW, Target
+from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter
+from kafka_ingest.testing.messages import MORNING_MS, Msg, Part
+from kafka_ingest.testing.target import NOW, Target
 from kafka_ingest_tests.support.letters import (
     BROKEN,
     FIXED,
@@ -22,46 +23,45 @@ from kafka_ingest_tests.support.letters import (
     loaded,
     run_replay,
 )
-from kafka_ingest_tests.support.raws import MORNING_MS, Msg, Part
 
 
 def test_scattered_letters_are_ranges_of_their_own_and_neighbours_one(target: Target) -> None:
-    run_replay(target, wanted=LetterFilter(first_offset=0, end_offset=2))
-    run_replay(target, wanted=LetterFilter(first_offset=3), run_id="second")
+    run_replay(target, wanted=DeadLetterFilter(first_offset=0, end_offset=2))
+    run_replay(target, wanted=DeadLetterFilter(first_offset=3), run_id="second")
     assert [b[0] for b in target.batches()[1:]] == ["mixed[0]@[0,2)", "mixed[0]@[3,4)"]
-    assert [letter.kafka_offset for letter in kept(target, LetterFilter())] == [2]
+    assert [letter.kafka_offset for letter in kept(target, DeadLetterFilter())] == [2]
 
 
 @pytest.mark.parametrize(
     ("wanted", "offsets"),
     [
-        (LetterFilter(), [0, 1, 2, 0, 0]),
-        (LetterFilter(topics=("mixed2",)), [0]),
-        (LetterFilter(topics=("mixed2", "mixed")), [0, 1, 2, 0, 0]),
-        (LetterFilter(partition=1), [0]),
-        (LetterFilter(first_offset=1, end_offset=2), [1]),
-        (LetterFilter(route="account"), [2]),
-        (LetterFilter(stage="decode"), [1]),
-        (LetterFilter(stage="database"), []),
-        (LetterFilter(error="STEP was"), [0, 2, 0, 0]),
-        (LetterFilter(error="step_was"), []),
-        (LetterFilter(error="not JSON%"), [1]),
-        (LetterFilter(error="JSON%"), []),
-        (LetterFilter(since=NOW), [0, 1, 2, 0, 0]),
-        (LetterFilter(until=NOW), []),
-        (LetterFilter(since=NOW.astimezone(dt.timezone(dt.timedelta(hours=8)))), [0, 1, 2, 0, 0]),
+        (DeadLetterFilter(), [0, 1, 2, 0, 0]),
+        (DeadLetterFilter(topics=("mixed2",)), [0]),
+        (DeadLetterFilter(topics=("mixed2", "mixed")), [0, 1, 2, 0, 0]),
+        (DeadLetterFilter(partition=1), [0]),
+        (DeadLetterFilter(first_offset=1, end_offset=2), [1]),
+        (DeadLetterFilter(route="account"), [2]),
+        (DeadLetterFilter(stage="decode"), [1]),
+        (DeadLetterFilter(stage="database"), []),
+        (DeadLetterFilter(error="STEP was"), [0, 2, 0, 0]),
+        (DeadLetterFilter(error="step_was"), []),
+        (DeadLetterFilter(error="not JSON%"), [1]),
+        (DeadLetterFilter(error="JSON%"), []),
+        (DeadLetterFilter(since=NOW), [0, 1, 2, 0, 0]),
+        (DeadLetterFilter(until=NOW), []),
+        (DeadLetterFilter(since=NOW.astimezone(dt.timezone(dt.timedelta(hours=8)))), [0, 1, 2, 0, 0]),
         (
-            LetterFilter(
+            DeadLetterFilter(
                 since=dt.datetime.fromtimestamp(MORNING_MS / 1000 + 1, dt.timezone.utc),
                 until=dt.datetime.fromtimestamp(MORNING_MS / 1000 + 2, dt.timezone.utc),
                 clock="kafka",
             ),
             [1],
         ),
-        (LetterFilter(stage="step", topics=("mixed",), partition=0), [0, 2]),
+        (DeadLetterFilter(stage="step", topics=("mixed",), partition=0), [0, 2]),
     ],
 )
-def test_filters_choose_what_is_replayed(wanted: LetterFilter, offsets: list[int]) -> None:
+def test_filters_choose_what_is_replayed(wanted: DeadLetterFilter, offsets: list[int]) -> None:
     target = loaded(
         BROKEN,
         Part([Msg(event("a")), Msg(b"{"), Msg(account("x", 1))]),
@@ -82,9 +82,9 @@ def test_letters_of_other_streams_are_not_touched(target: Target) -> None:
 
 def test_a_filter_that_can_hold_nothing_is_refused() -> None:
     with pytest.raises(ConfigError, match="needs a time zone"):
-        LetterFilter(since=dt.datetime(2026, 1, 1))
+        DeadLetterFilter(since=dt.datetime(2026, 1, 1))
     with pytest.raises(ConfigError, match="has to be before"):
-        LetterFilter(since=NOW, until=NOW)
+        DeadLetterFilter(since=NOW, until=NOW)
 
 
 def test_slices_are_bounded_by_rows_and_bytes() -> None:
@@ -114,11 +114,11 @@ def test_a_run_that_is_tried_again_does_not_try_its_letters_again(target: Target
 def test_letters_of_a_topic_the_stream_no_longer_reads_are_left_alone_and_named() -> None:
     target = loaded(BROKEN, Part([Msg(event("a"))]), Part([Msg(event("b"))], topic="mixed2"))
     shrunk = replace(FIXED, topics="mixed")
-    plan = plan_replay(target.sink, shrunk, LetterFilter(), run_id="r")
+    plan = plan_replay(target.sink, shrunk, DeadLetterFilter(), run_id="r")
     assert (plan.letters, plan.left_out) == (1, {"mixed2": 1})
     assert became(run_replay(target, shrunk)) == {"mixed[0]@0": "row"}
     with pytest.raises(ConfigError, match=r"stream mixed no longer reads topic mixed2, .*it reads mixed\."):
         run_replay(target, shrunk)
     with pytest.raises(ConfigError, match="no longer reads topic mixed2"):
-        run_replay(target, shrunk, LetterFilter(topics=("mixed", "mixed2")))
+        run_replay(target, shrunk, DeadLetterFilter(topics=("mixed", "mixed2")))
     assert [letter.attempts for letter in kept(target)] == [1, 0]

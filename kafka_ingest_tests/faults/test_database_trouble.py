@@ -14,10 +14,10 @@ from confluent_kafka import Producer
 from kafka_ingest.errors import DatabaseUnavailable, KafkaIngestError, PermanentError, SchemaMismatch
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.kafka import LocalKafka
-from kafka_ingest.records import OffsetRange
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.load import CONFLICT_TRIES
 from kafka_ingest.sinks.load_step import LoadStep
+from kafka_ingest.slices import OffsetRange
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.conftest import make_topic
 from kafka_ingest_tests.e2e.check import assert_exactly_once
@@ -210,7 +210,7 @@ def test_a_connection_killed_at_any_step_is_retryable(case: Case, database: Loca
             query = f"SELECT id FROM information_schema.processlist WHERE db = '{name}' AND id <> {own}"
             found = connection.exec_driver_sql(query).scalars().all()
         for each in found:
-            database.run_as_root(f"KILL CONNECTION {each}")
+            database.run_as_administrator(f"KILL CONNECTION {each}")
 
     for step in [step for step in LoadStep if step not in (LoadStep.STAGE, LoadStep.AHEAD, LoadStep.DONE)]:
         case.produce(30)
@@ -234,7 +234,7 @@ def test_a_table_dropped_under_us_fails_loudly_and_loads_again_after_it_is_there
     ranges = [OffsetRange(*tp, 0, p.next_offset) for tp, p in lost.ledger.items() if p.next_offset]
     with opened(case.stream, case.settings) as ingestion:
         batch = ingestion.plan(ranges, "backfill")
-        ingestion.load(ingestion.translate(ingestion.read(batch)), "backfill")
+        ingestion.load(ingestion.apply_steps(ingestion.read(batch)), "backfill")
         list(ingestion.drain(batch))
     case.check()
 
@@ -298,14 +298,14 @@ def _globals(database: LocalDatabase, **values: str) -> Iterator[Callable[..., N
     def set_global(**more: str) -> None:
         for name, value in more.items():
             before.setdefault(name, _global(database, name))
-            database.run_as_root(f"SET GLOBAL {name} = {value}")
+            database.run_as_administrator(f"SET GLOBAL {name} = {value}")
 
     try:
         set_global(**values)
         yield set_global
     finally:
         for name, value in before.items():
-            database.run_as_root(f"SET GLOBAL {name} = {value}")
+            database.run_as_administrator(f"SET GLOBAL {name} = {value}")
 
 
 def _global(database: LocalDatabase, name: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kafka_ingest.errors import RetryableError
-from kafka_ingest.kafka import deadline, reader
+from kafka_ingest.kafka import reader, timeouts
 from kafka_ingest.kafka.reader import RangeReader
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest_tests.conftest import make_topic
@@ -68,7 +68,7 @@ def test_a_broker_killed_in_the_middle_of_a_fetch_loses_and_doubles_nothing(
     settings, stream = settings_of(own.bootstrap_servers, mysql_url, **SMALL), stream_on(topic, max_rows=10_000)
     if not is_back_in_time:
         monkeypatch.setattr(reader, "SILENCE_SECONDS", 3.0)
-        monkeypatch.setattr(deadline, "REQUEST_TIMEOUT_SECONDS", 5.0)
+        monkeypatch.setattr(timeouts, "REQUEST_TIMEOUT_SECONDS", 5.0)
     for trial in range(TRIALS):
         for part in range(4):  # each a batch of its own in every partition, which is the least that one fetch brings
             produce(own.bootstrap_servers, topic, news(seed=4 * trial + part, count=500), truth)

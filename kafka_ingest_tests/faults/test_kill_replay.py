@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from kafka_ingest.sinks.base import open_sink
 from kafka_ingest.sinks.load_step import LoadStep
-from kafka_ingest_tests.support.database import Target
+from kafka_ingest.sinks.registry import open_sink
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.letters import FIXED, NO_ROUTES, account, event
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 pytestmark = pytest.mark.faults
 
 # Before and with the COMMIT; a replay is never written ahead.
 STEPS = [step for step in LoadStep if step not in (LoadStep.AHEAD, LoadStep.DONE)]
-# What an upsert into a table with tombstones sends, one statement after the other, then a delete (`sinks/mysql_merge.py`).
+# What an upsert into a table with tombstones sends, one statement after the other, then a delete (`sinks/mysql/merge.py`).
 STATEMENTS = {
     "drop_buried": r"DELETE s FROM ",
     "merge, INSERT": r"INSERT INTO `?t_account`? ",

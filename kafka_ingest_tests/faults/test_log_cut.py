@@ -18,8 +18,8 @@ from confluent_kafka import Producer
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.errors import DataLoss, LogCut, RetryableError
 from kafka_ingest.local.kafka import LocalKafka
-from kafka_ingest.records import Batch, LoadResult, OffsetRange
 from kafka_ingest.settings import Settings
+from kafka_ingest.slices import Batch, LoadResult, OffsetRange
 from kafka_ingest.streams.stream import BatchPolicy, Stream
 from kafka_ingest_tests.conftest import make_topic
 from kafka_ingest_tests.support.catch_up import (
@@ -100,7 +100,7 @@ def test_a_log_cut_and_grown_past_the_position_fails_every_run_until_a_person_de
     assert ids(settings) == named("old", 0, 50) + named("new", 50, 70)
     with opened(stream, settings) as ingestion:
         batch = ingestion.plan([OffsetRange(topic, 0, 30, 50)], "backfill")
-        ingestion.load(ingestion.translate(ingestion.read(batch)), "backfill")
+        ingestion.load(ingestion.apply_steps(ingestion.read(batch)), "backfill")
     assert set(named("new", 30, 70)) <= set(ids(settings))
     catch_up(stream, settings)
     assert positions(settings) == {0: 70}
@@ -127,7 +127,7 @@ def test_a_log_cut_under_a_run_that_is_draining_fails_that_run_and_the_next(own:
     send_in_tens(own, topic, named("old", 0, 20))
     with opened(stream, settings) as ingestion:
         batch = ingestion.plan((), "live")
-        result = ingestion.load(ingestion.translate(ingestion.read(batch)), "live")
+        result = ingestion.load(ingestion.apply_steps(ingestion.read(batch)), "live")
         ingestion.commit(result.next_offsets)
         draining = ingestion.drain(batch)
         send_in_tens(own, topic, named("old", 20, 50))

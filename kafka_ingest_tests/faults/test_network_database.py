@@ -10,13 +10,13 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from kafka_ingest.engine.observe import read_positions
+from kafka_ingest.engine.stream_state import read_positions
 from kafka_ingest.errors import DatabaseUnavailable, RetryableError
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.kafka import LocalKafka
-from kafka_ingest.sinks import mysql as mysql_sink
-from kafka_ingest.sinks.base import open_sink
 from kafka_ingest.sinks.load_step import LoadStep
+from kafka_ingest.sinks.mysql import sink as mysql_sink
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest_tests.e2e.check import assert_exactly_once
 from kafka_ingest_tests.e2e.leaks import Resources
 from kafka_ingest_tests.e2e.news import Truth, news, produce
@@ -38,7 +38,7 @@ FAULTS = {
     "reset": Fault(reset_after_bytes=0),
     "reset within an answer": Fault(reset_after_bytes=2),
 }
-# The driver's options: what is waited for, in seconds. By default 10 and 300 (sinks/mysql.py).
+# The driver's options: what is waited for, in seconds. By default 10 and 300 (sinks/mysql/sink.py).
 TIMEOUTS = {"connect_timeout": "1", "read_timeout": "1", "write_timeout": "1"}
 # One statement that is not answered, one ping, one sign-in, and a slow machine.
 BOUND_SECONDS = 1 + 1 + 1 + 4

@@ -13,9 +13,9 @@ import pytest
 
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.errors import RetryableError
-from kafka_ingest.kafka import deadline, group_offsets, reader
+from kafka_ingest.kafka import group_offsets, reader, timeouts
 from kafka_ingest.kafka.metadata import KafkaMetadata
-from kafka_ingest.records import TopicPartition
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest_tests.conftest import make_topic
 from kafka_ingest_tests.e2e.check import assert_exactly_once
 from kafka_ingest_tests.e2e.leaks import Resources
@@ -27,7 +27,7 @@ from kafka_ingest_tests.e2e.scale import IS_FULL
 pytestmark = pytest.mark.faults
 
 # With the package's own timeouts this takes half an hour: `make faults-full`.
-REQUEST_SECONDS = deadline.REQUEST_TIMEOUT_SECONDS if IS_FULL else 2.0
+REQUEST_SECONDS = timeouts.REQUEST_TIMEOUT_SECONDS if IS_FULL else 2.0
 SILENCE_SECONDS = reader.SILENCE_SECONDS if IS_FULL else 3.0
 RECONNECTS = 1_000 if IS_FULL else 60
 RESETS = 100 if IS_FULL else 3
@@ -64,7 +64,7 @@ def topic(kafka: ProxiedKafka) -> str:
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deadline, "REQUEST_TIMEOUT_SECONDS", REQUEST_SECONDS)
+    monkeypatch.setattr(timeouts, "REQUEST_TIMEOUT_SECONDS", REQUEST_SECONDS)
     monkeypatch.setattr(group_offsets, "COMMIT_SECONDS", COMMIT_SECONDS)
     monkeypatch.setattr(reader, "SILENCE_SECONDS", SILENCE_SECONDS)
 
@@ -92,7 +92,7 @@ class Staged:
         batch = dataclasses.replace(ingestion.plan((), "live"), until_caught_up=True)
         self.begin("read")
         parsed = ingestion.read(batch)
-        first = ingestion.load(ingestion.translate(parsed), "live")
+        first = ingestion.load(ingestion.apply_steps(parsed), "live")
         self.begin("commit")
         ingestion.commit(first.next_offsets)
         self.begin("drain")
@@ -168,7 +168,7 @@ def test_a_short_black_hole_in_the_middle_of_a_read_is_outlived(
         kafka.proxy.set(Fault(silent=True))
         healing = threading.Timer(SILENCE_SECONDS / 2, kafka.proxy.set, (HEALTHY,))
         healing.start()
-        first = ingestion.load(ingestion.translate(ingestion.read(batch)), "live")
+        first = ingestion.load(ingestion.apply_steps(ingestion.read(batch)), "live")
         healing.join()
         ingestion.commit(first.next_offsets)
         list(ingestion.drain(batch))

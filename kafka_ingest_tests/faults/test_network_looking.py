@@ -13,7 +13,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from kafka_ingest.kafka import deadline
+from kafka_ingest.kafka import timeouts
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.orchestration import clients, sensors
 from kafka_ingest.orchestration.build import build_definitions
@@ -75,7 +75,7 @@ def sensor(
 ) -> Iterator[Sensor]:
     monkeypatch.setattr(sensors, "LOOK_SECONDS", LOOK_SECONDS)
     monkeypatch.setattr(clients, "STATEMENT_SECONDS", STATEMENT_SECONDS)
-    monkeypatch.setattr(deadline, "REQUEST_TIMEOUT_SECONDS", deadline.REQUEST_TIMEOUT_SECONDS if IS_FULL else 3.0)
+    monkeypatch.setattr(timeouts, "REQUEST_TIMEOUT_SECONDS", timeouts.REQUEST_TIMEOUT_SECONDS if IS_FULL else 3.0)
     options = {} if IS_FULL else {"connect_timeout": "2"}
     url = through(mysql_url, database_proxy, **options)
     for name, value in environment(kafka.bootstrap_servers, url, topic).items():
@@ -145,7 +145,7 @@ def _answer_in_time(environ: dict[str, str], folder: Path, expected: dict[str, t
         code, word = expected[command]
         assert process.returncode == code, (command, out, err)
         assert re.search(word, err + out), (command, out, err)
-        assert time.monotonic() - begun < deadline.REQUEST_TIMEOUT_SECONDS + START_SECONDS, (command, out, err)
+        assert time.monotonic() - begun < timeouts.REQUEST_TIMEOUT_SECONDS + START_SECONDS, (command, out, err)
 
 
 def _command(environ: dict[str, str], command: str, folder: Path) -> subprocess.Popen[str]:

@@ -9,9 +9,9 @@ from itertools import islice
 
 import numpy as np
 
-from kafka_ingest.records import Headers
+from kafka_ingest.slices import Headers
+from kafka_ingest.testing.models import FIELDS
 from kafka_ingest_tests.e2e.news import news
-from kafka_ingest_tests.support.models import FIELDS
 
 # Bytes that mean something to JSON, UTF-8, LOAD DATA, dates.
 _BYTES = np.frombuffer(

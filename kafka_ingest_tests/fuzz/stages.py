@@ -8,17 +8,17 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 
-from kafka_ingest.pipelines.dates.rule import DateRule
-from kafka_ingest.pipelines.dates.translation import translate
+from kafka_ingest.dates.parsing import parse_dates
+from kafka_ingest.dates.rule import DateRule
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.pipeline import run_pipeline
-from kafka_ingest.records import Headers, OffsetRange, RawSlice
-from kafka_ingest.sinks.infile import encode
+from kafka_ingest.sinks.mysql.load_data_format import encode_rows
+from kafka_ingest.slices import Headers, OffsetRange, RawSlice
 from kafka_ingest.streams.information import Announcement, Information
 from kafka_ingest.streams.stream import RouteByField, RouteByHeader, Stream
 from kafka_ingest.streams.target import TargetTable
+from kafka_ingest.testing.models import Account, Booking, Everything
 from kafka_ingest_tests.fuzz.mutate import Mutator
-from kafka_ingest_tests.support.models import Account, Booking, Everything
 
 ROUTES = {"e": Everything, "account": Account, "information": Information, "announcement": Announcement}
 STREAMS = (
@@ -85,7 +85,7 @@ class Messages:
         assert all(parsed.raw.values[letter.number] is given[letter.number] for letter in parsed.dead_letters)
         assert all(letter.error.strip() for letter in parsed.dead_letters)
         for frame in parsed.rows.values():
-            encode(frame, list(frame.columns))
+            encode_rows(frame, list(frame.columns))
 
     def _narrow(self, which: int, inputs: Sequence[Message]) -> Sequence[Message]:
         """Halves as long as a half shows it too."""
@@ -112,7 +112,7 @@ def check_these_dates(dates: Sequence[object], rule: DateRule, *, alone: int = 2
     count = len(dates)
     values = pd.Series(list(dates), dtype=object)
     try:
-        found = translate(values, rule)
+        found = parse_dates(values, rule)
         instants = found.instants.to_numpy(dtype="datetime64[us]")
         has_instant = ~np.isnat(instants)
         assert ((instants[has_instant] >= FIRST) & (instants[has_instant] <= LAST)).all(), "an instant out of range"
@@ -123,7 +123,7 @@ def check_these_dates(dates: Sequence[object], rule: DateRule, *, alone: int = 2
         assert not lost.any(), "a value became NULL without an error"
         # What becomes of a value is its own affair: some of them alone.
         for number in islice(range(0, count, max(1, count // alone)), alone):
-            one = translate(values.iloc[[number]], rule)
+            one = parse_dates(values.iloc[[number]], rule)
             assert one.instants.equals(found.instants.iloc[[number]]), "its neighbours count"
     except Exception as error:
         bad = values[lost].tolist() if "lost" in locals() else values.tolist()

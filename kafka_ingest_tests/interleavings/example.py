@@ -9,7 +9,7 @@ from typing import Literal, Protocol, TypeVar
 
 from hypothesis import strategies as st
 
-from kafka_ingest.records import OffsetRange
+from kafka_ingest.slices import OffsetRange
 from kafka_ingest_tests.interleavings.log import HELD, REFUSED, TOPIC, Log, Message, Version
 
 T = TypeVar("T")

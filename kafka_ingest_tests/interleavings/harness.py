@@ -19,9 +19,9 @@ import pymysql
 import sqlalchemy as sa
 
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.sinks.turn import Turn
+from kafka_ingest.sinks.commit_order import CommitTicket
+from kafka_ingest.testing.target import Crash
 from kafka_ingest_tests.interleavings.example import Fault
-from kafka_ingest_tests.support.database import Crash
 
 # An actor under way for so long, and not in the server's count, waits for something that is not counted (GET_LOCK, a
 # metadata lock). Far longer than any statement takes, as others would go on while this one still runs.
@@ -308,17 +308,17 @@ class Scheduler:
             )
 
 
-class WatchedTurn(Turn):
+class WatchedTicket(CommitTicket):
     """Waiting for the slice before is a step, too, and what comes between emptying a slice's ranges and filling them."""
 
-    def let_follow(self) -> None:
-        super().let_follow()
+    def let_next_begin(self) -> None:
+        super().let_next_begin()
         current().pause("ranges emptied")
 
-    def has_come(self) -> bool:
+    def is_next(self) -> bool:
         if self._previous is not None:
             current().pause("waits to follow", self._previous._may_follow.is_set)
-        return super().has_come()
+        return super().is_next()
 
     def wait(self, seconds: float | None = None) -> None:
         if self._previous is None:

@@ -13,13 +13,14 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped
 
 from kafka_ingest.pipelines.decode import StreamDecoder
+from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.pipelines.pipeline import run_pipeline
-from kafka_ingest.records import LogIdentity, OffsetRange, ParsedSlice, RawSlice, TopicPartition
+from kafka_ingest.slices import LogIdentity, OffsetRange, RawSlice, TopicPartition
 from kafka_ingest.streams.model import AppendModel, UpsertModel
 from kafka_ingest.streams.model import field as column
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
-from kafka_ingest_tests.support.raws import MORNING_MS, Msg, Part, raw_slice
+from kafka_ingest.testing.messages import MORNING_MS, Msg, Part, raw_slice
 
 TOPIC = "i"
 TOPIC_ID, RECREATED_ID = "first", "second"

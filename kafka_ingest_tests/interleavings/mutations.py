@@ -14,10 +14,14 @@ from unittest import mock
 import pandas as pd
 import sqlalchemy as sa
 
-from kafka_ingest import records
-from kafka_ingest.sinks import ledger, load, mysql, mysql_merge, table_writer
+from kafka_ingest import slices
+from kafka_ingest.ledger.positions import ledger_fences
+from kafka_ingest.ledger.tables import BATCHES, OFFSETS, of_partition
+from kafka_ingest.sinks import load, table_writer
 from kafka_ingest.sinks.admission import AdmittedPart, AdmittedSlice, RangeProposal
 from kafka_ingest.sinks.base import RowsRejected
+from kafka_ingest.sinks.mysql import merge as mysql_merge
+from kafka_ingest.sinks.mysql import sink as mysql
 from kafka_ingest_tests.interleavings.example import Shape
 
 _LITTLE = Shape(
@@ -117,7 +121,7 @@ def _judge_at_once(_writer: Any, _admitted: Any, refused: Mapping[Any, set[int]]
 
 
 def _unfenced(connection: Any, stream: str, partitions: Any, *, waits: bool = True) -> Any:
-    return ledger.fences(connection, stream, partitions)
+    return ledger_fences(connection, stream, partitions)
 
 
 def _admit_all(proposal: Any, _connection: Any, _fences: Any) -> AdmittedSlice:
@@ -135,8 +139,8 @@ def _advance_freely(connection: Any, stream: str, moves: Any, *, run_id: str, no
     """Wherever the position is, and wherever it was."""
     for tp, move in moves.items():
         connection.execute(
-            sa.update(ledger.OFFSETS)
-            .where(ledger.of_partition(ledger.OFFSETS, stream, tp))
+            sa.update(OFFSETS)
+            .where(of_partition(OFFSETS, stream, tp))
             .values(next_offset=move.next_offset, loaded_to=move.loaded_to, kafka_order=move.order)
         )
 
@@ -148,7 +152,7 @@ def _backfills_by_their_start() -> Iterator[None]:
     begun: set[tuple[int, int]] = set()
 
     def look_and_admit(proposal: RangeProposal, connection: Any, fences: Any) -> AdmittedSlice:
-        c = ledger.BATCHES.c
+        c = BATCHES.c
         begun.clear()
         begun.update(connection.execute(sa.select(c.kafka_partition, c.start_offset).where(c.kind == "backfill")).all())
         return admit(proposal, connection, fences)
@@ -212,7 +216,10 @@ def _not_looked_at_again() -> Iterator[None]:
 
 @contextmanager
 def _no_position_fence() -> Iterator[None]:
-    with mock.patch.object(RangeProposal, "admit", _admit_all), mock.patch.object(ledger, "advance", _advance_freely):
+    with (
+        mock.patch.object(RangeProposal, "admit", _admit_all),
+        mock.patch.object(load, "advance_positions", _advance_freely),
+    ):
         yield
 
 
@@ -237,7 +244,7 @@ MUTATIONS: Mapping[str, Mutation] = {
     ),
     "order by timestamp": Mutation(
         "the order of a message is the largest timestamp up to it",
-        _patched(records, _running_maxima=lambda raw: raw.timestamps_ms.copy()),
+        _patched(slices, _running_maxima=lambda raw: raw.timestamps_ms.copy()),
         "order",
     ),
     "order by offset or timestamp": Mutation(
@@ -252,7 +259,7 @@ MUTATIONS: Mapping[str, Mutation] = {
     ),
     "ahead and not compared": Mutation(
         "what was written ahead is compared with what was loaded since",
-        _patched(ledger, loaded_since=lambda *_all: False),
+        _patched(load, loaded_since=lambda *_all: False),
         "backfills ahead",
     ),
     "ahead stays": Mutation(
@@ -269,7 +276,7 @@ MUTATIONS: Mapping[str, Mutation] = {
         "a backfill that began before the slice is seen too", _backfills_by_their_start, "backfills above"
     ),
     "no ledger lock": Mutation(
-        "the ledger's rows are locked before they are compared", _patched(ledger, lock=_unfenced), "plain"
+        "the ledger's rows are locked before they are compared", _patched(load, lock_fences=_unfenced), "plain"
     ),
     "no overlap skipped": Mutation(
         "what the ledger has already is left out", _patched(RangeProposal, admit=_admit_all), "plain"

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 
 from kafka_ingest.local.database import LocalDatabase
-from kafka_ingest.sinks.base import open_sink
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest_tests.interleavings.example import Example, Fault, Task, examples
 from kafka_ingest_tests.interleavings.harness import Actor, Process, Scheduler, Server
 from kafka_ingest_tests.interleavings.log import Log, Message

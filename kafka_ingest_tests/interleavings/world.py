@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from kafka_ingest.sinks.base import open_sink
 from kafka_ingest.sinks.load import LoadContext, load
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.sinks.tables import prepare_tables
+from kafka_ingest.testing.target import NOW
 from kafka_ingest_tests.interleavings.example import Example, ranges_from
 from kafka_ingest_tests.interleavings.harness import Process, Scheduler, Server
 from kafka_ingest_tests.interleavings.log import HELD, PARTITIONS, STREAMS, TOPIC, TOPIC_ID
 from kafka_ingest_tests.interleavings.oracle import Found, Load, violations
 from kafka_ingest_tests.interleavings.writers import Writer
-from kafka_ingest_tests.support.database import NOW
 
 WRITERS = 4
 
@@ -116,7 +116,7 @@ class World:
         self._server.run(
             "BEGIN",
             *(f"DELETE FROM `{name}`" for name in self._tables),
-            # As `ledger.pin_positions` writes them.
+            # As `ledger.positions.pin_positions` writes them.
             *(PIN.format(p=tp.partition) for tp in PARTITIONS),
             "COMMIT",
         )

@@ -10,17 +10,18 @@ from functools import partial
 import sqlalchemy as sa
 
 from kafka_ingest.errors import DataLoss, RetryableError
-from kafka_ingest.records import BatchKind, OffsetRange
-from kafka_ingest.sinks import ledger, letters
-from kafka_ingest.sinks.letters import LetterFilter
+from kafka_ingest.ledger import dead_letters
+from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter, conditions, not_tried_by
+from kafka_ingest.ledger.positions import ledger_positions
+from kafka_ingest.sinks.commit_order import Abandoned, CommitTicket
 from kafka_ingest.sinks.load import LoadContext, load
 from kafka_ingest.sinks.load_step import LoadStep
-from kafka_ingest.sinks.replay import raw_slice_of, replay_slice
-from kafka_ingest.sinks.turn import Abandoned, Turn
+from kafka_ingest.sinks.replay_proposal import raw_slice_of, replay_slice
+from kafka_ingest.slices import BatchKind, OffsetRange
+from kafka_ingest.testing.target import NOW, Crash
 from kafka_ingest_tests.interleavings.example import Task, ranges_from
-from kafka_ingest_tests.interleavings.harness import Actor, Process, Scheduler, WatchedTurn
+from kafka_ingest_tests.interleavings.harness import Actor, Process, Scheduler, WatchedTicket
 from kafka_ingest_tests.interleavings.log import PARTITIONS, Log, Version
-from kafka_ingest_tests.support.database import NOW, Crash
 
 # Deadlocks and lost connections are tried again; a load that fails so often for them never comes to an end.
 MOST_TRIES = 30
@@ -104,7 +105,7 @@ class Writer:
         stream = self.log.streams["v1"].name
         sink = self.process.sink
         with sink.errors("looking where the ledger stands"), sink.engine.connect() as connection:
-            found = ledger.positions(connection, stream)
+            found = ledger_positions(connection, stream)
         return [found[tp].next_offset for tp in PARTITIONS]
 
     def _load(
@@ -113,12 +114,12 @@ class Writer:
         kind: BatchKind,
         version: Version,
         ranges: Ranges,
-        turn: Turn | None = None,
+        ticket: CommitTicket | None = None,
         log: Log | None = None,
     ) -> None:
         self.scheduler.note(f"{actor.name} loads {', '.join(map(str, ranges))} {kind}")
         parsed = (log or self.log).parsed(ranges, version)
-        result = load(self.process.sink, parsed, kind, self._context(actor, version), turn)
+        result = load(self.process.sink, parsed, kind, self._context(actor, version), ticket)
         counts = "; ".join(
             f"{c.range} {c.kind} {c.rows} rows {c.deletes} deletes {c.dead_letters} dead" for c in result.counts
         )
@@ -126,8 +127,8 @@ class Writer:
 
     def _load_ahead(self, actor: Actor, kind: BatchKind, version: Version, slices: list[Ranges]) -> None:
         """Two slices at the same time, over a connection each."""
-        first = WatchedTurn()
-        second = WatchedTurn(first)
+        first = WatchedTicket()
+        second = WatchedTicket(first)
 
         def follow(lane: Actor) -> None:
             with second:
@@ -158,11 +159,11 @@ class Writer:
         run_id = self._run_id(version)
         stream = self.log.streams[version]
         sink = self.process.sink
-        where = sa.and_(letters.conditions(LetterFilter(stream=stream.name)), letters.not_tried_by(run_id))
+        where = sa.and_(conditions(DeadLetterFilter(stream=stream.name)), not_tried_by(run_id))
         after_id = 0
         while True:
             with sink.errors("reading dead letters"), sink.engine.connect() as connection:
-                found = letters.next_slice(connection, where, after_id=after_id, max_rows=4, max_bytes=1_000_000)
+                found = dead_letters.next_slice(connection, where, after_id=after_id, max_rows=4, max_bytes=1_000_000)
             if not found:
                 return
             after_id = max(letter.id for letter in found)

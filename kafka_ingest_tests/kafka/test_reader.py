@@ -12,8 +12,8 @@ from kafka_ingest.errors import AccessDenied, ConfigError, DataLoss, KafkaUnavai
 from kafka_ingest.kafka import reader as reader_module
 from kafka_ingest.kafka.group_offsets import commit_group_offsets
 from kafka_ingest.kafka.reader import SILENCE_SECONDS, RangeReader, open_consumer
-from kafka_ingest.records import OffsetRange, RawSlice, TopicPartition
-from kafka_ingest.settings import Settings, from_environment
+from kafka_ingest.settings import Settings
+from kafka_ingest.slices import OffsetRange, RawSlice, TopicPartition
 from kafka_ingest_tests.support.cluster import FakeConsumer, FakeMessage, Log, log
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -171,8 +171,9 @@ def test_silence_ends_the_read_with_what_is_missing_and_the_same_read_may_succee
     consumer.silent = True
     consumer.tick = lambda: setattr(clock, "seconds", clock.seconds + 1)
     reader.restart([range_of(P0, 0, 4)])
-    with pytest.raises(RangeReadTimeout, match=r"nothing came for 60 s while reading t\[0\]@\[0,4\)"):
+    with pytest.raises(RangeReadTimeout, match=r"nothing came for 60 s while reading t\[0\]@\[0,4\)") as caught:
         reader.read_slice(max_rows=10, max_bytes=PLENTY)
+    assert caught.value.values() == {"ranges": (range_of(P0, 0, 4),), "seconds": SILENCE_SECONDS}
     assert SILENCE_SECONDS < clock.seconds < SILENCE_SECONDS + 3
     consumer.silent = False
     reader.restart([range_of(P0, 0, 4)])
@@ -269,7 +270,7 @@ def test_the_consumer_is_configured_to_read_committed_messages_and_to_commit_not
 ) -> None:
     asked: dict[str, Any] = {}
     monkeypatch.setattr(reader_module, "Consumer", asked.update)
-    open_consumer(from_environment({"KAFKA_AUTO_OFFSET_RESET": "earliest"}), "g", partitions=64)
+    open_consumer(Settings.from_environment({"KAFKA_AUTO_OFFSET_RESET": "earliest"}), "g", partitions=64)
     assert asked["group.id"] == "g"
     assert (asked["enable.auto.commit"], asked["enable.auto.offset.store"]) == ("false", "false")
     assert (asked["isolation.level"], asked["auto.offset.reset"]) == ("read_committed", "error")
@@ -278,14 +279,16 @@ def test_the_consumer_is_configured_to_read_committed_messages_and_to_commit_not
 
 
 def test_a_property_librdkafka_does_not_know_is_a_config_error() -> None:
-    settings: Settings = from_environment({"KAFKA_NO_SUCH_THING": "1"})
+    settings: Settings = Settings.from_environment({"KAFKA_NO_SUCH_THING": "1"})
     with pytest.raises(ConfigError, match=r"no.such.thing.*Check the KAFKA_\* settings"):
         open_consumer(settings, "g", partitions=1)
 
 
 def test_a_real_consumer_can_be_opened_without_a_broker(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.CRITICAL, logger="kafka_ingest.kafka"):
-        consumer = open_consumer(from_environment({"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}), "g", partitions=1)
+        consumer = open_consumer(
+            Settings.from_environment({"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}), "g", partitions=1
+        )
         consumer.close()
 
 

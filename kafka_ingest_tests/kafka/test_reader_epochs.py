@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError
 
 from kafka_ingest.errors import DataLoss, LogCut
 from kafka_ingest.kafka.reader import RangeReader
-from kafka_ingest.records import LeaderEpoch, LogIdentity, OffsetRange, TopicPartition
+from kafka_ingest.slices import LeaderEpoch, LogIdentity, OffsetRange, TopicPartition
 from kafka_ingest_tests.support.cluster import FakeConsumer, FakeMessage, Log, log
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)

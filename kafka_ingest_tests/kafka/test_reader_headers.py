@@ -8,7 +8,7 @@ import pytest
 
 from kafka_ingest.kafka import reader as reader_module
 from kafka_ingest.kafka.reader import RangeReader
-from kafka_ingest.records import Headers, OffsetRange, TopicPartition
+from kafka_ingest.slices import Headers, OffsetRange, TopicPartition
 from kafka_ingest_tests.support.cluster import FakeConsumer, FakeMessage, Log, log
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)

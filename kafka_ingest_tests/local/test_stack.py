@@ -12,7 +12,7 @@ from kafka_ingest.cli.local import local
 from kafka_ingest.local import stack as stack_module
 from kafka_ingest.local.errors import LocalServerError
 from kafka_ingest.local.files import Progress
-from kafka_ingest.local.stack import LocalStack, Part
+from kafka_ingest.local.stack import LocalStack, StackPart
 
 
 class Machine:
@@ -23,14 +23,15 @@ class Machine:
         self.started: list[str] = []
         self.running: set[str] = set()
 
-    def start(self, root: Path, kind: str, progress: Progress) -> Part:
+    def start(self, root: Path, kind: str, progress: Progress, server_class: object = None) -> StackPart:
         if kind in self.missing:
             raise LocalServerError(self.missing[kind])
         if kind not in self.running:
             self.started.append(kind)
             self.running.add(kind)
         progress(f"Starting {kind}")
-        return Part(kind, f"address-of-{kind}", f"{kind} runs")
+        (root / kind).mkdir(exist_ok=True)
+        return StackPart(kind, f"address-of-{kind}", f"{kind} runs")
 
     def is_running(self, folder: Path) -> bool:
         return folder.name in self.running
@@ -113,7 +114,7 @@ def test_down_stops_what_runs_and_forgets_the_state(machine: Machine, tmp_path: 
 
 
 def test_sqlite_needs_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stack_module, "_start_kafka", lambda root, kind, progress: Part(kind, "address", "line"))
+    monkeypatch.setattr(stack_module, "_start_kafka", lambda root, kind, progress: StackPart(kind, "address", "line"))
     up = LocalStack.up(tmp_path, database="sqlite")
     assert up.database_url == f"sqlite:///{tmp_path}/kafka_ingest.db"
 

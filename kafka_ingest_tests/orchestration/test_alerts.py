@@ -17,14 +17,14 @@ from kafka_ingest.orchestration.alerts import alert_sensors, alerts_sensor
 from kafka_ingest.orchestration.build import build_definitions
 from kafka_ingest.orchestration.clients import Clients
 from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG, dead_letters_key
-from kafka_ingest.records import TopicPartition
-from kafka_ingest.settings import from_environment
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
+from kafka_ingest.slices import TopicPartition
+from kafka_ingest.testing.messages import one
+from kafka_ingest.testing.models import MIXED
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.cluster import FakeMetadata, Log, log
-from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.hook import Hook
-from kafka_ingest_tests.support.models import MIXED
-from kafka_ingest_tests.support.raws import one
 
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
 
@@ -50,7 +50,7 @@ class Watched:
         self.target = Target(MIXED, SQLiteSink(sa.make_url(url)))
         self.target.pin({P0: 0})
         self.metadata = FakeMetadata({P0: log(P0, range(5), 5)})
-        clients = Clients(from_environment(), self.metadata, self.target.sink)
+        clients = Clients(Settings.from_environment(), self.metadata, self.target.sink)
         monkeypatch.setattr(alerts, "shared_clients", lambda: clients)
         self.job = build_definitions([MIXED]).resolve_job_def("ingest_mixed")
         self.cursor: str | None = None

@@ -17,7 +17,7 @@ from kafka_ingest.orchestration.names import topic_key
 from kafka_ingest.streams.model import PLACE_COLUMNS
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import window_of
-from kafka_ingest_tests.support.models import MIXED, Event
+from kafka_ingest.testing.models import MIXED, Event
 
 # Dagster asks pydantic for fields in a way pydantic 2 finds old-fashioned; what we can do about it is nothing.
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
@@ -62,6 +62,7 @@ def defs(monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
         raise AssertionError("definitions asked the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setenv("KAFKA_INGEST_DATABASE_URL", "mysql+pymysql://nobody@127.0.0.1:1/none")
     return build_definitions([MIXED])
 
 

@@ -11,13 +11,13 @@ import dagster as dg
 import pytest
 
 from kafka_ingest.engine.ingestion import Ingestion
-from kafka_ingest.errors import DatabaseUnavailable, SchemaMismatch
+from kafka_ingest.errors import DatabaseUnavailable, DeadLetterLimit, SchemaMismatch
 from kafka_ingest.orchestration.build import build_definitions
-from kafka_ingest.orchestration.handover import handover_of
+from kafka_ingest.orchestration.io_manager import run_files_of
 from kafka_ingest.orchestration.launching import ranges_config
 from kafka_ingest.orchestration.liveness import process_of, this_process
 from kafka_ingest.orchestration.names import LIVE_TAG, PROCESS_TAG
-from kafka_ingest.records import OffsetRange
+from kafka_ingest.slices import OffsetRange
 from kafka_ingest_tests.support.world import STREAM, World
 
 # Dagster asks pydantic for fields in a way pydantic 2 finds old-fashioned; what we can do about it is nothing.
@@ -111,7 +111,7 @@ def test_the_run_names_its_process_its_kind_and_its_ranges(world: World, instanc
 
 def test_a_run_leaves_no_frames_behind(world: World, instance: dg.DagsterInstance) -> None:
     execute(instance)
-    root = handover_of(instance)._root
+    root = run_files_of(instance)._root
     assert not root.exists() or list(root.iterdir()) == []
 
 
@@ -166,13 +166,42 @@ def test_a_permanent_error_fails_the_run_at_once_with_its_words(
     assert world.names() == []
 
 
+def user_failure(result: dg.ExecuteInProcessResult) -> tuple[str | None, dict[str, Any]]:
+    """Description and metadata of the failed step, as the UI shows them."""
+    failure = next(e for e in result.all_events if e.is_step_failure)
+    data = failure.step_failure_data.user_failure_data
+    assert data is not None
+    return data.description, {name: entry.value for name, entry in (data.metadata or {}).items()}
+
+
+def test_a_failed_step_shows_the_errors_values_as_metadata(
+    world: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranges = tuple(OffsetRange("mixed", 0, n, n + 1) for n in range(60))
+    error = DeadLetterLimit("too bad", stream="mixed", dead_letters=3, messages=100, limit=0.02, ranges=ranges)
+    failing(monkeypatch, "plan", error, times=9)
+    text, metadata = user_failure(execute(instance, fails=True))
+    assert text == "too bad"
+    lines = metadata.pop("ranges").splitlines()
+    assert (lines[0], lines[-1], len(lines)) == ("mixed[0]@[0,1)", "and 10 more", 51)
+    assert metadata == {"stream": "mixed", "dead_letters": 3, "messages": 100, "limit": 0.02}
+
+
+def test_a_step_whose_tries_are_used_up_shows_them_too(
+    world: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kafka_ingest.orchestration.boundary.MAX_RETRIES", 0)
+    failing(monkeypatch, "plan", DatabaseUnavailable("deadlock (error 1213)", stream="mixed", code=1213), times=9)
+    assert user_failure(execute(instance, fails=True)) == ("deadlock (error 1213)", {"stream": "mixed", "code": 1213})
+
+
 def test_a_failed_run_keeps_its_frames_for_a_re_execution_and_the_next_run_goes_on(
     world: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing(monkeypatch, "commit", SchemaMismatch("no"), times=1)
     failed = execute(instance, fails=True)
     assert not failed.success
-    assert (handover_of(instance)._root / failed.run_id).exists()
+    assert (run_files_of(instance)._root / failed.run_id).exists()
     assert len(world.names()) == 5
     assert execute(instance).success
     assert world.names() == world.all_names()

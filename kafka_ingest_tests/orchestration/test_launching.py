@@ -7,11 +7,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from kafka_ingest.engine.selection import Selection
+from kafka_ingest.backfill.selection import Selection
 from kafka_ingest.orchestration.build import build_definitions
 from kafka_ingest.orchestration.launching import backfill_config, backfill_tags, ranges_config, ranges_tags
-from kafka_ingest.records import OffsetRange
-from kafka_ingest_tests.support.models import MIXED
+from kafka_ingest.slices import OffsetRange
+from kafka_ingest.testing.models import MIXED
 
 RANGES = (OffsetRange("mixed", 0, 5, 9),)
 WHOLE = Selection()

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from kafka_ingest.engine.alerting import Reading
+from kafka_ingest.checks.alerting import Reading
 from kafka_ingest.orchestration.markdown import code
-from kafka_ingest.orchestration.replay import _Report
+from kafka_ingest.orchestration.replay_job import _Report
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",

@@ -19,7 +19,7 @@ from kafka_ingest.orchestration.build import build_definitions
 from kafka_ingest.orchestration.names import STREAM_TAG
 from kafka_ingest.orchestration.pruning import Pruned, prune_runs
 from kafka_ingest.orchestration.retention import RETENTION_JOB
-from kafka_ingest_tests.support.models import MIXED
+from kafka_ingest.testing.models import MIXED
 
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
 

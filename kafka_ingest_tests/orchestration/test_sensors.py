@@ -22,11 +22,11 @@ from kafka_ingest.orchestration.clients import Clients, instance_of
 from kafka_ingest.orchestration.liveness import is_alive, process_of, process_tag, this_process
 from kafka_ingest.orchestration.names import LIVE_TAG, PROCESS_TAG
 from kafka_ingest.orchestration.sensors import backoff_seconds
-from kafka_ingest.records import TopicPartition
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.stream import Stream
+from kafka_ingest.testing.models import MIXED
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.cluster import SETTINGS, FakeMessage, FakeMetadata, Log
-from kafka_ingest_tests.support.database import Target
-from kafka_ingest_tests.support.models import MIXED
 
 # Dagster asks pydantic for fields in a way pydantic 2 finds old-fashioned; what we can do about it is nothing.
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")

@@ -11,13 +11,13 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from kafka_ingest.cli.doctor_database import check_database
-from kafka_ingest.engine.trace import stream_of_table, trace
-from kafka_ingest.orchestration.auditing import audit_checks
+from kafka_ingest.checks.trace import stream_of_table, trace
+from kafka_ingest.cli.doctor.database import check_database
+from kafka_ingest.orchestration.audit_schedule import audit_checks
 from kafka_ingest.orchestration.build import build_definitions
 from kafka_ingest.orchestration.launching import ranges_config
 from kafka_ingest.orchestration.names import LIVE_TAG, dead_letters_key, table_key
-from kafka_ingest.records import TopicPartition
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.model import UpsertModel
 from kafka_ingest.streams.stream import BatchPolicy, RouteByTopic, Stream
 from kafka_ingest_tests.orchestration.test_job import window

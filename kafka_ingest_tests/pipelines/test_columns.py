@@ -8,7 +8,8 @@ import msgspec
 import pandas as pd
 import pytest
 
-from kafka_ingest.pipelines.columns import TEXT, Column
+from kafka_ingest.pipelines.columns import Column
+from kafka_ingest.slices import TEXT
 from kafka_ingest.streams.information import Information
 from kafka_ingest.streams.target import TargetTable
 

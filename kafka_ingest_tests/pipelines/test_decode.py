@@ -13,8 +13,8 @@ import pytest
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.streams.stream import RouteByField, RouteByHeader, RouteByTopic, Stream
 from kafka_ingest.streams.target import TargetTable
-from kafka_ingest_tests.support.models import EVERYTHING, MIXED, Account, Booking, Event, Everything, Slot
-from kafka_ingest_tests.support.raws import MORNING_MS, Msg, Part, letters_of, one, outcomes, piped, raw_slice, rows_of
+from kafka_ingest.testing.messages import MORNING_MS, Msg, Part, letters_of, one, outcomes, piped, raw_slice, rows_of
+from kafka_ingest.testing.models import EVERYTHING, MIXED, Account, Booking, Event, Everything, Slot
 
 
 def becomes(value: Any) -> dict[str, Any] | tuple[str, str]:

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import Mapped
 
-from kafka_ingest.pipelines.step import StepContext
 from kafka_ingest.streams.model import AppendModel, UpsertModel, field
+from kafka_ingest.streams.step import StepContext
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest_tests.support.raws import letters_of, one, outcomes, piped, rows_of
+from kafka_ingest.testing.messages import letters_of, one, outcomes, piped, rows_of
 
 
 class Colour(enum.Enum):

@@ -17,8 +17,8 @@ from kafka_ingest.errors import ConfigError
 from kafka_ingest.streams.model import Model, UpsertModel, date_field, field
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
-from kafka_ingest_tests.support.models import BOOKINGS, MIXED, Account, Booking
-from kafka_ingest_tests.support.raws import Msg, letters_of, one, outcomes, piped, rows_of
+from kafka_ingest.testing.messages import Msg, letters_of, one, outcomes, piped, rows_of
+from kafka_ingest.testing.models import BOOKINGS, MIXED, Account, Booking
 
 
 class Text(UpsertModel):

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kafka_ingest.pipelines.dates import DateRule, Translated, translate
+from kafka_ingest.dates import DateRule, ParsedDates, parse_dates
 from kafka_ingest_tests.support.dates import slow_digits
 
 ZONES = ["UTC", "Asia/Shanghai", "America/New_York", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe"]
@@ -119,9 +119,9 @@ def cut(wall: datetime, unit: timedelta) -> datetime:
 
 
 def read_all(values: list[Any], rule: DateRule) -> list[Any]:
-    translated = translate(pd.Series(values, dtype=object), rule)
-    assert translated.errors.to_dict() == {}
-    return [instant.to_pydatetime() for instant in translated.instants]
+    parsed = parse_dates(pd.Series(values, dtype=object), rule)
+    assert parsed.errors.to_dict() == {}
+    return [instant.to_pydatetime() for instant in parsed.instants]
 
 
 @given(wall=walls, zone=zones)
@@ -210,17 +210,17 @@ def test_fields_that_may_not_exist_are_judged_as_pythons_datetime_judges_them(
     clock = f"{hour:02d}:{minute:02d}:{second:02d}"
     values = [f"{year:04d}-{month:02d}-{day:02d}T{clock}{suffix}", f"{year:04d}/{month}/{day} {clock}{suffix}"]
     expected = slow_iso(year, month, day, hour, minute, second, offset, zone)
-    translated = translate(pd.Series(values, dtype=object), DateRule(timezone=zone))
-    got = [None if pd.isna(instant) else instant.to_pydatetime() for instant in translated.instants]
+    parsed = parse_dates(pd.Series(values, dtype=object), DateRule(timezone=zone))
+    got = [None if pd.isna(instant) else instant.to_pydatetime() for instant in parsed.instants]
     assert got == [expected] * 2
-    assert len(translated.errors) == (2 if expected is None else 0)
+    assert len(parsed.errors) == (2 if expected is None else 0)
 
 
 @given(number=st.integers(10**7, 10**8 - 1) | st.integers(19_000_000, 21_009_999))
 def test_eight_digits_with_the_year_of_a_date_are_that_date_or_an_error_and_else_an_epoch_as_a_number_only(
     number: int,
 ) -> None:
-    translated = translate(pd.Series([number, float(number), str(number)], dtype=object))
+    parsed = parse_dates(pd.Series([number, float(number), str(number)], dtype=object))
     is_compact = 1900 <= number // 10**4 <= 2100
     if is_compact:
         try:
@@ -230,7 +230,7 @@ def test_eight_digits_with_the_year_of_a_date_are_that_date_or_an_error_and_else
     else:
         expected = datetime(1970, 1, 1) + number * SECOND
     as_text = expected if is_compact else None
-    got = [None if pd.isna(instant) else instant for instant in translated.instants]
+    got = [None if pd.isna(instant) else instant for instant in parsed.instants]
     assert got == [expected, expected, as_text]
 
 
@@ -261,13 +261,13 @@ def test_a_text_of_digits_is_a_compact_date_an_epoch_of_nine_digits_or_more_or_a
     texts: list[str], machine: str
 ) -> None:
     with process_zone(machine):
-        translated = translate(pd.Series(texts, dtype="string"))
-    got = [None if pd.isna(instant) else instant.to_pydatetime() for instant in translated.instants]
+        parsed = parse_dates(pd.Series(texts, dtype="string"))
+    got = [None if pd.isna(instant) else instant.to_pydatetime() for instant in parsed.instants]
     assert got == [slow_digits(text) for text in texts]
-    assert len(translated.errors) == got.count(None)
-    formatted = translate(pd.Series(texts, dtype=object), DateRule(formats=("%d.%m.%y at %H",)))
+    assert len(parsed.errors) == got.count(None)
+    formatted = parse_dates(pd.Series(texts, dtype=object), DateRule(formats=("%d.%m.%y at %H",)))
     assert outcome(formatted)[: len(texts)] == [
-        (at, error and error.replace("accepted: ", "accepted: %d.%m.%y at %H, ")) for at, error in outcome(translated)
+        (at, error and error.replace("accepted: ", "accepted: %d.%m.%y at %H, ")) for at, error in outcome(parsed)
     ]
 
 
@@ -319,19 +319,19 @@ def column(values: list[Any]) -> pd.Series:
     return holder
 
 
-def outcome(translated: Translated) -> list[tuple[Any, Any]]:
-    errors = translated.errors.to_dict()
-    return [(None if pd.isna(at) else at, errors.get(label)) for label, at in translated.instants.items()]
+def outcome(parsed: ParsedDates) -> list[tuple[Any, Any]]:
+    errors = parsed.errors.to_dict()
+    return [(None if pd.isna(at) else at, errors.get(label)) for label, at in parsed.instants.items()]
 
 
 @given(values=st.lists(junk, max_size=12), rule=rules)
 @settings(max_examples=400)
 def test_junk_never_raises_and_is_an_instant_a_gap_or_an_error(values: list[Any], rule: DateRule) -> None:
     given_column = column(values)
-    translated = translate(given_column, rule)
-    assert translated.instants.dtype == "datetime64[us]"
-    assert translated.instants.index.equals(given_column.index)
-    for value, (instant, error) in zip(values, outcome(translated), strict=True):
+    parsed = parse_dates(given_column, rule)
+    assert parsed.instants.dtype == "datetime64[us]"
+    assert parsed.instants.index.equals(given_column.index)
+    for value, (instant, error) in zip(values, outcome(parsed), strict=True):
         if value is None or (type(value) is float and value != value) or (type(value) is str and not value.strip()):
             assert (instant, error) == (None, None)
         elif instant is None:
@@ -344,12 +344,12 @@ def test_junk_never_raises_and_is_an_instant_a_gap_or_an_error(values: list[Any]
 
 @given(first=st.lists(junk, max_size=8), second=st.lists(junk, max_size=8), rule=rules)
 def test_a_values_result_does_not_depend_on_its_neighbours(first: list[Any], second: list[Any], rule: DateRule) -> None:
-    together = outcome(translate(column(first + second), rule))
-    assert together == outcome(translate(column(first), rule)) + outcome(translate(column(second), rule))
-    assert together == [outcome(translate(column([value]), rule))[0] for value in first + second]
+    together = outcome(parse_dates(column(first + second), rule))
+    assert together == outcome(parse_dates(column(first), rule)) + outcome(parse_dates(column(second), rule))
+    assert together == [outcome(parse_dates(column([value]), rule))[0] for value in first + second]
 
 
 @given(values=st.lists(st.none() | st.text("0123456789-/.: TZ年月日", max_size=20), max_size=8), rule=rules)
 def test_a_string_column_reads_as_an_object_column_does(values: list[Any], rule: DateRule) -> None:
-    expected = outcome(translate(column(values), rule))
-    assert outcome(translate(pd.Series(values, dtype="string"), rule)) == expected
+    expected = outcome(parse_dates(column(values), rule))
+    assert outcome(parse_dates(pd.Series(values, dtype="string"), rule)) == expected

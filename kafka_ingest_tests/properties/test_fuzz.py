@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kafka_ingest.pipelines.dates.rule import DateRule
+from kafka_ingest.dates.rule import DateRule
 from kafka_ingest.pipelines.pipeline import run_pipeline
 from kafka_ingest_tests.fuzz import stages
 from kafka_ingest_tests.fuzz.guided import dates_of, put_together, take_apart

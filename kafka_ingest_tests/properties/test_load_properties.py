@@ -10,11 +10,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from kafka_ingest.records import BatchKind, TopicPartition
 from kafka_ingest.sinks.load_step import LoadStep
-from kafka_ingest_tests.support.database import Crash, Target
-from kafka_ingest_tests.support.models import MIXED
-from kafka_ingest_tests.support.raws import MORNING_MS, Msg, Part, raw_slice
+from kafka_ingest.slices import BatchKind, TopicPartition
+from kafka_ingest.testing.messages import MORNING_MS, Msg, Part, raw_slice
+from kafka_ingest.testing.models import MIXED
+from kafka_ingest.testing.target import Crash, Target
 
 PARTITIONS = [TopicPartition("mixed", 0), TopicPartition("mixed2", 3)]
 LENGTH = 14

@@ -12,10 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Mapped
 
-from kafka_ingest.pipelines.numbers import read_number
 from kafka_ingest.streams.model import AppendModel, field
+from kafka_ingest.streams.numbers import read_number
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest_tests.support.raws import letters_of, one, outcomes, piped, rows_of
+from kafka_ingest.testing.messages import letters_of, one, outcomes, piped, rows_of
 
 
 class Numbers(AppendModel):

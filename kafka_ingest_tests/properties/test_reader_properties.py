@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kafka_ingest.kafka import reader as reader_module
 from kafka_ingest.kafka.reader import RangeReader
-from kafka_ingest.records import OffsetRange, RawSlice, TopicPartition
+from kafka_ingest.slices import OffsetRange, RawSlice, TopicPartition
 from kafka_ingest_tests.support.cluster import FakeConsumer, FakeMessage, Log
 
 SIZES = [1, 5, 40, 300]

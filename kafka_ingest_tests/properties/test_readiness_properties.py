@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from kafka_ingest.kafka.readiness import Due, NotDue, PartitionState, readiness
-from kafka_ingest.records import OffsetRange, TopicPartition
+from kafka_ingest.engine.readiness import Due, NotDue, PartitionState, readiness
+from kafka_ingest.slices import OffsetRange, TopicPartition
 from kafka_ingest.streams.stream import BatchPolicy
 
 PARTITIONS = [TopicPartition("t", n) for n in range(4)]

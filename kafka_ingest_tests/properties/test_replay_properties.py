@@ -9,13 +9,13 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kafka_ingest.sinks.letters import LetterFilter
+from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter
 from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest_tests.support.database import Crash, Target
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.models import Account, Event
+from kafka_ingest.testing.target import Crash, Target
 from kafka_ingest_tests.support.letters import BROKEN, FIXED, NO_ROUTES, account, event, kept, run_replay
-from kafka_ingest_tests.support.models import Account, Event
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 KEYS = st.sampled_from(["x", "y", "z"])
 MESSAGES = st.one_of(
@@ -37,11 +37,11 @@ REPLAYS = st.lists(
     st.tuples(
         st.sampled_from(
             [
-                LetterFilter(),
-                LetterFilter(partition=0),
-                LetterFilter(stage="route"),
-                LetterFilter(route="account"),
-                LetterFilter(first_offset=2, end_offset=5),
+                DeadLetterFilter(),
+                DeadLetterFilter(partition=0),
+                DeadLetterFilter(stage="route"),
+                DeadLetterFilter(route="account"),
+                DeadLetterFilter(first_offset=2, end_offset=5),
             ]
         ),
         st.sampled_from([FIXED, BROKEN, NO_ROUTES]),
@@ -54,7 +54,7 @@ REPLAYS = st.lists(
 
 def state(target: Target) -> dict[str, Any]:
     """Tables, and the dead letters that wait."""
-    waiting = [(letter.position, letter.value, letter.stage) for letter in kept(target, LetterFilter())]
+    waiting = [(letter.position, letter.value, letter.stage) for letter in kept(target, DeadLetterFilter())]
     return {
         "events": target.rows(Event, "*"),
         "accounts": sorted(target.rows(Account, "*")),
@@ -78,7 +78,7 @@ def loaded(batches: list[tuple[Stream, int, list[Msg]]], *, stream: Stream | Non
 @given(batches=BATCHES, replays=REPLAYS)
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 def test_replays_of_any_kind_converge_to_what_fixed_code_loads(
-    batches: list[tuple[Stream, int, list[Msg]]], replays: list[tuple[LetterFilter, Stream, int, str]]
+    batches: list[tuple[Stream, int, list[Msg]]], replays: list[tuple[DeadLetterFilter, Stream, int, str]]
 ) -> None:
     target = loaded(batches)
     for number, (wanted, stream, rows, step) in enumerate(replays):

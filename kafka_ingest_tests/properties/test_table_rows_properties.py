@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kafka_ingest.engine.table_rows import Entry, components, expected_rows
+from kafka_ingest.checks.table_rows import Entry, components, expected_rows
 
 SIZE = 12
 ranges = st.tuples(st.integers(0, SIZE - 1), st.integers(1, SIZE)).map(lambda p: (p[0], min(SIZE, p[0] + p[1])))

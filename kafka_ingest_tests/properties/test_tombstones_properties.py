@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapped
 from kafka_ingest.streams.model import Model, UpsertModel, field
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
-from kafka_ingest_tests.support.raws import Msg, letters_of, one, outcomes, piped, rows_of
+from kafka_ingest.testing.messages import Msg, letters_of, one, outcomes, piped, rows_of
 
 
 class ByText(UpsertModel):

@@ -30,7 +30,7 @@ class SecureDatabase:
     def make_database(self) -> str:
         """An empty database that no user has a right on."""
         name = f"s_{uuid.uuid4().hex[:12]}"
-        self.server.run_as_root(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
+        self.server.run_as_administrator(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
         return name
 
     def make_user(self, password: str, database: str, grants: Sequence[str], *, require: str = "SSL") -> str:
@@ -38,9 +38,9 @@ class SecureDatabase:
         name = f"u_{uuid.uuid4().hex[:12]}"
         # On loopback MariaDB's user is at 127.0.0.1, as for the application's user; quotes are doubled in SQL.
         text = password.replace("\\", "\\\\").replace("'", "''")
-        self.server.run_as_root(f"CREATE USER '{name}'@'{LOOPBACK}' IDENTIFIED BY '{text}' REQUIRE {require}")
+        self.server.run_as_administrator(f"CREATE USER '{name}'@'{LOOPBACK}' IDENTIFIED BY '{text}' REQUIRE {require}")
         if grants:
-            self.server.run_as_root(f"GRANT {', '.join(grants)} ON `{database}`.* TO '{name}'@'{LOOPBACK}'")
+            self.server.run_as_administrator(f"GRANT {', '.join(grants)} ON `{database}`.* TO '{name}'@'{LOOPBACK}'")
         return name
 
     def url(self, user: str, password: str, database: str, *, host: str = LOOPBACK, **options: object) -> str:

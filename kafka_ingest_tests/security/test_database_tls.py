@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from kafka_ingest.errors import AccessDenied, ConfigError
 from kafka_ingest.local.database import LocalDatabase
-from kafka_ingest.settings import from_environment
-from kafka_ingest.sinks.base import open_sink
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest_tests.security.certificates import EXPIRED, Identity
 from kafka_ingest_tests.security.secure_database import SecureDatabase
 
@@ -48,7 +48,7 @@ def certified(secure_database: SecureDatabase) -> Account:
 
 def cipher(url: str) -> str:
     """The cipher of a connection the product makes; empty where it is not encrypted."""
-    sink = open_sink(from_environment({"KAFKA_INGEST_DATABASE_URL": url}).database_url)
+    sink = open_sink(Settings.from_environment({"KAFKA_INGEST_DATABASE_URL": url}).database_url)
     try:
         with sink.errors("connecting"), sink.engine.connect() as connection:
             return str(connection.execute(sa.text("SHOW STATUS LIKE 'Ssl_cipher'")).one()[1])
@@ -132,9 +132,9 @@ def test_an_expired_server_certificate_is_refused(secure_mysql: SecureDatabase) 
 
 def _serve(server: LocalDatabase, identity: Identity) -> None:
     """MySQL manual, "Server-Side Runtime Configuration and Monitoring for Encrypted Connections"."""
-    server.run_as_root(f"SET GLOBAL ssl_cert = '{identity.certificate}'")
-    server.run_as_root(f"SET GLOBAL ssl_key = '{identity.key}'")
-    server.run_as_root("ALTER INSTANCE RELOAD TLS")
+    server.run_as_administrator(f"SET GLOBAL ssl_cert = '{identity.certificate}'")
+    server.run_as_administrator(f"SET GLOBAL ssl_key = '{identity.key}'")
+    server.run_as_administrator("ALTER INSTANCE RELOAD TLS")
 
 
 def test_an_unencrypted_connection_is_refused_where_the_user_has_to_use_tls(account: Account) -> None:
@@ -161,6 +161,8 @@ def test_a_wrong_password_is_denied_and_not_repeated(account: Account) -> None:
 )
 def test_options_that_would_verify_less_than_they_say_are_refused(options: dict[str, str], words: str) -> None:
     query = "&".join(f"{name}={value}" for name, value in options.items())
-    url = from_environment({"KAFKA_INGEST_DATABASE_URL": f"mysql+pymysql://u:p@127.0.0.1:1/d?{query}"}).database_url
+    url = Settings.from_environment(
+        {"KAFKA_INGEST_DATABASE_URL": f"mysql+pymysql://u:p@127.0.0.1:1/d?{query}"}
+    ).database_url
     with pytest.raises(ConfigError, match=words):
         open_sink(url)

@@ -13,16 +13,16 @@ from sqlalchemy.orm import Mapped
 
 from kafka_ingest.engine.replay import plan_replay, replay
 from kafka_ingest.errors import SchemaMismatch
-from kafka_ingest.records import TopicPartition
-from kafka_ingest.sinks.letters import LetterFilter
-from kafka_ingest.sinks.mysql import MySQLSink
+from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter
+from kafka_ingest.sinks.mysql.sink import MySQLSink
 from kafka_ingest.sinks.tables import prepare_tables
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.model import AppendModel, Model, UpsertModel, field
 from kafka_ingest.streams.stream import RouteByField, Stream
+from kafka_ingest.testing.messages import Msg, one
+from kafka_ingest.testing.target import NOW, Target
 from kafka_ingest_tests.conftest import fresh_database
 from kafka_ingest_tests.security.secure_database import SecureDatabase
-from kafka_ingest_tests.support.database import NOW, Target
-from kafka_ingest_tests.support.raws import Msg, one
 
 pytestmark = pytest.mark.services
 
@@ -101,7 +101,7 @@ def test_names_with_quotes_and_values_with_sql_go_in_and_come_out_as_they_are(ur
     with target.sink.engine.connect() as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(sa.table(TABLE))).scalar() == before
     for text in HOSTILE[:4]:
-        plan = plan_replay(target.sink, STREAM, LetterFilter(error=text, route=text), run_id="r")
+        plan = plan_replay(target.sink, STREAM, DeadLetterFilter(error=text, route=text), run_id="r")
         assert list(replay(target.sink, plan, run_id="r", now=lambda: NOW)) == [] or plan.letters
 
 

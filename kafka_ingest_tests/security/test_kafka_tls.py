@@ -17,7 +17,7 @@ from confluent_kafka.admin import AclOperation, NewTopic, ResourceType
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.errors import AccessDenied, ConfigError, KafkaUnavailable
 from kafka_ingest.kafka.metadata import KafkaMetadata
-from kafka_ingest.settings import from_environment
+from kafka_ingest.settings import Settings
 from kafka_ingest.streams.information import STREAM
 from kafka_ingest_tests.security.certificates import EXPIRED, Identity
 from kafka_ingest_tests.security.secure_kafka import SecureKafka
@@ -63,10 +63,10 @@ def test_the_whole_path_runs_over_an_authenticated_encrypted_connection(
         producer.produce(topic, json.dumps(good))
     producer.flush(30)
     url = f"sqlite:///{tmp_path}/secure.db"
-    settings = from_environment(environ | {"KAFKA_INGEST_DATABASE_URL": url})
+    settings = Settings.from_environment(environ | {"KAFKA_INGEST_DATABASE_URL": url})
     ingestion = Ingestion(replace(STREAM, topics=topic), settings, run_id="secure")
     batch = ingestion.plan((), "live")
-    result = ingestion.load(ingestion.translate(ingestion.read(batch)), "live")
+    result = ingestion.load(ingestion.apply_steps(ingestion.read(batch)), "live")
     ingestion.commit(result.next_offsets)
     ingestion.close()
     engine = sa.create_engine(url)
@@ -78,7 +78,7 @@ def test_the_whole_path_runs_over_an_authenticated_encrypted_connection(
 
 
 def look(environ: Mapping[str, str], topic: str = "information") -> None:
-    KafkaMetadata(from_environment(environ)).topics(replace(STREAM, topics=topic))
+    KafkaMetadata(Settings.from_environment(environ)).topics(replace(STREAM, topics=topic))
 
 
 def refused(environ: Mapping[str, str]) -> str:
@@ -136,7 +136,7 @@ def test_a_topic_this_user_may_not_see_is_not_said_to_be_missing(
 def test_a_broker_that_is_away_stays_a_matter_of_trying_again(
     secure_kafka: SecureKafka, alice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kafka_ingest.kafka.deadline.REQUEST_TIMEOUT_SECONDS", 2.0)
+    monkeypatch.setattr("kafka_ingest.kafka.timeouts.REQUEST_TIMEOUT_SECONDS", 2.0)
     away = secure_kafka.scram(alice, PASSWORD) | {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     with pytest.raises(KafkaUnavailable):
         look(away)

@@ -15,17 +15,17 @@ import sqlalchemy as sa
 from confluent_kafka import Producer
 from confluent_kafka.admin import AclOperation, NewTopic, ResourceType
 
-from kafka_ingest.cli.doctor_database import check_database
-from kafka_ingest.cli.doctor_findings import Finding
-from kafka_ingest.cli.doctor_kafka import check_kafka
-from kafka_ingest.cli.doctor_scratch import FIRST_RUN, RUNNING
+from kafka_ingest.cli.doctor.database import check_database
+from kafka_ingest.cli.doctor.kafka import check_kafka
 from kafka_ingest.cli.status_state import gather
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.engine.replay import plan_replay, replay
 from kafka_ingest.errors import AccessDenied, KafkaIngestError
-from kafka_ingest.records import OffsetRange
-from kafka_ingest.settings import Settings, from_environment
-from kafka_ingest.sinks.letters import LetterFilter
+from kafka_ingest.findings import Finding
+from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.mysql.examination import FIRST_RUN, RUNNING
+from kafka_ingest.slices import OffsetRange
 from kafka_ingest.streams.information import STREAM
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest_tests.security.secure_database import SecureDatabase
@@ -77,7 +77,7 @@ class World:
         return ResourceType[kind.upper()], ours[name], AclOperation[operation]
 
     def settings(self, url: str) -> Settings:
-        return from_environment(self.kafka.scram(self.user, PASSWORD) | {"KAFKA_INGEST_DATABASE_URL": url})
+        return Settings.from_environment(self.kafka.scram(self.user, PASSWORD) | {"KAFKA_INGEST_DATABASE_URL": url})
 
 
 @pytest.fixture
@@ -111,9 +111,9 @@ def whole_path(stream: Stream, settings: Settings) -> None:
         topic = stream.topic_names[0]
         for requested, kind in (((), "live"), ((OffsetRange(topic, 0, 0, 15),), "backfill")):
             batch = ingestion.plan(requested, kind)  # type: ignore[arg-type]
-            result = ingestion.load(ingestion.translate(ingestion.read(batch)), kind)  # type: ignore[arg-type]
+            result = ingestion.load(ingestion.apply_steps(ingestion.read(batch)), kind)  # type: ignore[arg-type]
             ingestion.commit(result.next_offsets)
-        plan = plan_replay(ingestion.sink, stream, LetterFilter(), run_id="replay")
+        plan = plan_replay(ingestion.sink, stream, DeadLetterFilter(), run_id="replay")
         assert plan.letters
         assert list(replay(ingestion.sink, plan, run_id="replay"))
         status = gather(stream, ingestion.metadata, ingestion.sink, settings, now=dt.datetime.now(dt.timezone.utc))
@@ -155,7 +155,7 @@ def test_the_documented_grants_and_acls_are_enough_first_with_create_then_withou
     steady = world.settings(user_url(secure_database, schema, STEADY))
     again = replace(world.stream, max_dead_letter_ratio=1.0)
     ingestion = Ingestion(again, steady, run_id="steady")
-    result = ingestion.load(ingestion.translate(ingestion.read(ingestion.plan((), "live"))), "live")
+    result = ingestion.load(ingestion.apply_steps(ingestion.read(ingestion.plan((), "live"))), "live")
     assert result.messages == 30
     ingestion.commit(result.next_offsets)
     ingestion.close()

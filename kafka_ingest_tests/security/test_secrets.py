@@ -175,7 +175,7 @@ def test_no_secret_is_written_anywhere_by_runs_that_succeed_and_runs_that_fail(
     keep("crash dump", secured.crash())
 
     # The database's password is changed under us.
-    secured.database.server.run_as_root(f"ALTER USER '{secured.user}'@'127.0.0.1' IDENTIFIED BY 'another'")
+    secured.database.server.run_as_administrator(f"ALTER USER '{secured.user}'@'127.0.0.1' IDENTIFIED BY 'another'")
     status, words, tries = secured.run()
     assert (status, tries) == ("FAILURE", 0)
     assert "Access denied for user" in keep("database failure", words)

@@ -15,15 +15,16 @@ from sqlalchemy import JSON, Boolean, CheckConstraint, Float, Integer, Numeric, 
 from sqlalchemy.orm import Mapped
 
 from kafka_ingest.errors import SchemaMismatch
+from kafka_ingest.ledger.positions import pin_positions
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.pipeline import run_pipeline
-from kafka_ingest.records import LoadResult, OffsetRange, RawSlice, TopicPartition
-from kafka_ingest.sinks import ledger
-from kafka_ingest.sinks.base import RowsRejected, open_sink
+from kafka_ingest.sinks.base import RowsRejected
 from kafka_ingest.sinks.load import LoadContext, load
-from kafka_ingest.sinks.mysql import MySQLSink
+from kafka_ingest.sinks.mysql.sink import MySQLSink
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.sinks.tables import prepare_tables
+from kafka_ingest.slices import LoadResult, OffsetRange, RawSlice, TopicPartition
 from kafka_ingest.streams.model import AppendModel, UpsertModel, date_field, field
 from kafka_ingest.streams.stream import RouteByTopic, Stream
 from kafka_ingest.streams.target import TargetTable
@@ -128,7 +129,7 @@ def sink(request: pytest.FixtureRequest, database_url: str) -> Iterator[MySQLSin
     prepare_tables(opened, STREAM)
     with opened.engine.begin() as connection:
         starts = {TopicPartition(t, p): 0 for t in STREAM.topic_names for p in range(2)}
-        ledger.pin_positions(connection, STREAM.name, starts, {}, run_id="r", now=dt.datetime.now(dt.timezone.utc))
+        pin_positions(connection, STREAM.name, starts, {}, run_id="r", now=dt.datetime.now(dt.timezone.utc))
     yield opened
     assert opened.uses_load_data is (request.param == "load_data")
     opened.close()
@@ -296,7 +297,7 @@ def test_load_data_never_stores_what_it_warned_about(database: LocalDatabase, da
     rows = good.rows[TargetTable.of(Everything)]
     too_long = rows.assign(short=rows["short"].astype("string[pyarrow]").str.repeat(40))
     with opened.engine.connect() as connection:
-        opened.begin_load(connection, [TargetTable.of(Everything)])
+        opened.prepare_staging(connection, [TargetTable.of(Everything)])
         with connection.begin(), pytest.raises(RowsRejected, match=r"1265|1406"), connection.begin_nested():
             opened.insert(connection, TargetTable.of(Everything), too_long)
         assert connection.execute(sa.text("SELECT COUNT(*) FROM everything_bulk")).scalar() == 0
@@ -304,20 +305,20 @@ def test_load_data_never_stores_what_it_warned_about(database: LocalDatabase, da
 
 
 def test_where_the_server_forbids_local_infile_rows_go_by_insert(database: LocalDatabase, database_url: str) -> None:
-    database.run_as_root("SET GLOBAL local_infile = OFF")
+    database.run_as_administrator("SET GLOBAL local_infile = OFF")
     try:
         opened = open_sink(sa.make_url(database_url))
         assert isinstance(opened, MySQLSink)
         prepare_tables(opened, STREAM)
         with opened.engine.begin() as connection:
             starts = {TopicPartition("everything", 0): 0}
-            ledger.pin_positions(connection, "bulk", starts, {}, run_id="r", now=dt.datetime.now(dt.timezone.utc))
+            pin_positions(connection, "bulk", starts, {}, run_id="r", now=dt.datetime.now(dt.timezone.utc))
         result = ingest(opened, raw_slice("everything", [(None, b'{"short": "ok"}')]))
         assert result.total("rows") == 1
         assert opened.uses_load_data is False
         opened.close()
     finally:
-        database.run_as_root("SET GLOBAL local_infile = ON")
+        database.run_as_administrator("SET GLOBAL local_infile = ON")
 
 
 def test_a_missing_column_names_the_alter_and_evolve_adds_it(database_url: str) -> None:

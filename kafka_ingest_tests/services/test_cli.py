@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from kafka_ingest.cli.samples import SampleMessage, sample_messages
+from kafka_ingest.cli.samples.messages import SampleMessage, sample_messages
 from kafka_ingest.local.ports import free_port
 from kafka_ingest.local.stack import LocalStack
 from kafka_ingest.processes import session_members

@@ -16,18 +16,18 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import Mapped
 
-from kafka_ingest.cli.doctor_database import check_database
+from kafka_ingest.cli.doctor.database import check_database
 from kafka_ingest.errors import SchemaMismatch
 from kafka_ingest.local.database import LocalDatabase
-from kafka_ingest.records import TopicPartition
-from kafka_ingest.settings import from_environment
-from kafka_ingest.sinks.base import open_sink
-from kafka_ingest.sinks.mysql_types import change, parse_type
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.mysql.types import change, parse_type
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.sinks.tables import prepare_tables
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.model import AppendModel, UpsertModel, date_field, field
 from kafka_ingest.streams.stream import RouteByTopic, Stream
-from kafka_ingest_tests.support.database import Target
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.target import Target
 
 pytestmark = pytest.mark.services
 
@@ -297,7 +297,7 @@ def test_the_doctor_says_the_same_before_any_run(target: Target, database_url: s
         "ALTER TABLE fitted MODIFY COLUMN at DATETIME, ENGINE=MyISAM",
         "ALTER TABLE fitted_keys DROP COLUMN amount",
     )
-    settings = from_environment({"KAFKA_INGEST_DATABASE_URL": database_url})
+    settings = Settings.from_environment({"KAFKA_INGEST_DATABASE_URL": database_url})
     findings = {f.check: f for f in check_database(settings, [STREAM])}
     found, keys = findings["table fitted"], findings["table fitted_keys"]
     text = refusal(target)
@@ -318,10 +318,10 @@ def test_the_doctor_names_the_grant_that_a_run_needs_to_add_a_column(
     execute(target, "ALTER TABLE fitted DROP COLUMN _kafka_timestamp")
     user = f"u_{uuid.uuid4().hex[:12]}"
     rights = "SELECT, INSERT, UPDATE, DELETE, CREATE, INDEX, CREATE TEMPORARY TABLES"
-    database.run_as_root(f"CREATE USER '{user}'@'%' IDENTIFIED BY 'secret'")
-    database.run_as_root(f"GRANT {rights} ON {url.database}.* TO '{user}'@'%'")
+    database.run_as_administrator(f"CREATE USER '{user}'@'%' IDENTIFIED BY 'secret'")
+    database.run_as_administrator(f"GRANT {rights} ON {url.database}.* TO '{user}'@'%'")
     limited = url.set(username=user, password="secret").render_as_string(hide_password=False)  # noqa: S106
-    settings = from_environment({"KAFKA_INGEST_DATABASE_URL": limited})
+    settings = Settings.from_environment({"KAFKA_INGEST_DATABASE_URL": limited})
     failed = [f for f in check_database(settings, [STREAM]) if f.verdict == "fail"]
     assert [f.check for f in failed] == ["privileges to add columns"]
     assert "ALTER" in failed[0].detail

@@ -13,22 +13,23 @@ import pytest
 import sqlalchemy as sa
 from confluent_kafka import Producer
 
-from kafka_ingest.engine.accounting import Finding, check_accounting, check_tiling
-from kafka_ingest.engine.audit import audit_accounting, audit_tiling
+from kafka_ingest.checks.consumer_group import check_consumer_group
+from kafka_ingest.checks.dead_letter_ratio import check_dead_letter_ratio
+from kafka_ingest.checks.run_ledger import CheckResult, check_accounting, check_tiling
+from kafka_ingest.checks.table_rows import audit_rows, check_run_rows
+from kafka_ingest.checks.trace import trace
+from kafka_ingest.checks.whole_ledger import audit_accounting, audit_tiling
 from kafka_ingest.engine.compaction import compact_ledger
-from kafka_ingest.engine.group_check import check_consumer_group
 from kafka_ingest.engine.ingestion import Ingestion
-from kafka_ingest.engine.ratio_check import check_dead_letter_ratio
-from kafka_ingest.engine.table_rows import audit_rows, check_run_rows
-from kafka_ingest.engine.trace import trace
+from kafka_ingest.examples.information_per_hour import count_hours
 from kafka_ingest.kafka.group_offsets import commit_group_offsets
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.kafka.reader import open_consumer
 from kafka_ingest.local.kafka import LocalKafka
-from kafka_ingest.orchestration.example import count_hours
-from kafka_ingest.records import BatchKind, OffsetRange, TopicPartition
-from kafka_ingest.settings import Settings, from_environment
-from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.registry import open_sink
+from kafka_ingest.slices import BatchKind, OffsetRange, TopicPartition
 from kafka_ingest.streams.information import STREAM, Announcement, Information
 from kafka_ingest.streams.stream import BatchPolicy, Stream
 from kafka_ingest.streams.target import TargetTable
@@ -48,7 +49,7 @@ class Loaded:
     def __init__(self, kafka: LocalKafka, url: str, topic: str) -> None:
         self.kafka, self.topic, self.truth = kafka, topic, Truth()
         group = f"group-{topic}"
-        self.settings: Settings = from_environment(
+        self.settings: Settings = Settings.from_environment(
             {
                 "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
                 "KAFKA_INGEST_DATABASE_URL": url,
@@ -68,13 +69,13 @@ class Loaded:
         ingestion = Ingestion(self.stream, self.settings, run_id=run_id, window_key="w")
         try:
             batch = dataclasses.replace(ingestion.plan(ranges, kind), until_caught_up=True)
-            result = ingestion.load(ingestion.translate(ingestion.read(batch)), batch.kind)
+            result = ingestion.load(ingestion.apply_steps(ingestion.read(batch)), batch.kind)
             ingestion.commit(result.next_offsets)
             list(ingestion.drain(batch))
         finally:
             ingestion.close()
 
-    def findings(self, run_id: str) -> dict[str, Finding]:
+    def findings(self, run_id: str) -> dict[str, CheckResult]:
         return {
             "accounting": check_accounting(self.sink, self.stream, run_id),
             "tiling": check_tiling(self.sink, self.stream, run_id),

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from kafka_ingest.engine import sources as sources_module
+from kafka_ingest.engine import triggers as triggers_module
 from kafka_ingest.errors import DataLoss
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.streams.stream import BatchPolicy
@@ -123,7 +123,7 @@ def test_messages_of_1970_and_2100_load_and_are_found_by_their_time(
 def test_partitions_added_while_a_run_is_alive_end_it_and_the_next_reads_them(
     kafka: LocalKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources_module, "TOPICS_SECONDS", 1.0)
+    monkeypatch.setattr(triggers_module, "TOPICS_SECONDS", 1.0)
     topic = make_topic(kafka, partitions=1)
     policy = BatchPolicy(min_messages=1, max_wait_seconds=0, linger_seconds=60, max_run_seconds=90)
     settings, stream = settings_for(kafka, tmp_path), stream_of(topic, batch=policy)
@@ -166,6 +166,6 @@ def test_a_topic_trimmed_past_a_run_that_reads_it_is_a_loud_loss_and_skip_goes_o
 def _live(stream: Any, settings: Any) -> None:
     with opened(stream, settings) as ingestion:
         batch = ingestion.plan((), "live")
-        result = ingestion.load(ingestion.translate(ingestion.read(batch)), "live")
+        result = ingestion.load(ingestion.apply_steps(ingestion.read(batch)), "live")
         ingestion.commit(result.next_offsets)
         list(ingestion.drain(batch))

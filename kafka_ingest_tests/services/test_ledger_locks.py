@@ -9,10 +9,11 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from kafka_ingest.records import TopicPartition
-from kafka_ingest.sinks import ledger
-from kafka_ingest.sinks.base import Sink, open_sink
-from kafka_ingest.sinks.ledger import Advance
+from kafka_ingest.ledger.positions import Advance, advance_positions, ledger_positions, lock_fences, pin_positions
+from kafka_ingest.ledger.tables import METADATA
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.registry import open_sink
+from kafka_ingest.slices import TopicPartition
 
 pytestmark = pytest.mark.services
 
@@ -24,8 +25,8 @@ PARTITIONS = [TopicPartition("t", number) for number in range(4)]
 def sink(database_url: str) -> Iterator[Sink]:
     found = open_sink(sa.make_url(database_url))
     with found.engine.begin() as connection:
-        ledger.METADATA.create_all(connection)
-        ledger.pin_positions(connection, "s", dict.fromkeys(PARTITIONS, 0), {}, run_id="r", now=NOW)
+        METADATA.create_all(connection)
+        pin_positions(connection, "s", dict.fromkeys(PARTITIONS, 0), {}, run_id="r", now=NOW)
     yield found
     found.close()
 
@@ -33,10 +34,10 @@ def sink(database_url: str) -> Iterator[Sink]:
 def holds(connection: sa.Connection, *numbers: int) -> None:
     """Lock these partitions and move them, as a load does."""
     mine = [PARTITIONS[n] for n in numbers]
-    locked = ledger.lock(connection, "s", mine)
+    locked = lock_fences(connection, "s", mine)
     assert set(locked) == set(mine)
     moves = {tp: replace(Advance.nowhere(fence), next_offset=5, loaded_to=5) for tp, fence in locked.items()}
-    ledger.advance(connection, "s", moves, run_id="r", now=NOW)
+    advance_positions(connection, "s", moves, run_id="r", now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_different_partitions_do_not_wait(sink: Sink, first: tuple[int, ...], se
         other.commit()
         one.commit()
     with sink.engine.connect() as connection:
-        found = ledger.positions(connection, "s")
+        found = ledger_positions(connection, "s")
     assert {tp.partition for tp, position in found.items() if position.next_offset == 5} == {*first, *second}
 
 
@@ -59,4 +60,4 @@ def test_the_same_partition_waits(sink: Sink) -> None:
         other.exec_driver_sql("SET SESSION innodb_lock_wait_timeout = 1")
         holds(one, 0, 1)
         with pytest.raises(sa.exc.OperationalError, match="Lock wait timeout"):
-            ledger.lock(other, "s", [PARTITIONS[1], PARTITIONS[2]])
+            lock_fences(other, "s", [PARTITIONS[1], PARTITIONS[2]])

@@ -12,23 +12,23 @@ import sqlalchemy as sa
 from confluent_kafka import Producer
 from sqlalchemy.orm import Mapped
 
-from kafka_ingest.cli.doctor_database import check_database
+from kafka_ingest.backfill.dry_run import dry_run
+from kafka_ingest.checks.trace import trace
+from kafka_ingest.cli.doctor.database import check_database
 from kafka_ingest.cli.status_state import gather
 from kafka_ingest.engine.compaction import compact_ledger
-from kafka_ingest.engine.dry_run import dry_run
 from kafka_ingest.engine.replay import plan_replay, replay
-from kafka_ingest.engine.trace import trace
 from kafka_ingest.errors import SchemaMismatch
 from kafka_ingest.kafka.metadata import KafkaMetadata
+from kafka_ingest.ledger import dead_letters
+from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter
+from kafka_ingest.ledger.version import VERSION
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.kafka import LocalKafka
-from kafka_ingest.records import OffsetRange
-from kafka_ingest.settings import Settings, from_environment
-from kafka_ingest.sinks import letters
-from kafka_ingest.sinks.base import open_sink
-from kafka_ingest.sinks.ledger_version import VERSION
-from kafka_ingest.sinks.letters import LetterFilter
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.sinks.tables import prepare_tables
+from kafka_ingest.slices import OffsetRange
 from kafka_ingest.streams.model import AppendModel, UpsertModel, field
 from kafka_ingest.streams.stream import RouteByField, Stream
 from kafka_ingest_tests.conftest import fresh_database, make_topic
@@ -273,7 +273,7 @@ class World:
         """Of a database that only the new version has seen."""
 
     def _settings(self, url: str) -> Settings:
-        return from_environment(
+        return Settings.from_environment(
             {"KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers, "KAFKA_INGEST_DATABASE_URL": url}
         )
 
@@ -295,7 +295,7 @@ class World:
     def backfill(self, partition: int, start: int, end: int) -> None:
         with opened(self.stream, self.settings) as ingestion:
             batch = ingestion.plan([OffsetRange(self.topic, partition, start, end)], "backfill")
-            ingestion.load(ingestion.translate(ingestion.read(batch)), "backfill")
+            ingestion.load(ingestion.apply_steps(ingestion.read(batch)), "backfill")
 
     def close(self) -> None:
         self.sink.close()
@@ -351,21 +351,21 @@ def test_a_run_goes_on_in_a_database_of_the_first_version_as_if_it_had_been_ther
 
 def test_a_dead_letter_of_the_first_version_is_replayed_once_and_leaves_newer_rows_alone(world: World) -> None:
     (before,) = world.query("SELECT COUNT(*) FROM old_account")
-    plan = plan_replay(world.sink, world.stream, LetterFilter(), run_id="again")
+    plan = plan_replay(world.sink, world.stream, DeadLetterFilter(), run_id="again")
     (result,) = replay(world.sink, plan, run_id="again")
     assert [letter.outcome for letter in result.letters] == ["row"]
     assert world.query("SELECT balance, _kafka_offset, _kafka_order FROM old_account WHERE id = 'f'") == [
         (1, 2, LONG_AGO + 30_000)
     ]
     assert world.query("SELECT COUNT(*) FROM old_account") == [(before[0] + 1,)]
-    assert plan_replay(world.sink, world.stream, LetterFilter(), run_id="third").letters == 0
+    assert plan_replay(world.sink, world.stream, DeadLetterFilter(), run_id="third").letters == 0
     # Of one that an older message made, whose key has a newer row since.
     with world.sink.engine.begin() as connection:
         connection.exec_driver_sql(
             "UPDATE kafka_ingest_dead_letters SET replay_outcome = NULL, kafka_offset = 1, kafka_timestamp = "
             f"'{stamp(20)}', message_key = '\"a\"', message_value = '{json.dumps(account('a', 1))}'"
         )
-    plan = plan_replay(world.sink, world.stream, LetterFilter(), run_id="fourth")
+    plan = plan_replay(world.sink, world.stream, DeadLetterFilter(), run_id="fourth")
     assert [letter.outcome for each in replay(world.sink, plan, run_id="fourth") for letter in each.letters] == ["row"]
     assert world.balances()["a"] == 2
 
@@ -455,11 +455,11 @@ def test_what_only_looks_reads_a_database_of_the_first_version_and_changes_nothi
         "table old_account_tombstones": "the next run adds columns",
     }
     with world.sink.engine.connect() as connection:
-        assert [letter.kafka_offset for letter in letters.newest(connection, sa.true(), 10)] == [2]
+        assert [letter.kafka_offset for letter in dead_letters.newest(connection, sa.true(), 10)] == [2]
     (found,) = trace(world.sink, world.stream, world.stream.targets[1], "a")
     assert (found.position.offset, [load.run_id for load in found.loads]) == (5, ["old"])
     assert not compact_ledger(world.sink, world.stream, before=now, seconds=10).entries_removed
-    plan = plan_replay(world.sink, world.stream, LetterFilter(), run_id="look")
+    plan = plan_replay(world.sink, world.stream, DeadLetterFilter(), run_id="look")
     assert plan.letters == 1
     with pytest.raises(
         SchemaMismatch, match="of an older version: the next run of a stream, or a replay, brings it up"

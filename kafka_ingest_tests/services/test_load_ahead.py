@@ -12,17 +12,17 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped
 
-from kafka_ingest.records import LoadResult, RawSlice
 from kafka_ingest.sinks import load as load_module
-from kafka_ingest.sinks.base import open_sink
+from kafka_ingest.sinks.commit_order import CommitTicket
 from kafka_ingest.sinks.load_step import LoadStep
-from kafka_ingest.sinks.turn import Turn
+from kafka_ingest.sinks.registry import open_sink
+from kafka_ingest.slices import LoadResult, RawSlice
 from kafka_ingest.streams.model import AppendModel, field
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest_tests.support.database import Target
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.models import MIXED
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.loads import P0, P1, account, balances, event, names
-from kafka_ingest_tests.support.models import MIXED
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 pytestmark = pytest.mark.services
 
@@ -43,14 +43,14 @@ class Side:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._pool = ThreadPoolExecutor(2)
-        self._turn: Turn | None = None
+        self._ticket: CommitTicket | None = None
 
     def load(self, raw: RawSlice, at_step: Callable[[str], None] = lambda _step: None) -> Future[LoadResult]:
-        turn = self._turn = Turn(self._turn)
+        ticket = self._ticket = CommitTicket(self._ticket)
 
         def run() -> LoadResult:
-            with turn:
-                return self._target.load(raw, turn=turn, at_step=at_step)
+            with ticket:
+                return self._target.load(raw, ticket=ticket, at_step=at_step)
 
         return self._pool.submit(run)
 
@@ -134,10 +134,10 @@ def test_rows_ahead_give_way_where_the_slice_before_waits_for_them(
 def test_rows_ahead_give_way_to_another_run_that_has_taken_over(target: Target) -> None:
     """It holds the ledger's lock and is about to write the same rows: both would wait for each other."""
     raw = raw_slice(Part([event("a"), event("b")]))
-    previous = Turn()
-    previous.let_follow()
+    previous = CommitTicket()
+    previous.let_next_begin()
     with ThreadPoolExecutor(2) as pool:
-        ours = pool.submit(target.load, raw, turn=Turn(previous))
+        ours = pool.submit(target.load, raw, ticket=CommitTicket(previous))
         wait_for_rows(target, 2)
 
         def let_ours_come(step: str) -> None:

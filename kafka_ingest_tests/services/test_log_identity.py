@@ -17,13 +17,13 @@ import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from kafka_ingest.checks.consumer_group import check_consumer_group
 from kafka_ingest.cli.status_state import gather
-from kafka_ingest.engine.group_check import check_consumer_group
 from kafka_ingest.engine.loss import handle_loss
-from kafka_ingest.engine.observe import observe
+from kafka_ingest.engine.stream_state import observe
 from kafka_ingest.errors import DataLoss
 from kafka_ingest.local.kafka import LocalKafka
-from kafka_ingest.settings import from_environment
+from kafka_ingest.settings import Settings
 from kafka_ingest.streams.stream import BatchPolicy
 from kafka_ingest_tests.conftest import make_topic
 from kafka_ingest_tests.support.catch_up import (
@@ -75,7 +75,7 @@ def test_a_topic_made_again_with_more_messages_while_a_run_drains_is_not_read_on
         send(kafka, topic, [f"old{n}" for n in range(first, first + 10)])
     with opened(stream, settings) as ingestion:
         batch = dataclasses.replace(ingestion.plan((), "live"), until_caught_up=True)
-        ingestion.load(ingestion.translate(ingestion.read(batch)), "live")
+        ingestion.load(ingestion.apply_steps(ingestion.read(batch)), "live")
         draining = ingestion.drain(batch)
         next(draining)
         recreate(kafka, topic)
@@ -138,7 +138,7 @@ def test_a_topic_deleted_while_a_run_drains_ends_that_run_quietly_and_the_next_r
     send(kafka, gone, ["a"])
     with opened(stream, settings) as ingestion:
         batch = ingestion.plan((), "live")
-        result = ingestion.load(ingestion.translate(ingestion.read(batch)), "live")
+        result = ingestion.load(ingestion.apply_steps(ingestion.read(batch)), "live")
         ingestion.commit(result.next_offsets)
         draining = ingestion.drain(batch)
         send(kafka, kept, ["b"])
@@ -159,7 +159,7 @@ def test_a_topic_deleted_between_plan_and_read_is_left_out(kafka: LocalKafka, tm
     with opened(stream, settings) as ingestion:
         batch = dataclasses.replace(ingestion.plan((), "live"), until_caught_up=True)
         delete(kafka, gone)
-        result = ingestion.load(ingestion.translate(ingestion.read(batch)), "live")
+        result = ingestion.load(ingestion.apply_steps(ingestion.read(batch)), "live")
         ingestion.commit(result.next_offsets)
         list(ingestion.drain(batch))
     assert ids(settings) == ["b"]
@@ -169,7 +169,7 @@ def test_a_topic_deleted_between_plan_and_read_is_left_out(kafka: LocalKafka, tm
 def test_two_runs_that_see_one_loss_record_it_once(kafka: LocalKafka, database_url: str, what: str) -> None:
     topic = make_topic(kafka, partitions=1)
     environ = {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "KAFKA_INGEST_DATABASE_URL": database_url}
-    settings, stream = from_environment(environ), stream_of(topic, on_data_loss="skip")
+    settings, stream = Settings.from_environment(environ), stream_of(topic, on_data_loss="skip")
     send(kafka, topic, named("old", 2))
     catch_up(stream, settings)
     if what == "retention":

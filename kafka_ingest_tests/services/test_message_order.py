@@ -9,7 +9,7 @@ from confluent_kafka import Producer
 
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.local.kafka import LocalKafka
-from kafka_ingest.records import NO_ORDER, TopicPartition
+from kafka_ingest.slices import NO_ORDER, TopicPartition
 from kafka_ingest_tests.conftest import make_topic
 from kafka_ingest_tests.support.catch_up import catch_up, item, query, settings_for, stream_of
 

@@ -14,14 +14,14 @@ from sqlalchemy.orm import Mapped
 
 from kafka_ingest.errors import SchemaMismatch
 from kafka_ingest.local.database import LocalDatabase
-from kafka_ingest.records import TopicPartition
-from kafka_ingest.sinks.base import open_sink
-from kafka_ingest.sinks.mysql import MySQLSink
+from kafka_ingest.sinks.mysql.sink import MySQLSink
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.sinks.tables import prepare_tables
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.model import AppendModel, UpsertModel, field
 from kafka_ingest.streams.stream import RouteByTopic, Stream
-from kafka_ingest_tests.support.database import Target
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.target import Target
 
 pytestmark = pytest.mark.services
 

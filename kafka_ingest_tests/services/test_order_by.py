@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from kafka_ingest.sinks.base import open_sink
-from kafka_ingest_tests.support.database import Target
+from kafka_ingest.sinks.registry import open_sink
+from kafka_ingest.testing.messages import MORNING_MS, Part, raw_slice
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.loads import P0, P1
 from kafka_ingest_tests.support.ordered import ORDERED, versioned
-from kafka_ingest_tests.support.raws import MORNING_MS, Part, raw_slice
 
 pytestmark = pytest.mark.services
 

@@ -10,22 +10,23 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from kafka_ingest.cli.doctor_database import check_database
+from kafka_ingest.checks.table_rows import audit_rows
+from kafka_ingest.checks.trace import stream_of_table, trace
+from kafka_ingest.cli.doctor.database import check_database
 from kafka_ingest.cli.status_state import _count
-from kafka_ingest.engine.table_rows import audit_rows
-from kafka_ingest.engine.trace import stream_of_table, trace
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.local.database import LocalDatabase
-from kafka_ingest.records import TopicPartition
-from kafka_ingest.settings import from_environment
-from kafka_ingest.sinks.base import Sink, open_sink
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.registry import open_sink
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.model import UpsertModel
 from kafka_ingest.streams.stream import RouteByTopic, Stream
 from kafka_ingest.streams.target import TargetTable
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.conftest import fresh_database
-from kafka_ingest_tests.support.database import Target
 from kafka_ingest_tests.support.made import Make
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 pytestmark = pytest.mark.services
 
@@ -99,13 +100,13 @@ def test_a_tombstone_in_one_schema_leaves_the_other_schemas_row(
     for table, count in ((rows_here, 1), (rows_there, 2)):
         assert audit_rows(sink, stream, table, seconds=60).passed
         with sink.engine.connect() as connection:
-            counted = _count(connection, table)
+            counted = _count(connection, sink, table)
         assert (counted.table, counted.rows) == (table.label, count)
 
     for table, fate in ((here, "tombstone"), (there, "row")):
         _, found = stream_of_table({"schemas": stream}, table.label)
         assert [t.fate for t in trace(sink, stream, found, "k")] == [fate]
-    settings = from_environment({"KAFKA_INGEST_DATABASE_URL": database_url})
+    settings = Settings.from_environment({"KAFKA_INGEST_DATABASE_URL": database_url})
     findings = {f.check: f for f in check_database(settings, [stream])}
     assert [findings[f"table {t.label}"].verdict for t in stream.targets] == ["ok"] * 4
     assert "transactions" not in findings

@@ -11,15 +11,15 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped
 
-from kafka_ingest.records import BatchKind, LoadResult, RawSlice
-from kafka_ingest.sinks.base import open_sink
 from kafka_ingest.sinks.load_step import LoadStep
+from kafka_ingest.sinks.registry import open_sink
+from kafka_ingest.slices import BatchKind, LoadResult, RawSlice
 from kafka_ingest.streams.model import UpsertModel, field
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest_tests.support.database import Target
+from kafka_ingest.testing.messages import MORNING_MS, Msg, Part, raw_slice
+from kafka_ingest.testing.models import MIXED
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.loads import P0, P1, account, balances, gone
-from kafka_ingest_tests.support.models import MIXED
-from kafka_ingest_tests.support.raws import MORNING_MS, Msg, Part, raw_slice
 
 pytestmark = pytest.mark.services
 

@@ -14,12 +14,12 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import Mapped
 
 from kafka_ingest.local.database import LocalDatabase
-from kafka_ingest.records import TopicPartition
-from kafka_ingest.sinks.mysql import MySQLSink
+from kafka_ingest.sinks.mysql.sink import MySQLSink
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.model import AppendModel, Model, UpsertModel, field
 from kafka_ingest.streams.stream import RouteByTopic, Stream
-from kafka_ingest_tests.support.database import Target
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.target import Target
 
 pytestmark = pytest.mark.services
 
@@ -85,7 +85,7 @@ STREAM = Stream(name="strict", topics=tuple(ROUTES), route_by=RouteByTopic(), ro
 def target(request: pytest.FixtureRequest, database: LocalDatabase, database_url: str) -> Iterator[Target]:
     """By LOAD DATA, and by INSERT as the server forbids local files."""
     if request.param == "insert":
-        database.run_as_root("SET GLOBAL local_infile = OFF")
+        database.run_as_administrator("SET GLOBAL local_infile = OFF")
     try:
         sink = MySQLSink(sa.make_url(database_url))
         opened = Target(STREAM, sink)
@@ -94,7 +94,7 @@ def target(request: pytest.FixtureRequest, database: LocalDatabase, database_url
         assert sink.uses_load_data is (request.param == "load_data")
         sink.close()
     finally:
-        database.run_as_root("SET GLOBAL local_infile = ON")
+        database.run_as_administrator("SET GLOBAL local_infile = ON")
 
 
 def load(target: Target, topic: str, *bodies: Any, start: int = 0) -> tuple[int, int, list[int]]:

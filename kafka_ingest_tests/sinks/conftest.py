@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kafka_ingest_tests.support.database import Target
+from kafka_ingest.testing.models import MIXED
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.loads import P0, P1
-from kafka_ingest_tests.support.models import MIXED
 
 
 @pytest.fixture

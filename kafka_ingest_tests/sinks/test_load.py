@@ -9,12 +9,12 @@ import json
 import pytest
 
 from kafka_ingest.errors import OffsetGap
-from kafka_ingest.records import TopicPartition
-from kafka_ingest.sinks.dead_letters import decode_headers
-from kafka_ingest_tests.support.database import Target
+from kafka_ingest.ledger.dead_letters import decode_headers
+from kafka_ingest.slices import TopicPartition
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.models import EVERYTHING, Account, Everything
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.loads import P0, P1, account, event, events, gone, names
-from kafka_ingest_tests.support.models import EVERYTHING, Account, Everything
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 
 def test_rows_dead_letters_and_ledger_are_written_together(target: Target) -> None:

@@ -8,16 +8,16 @@ import pytest
 
 from kafka_ingest.errors import OffsetGap
 from kafka_ingest.sinks import load as load_module
+from kafka_ingest.sinks.commit_order import Abandoned, CommitTicket, WriteAheadRejected
 from kafka_ingest.sinks.load_step import LoadStep
-from kafka_ingest.sinks.turn import Abandoned, OutOfTurn, Turn
-from kafka_ingest_tests.support.database import Target
+from kafka_ingest.testing.messages import Part, raw_slice
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.loads import account, balances, event, events, gone, names
-from kafka_ingest_tests.support.raws import Part, raw_slice
 
 
-def after(previous: Turn) -> Turn:
-    previous.let_follow()
-    return Turn(previous)
+def after(previous: CommitTicket) -> CommitTicket:
+    previous.let_next_begin()
+    return CommitTicket(previous)
 
 
 class Steps(list[str]):
@@ -44,14 +44,14 @@ def test_upserts_and_deletes_written_ahead_are_applied_in_order(target: Target) 
 
 
 def test_where_the_slice_before_fails_nothing_is_left_and_nothing_is_said_but_that(target: Target) -> None:
-    previous = Turn()
+    previous = CommitTicket()
 
     def fail(step: str) -> None:
         if step == LoadStep.AHEAD:
             previous.settle(is_loaded=False)
 
     with pytest.raises(Abandoned):
-        target.load(events("a"), turn=after(previous), at_step=fail)
+        target.load(events("a"), ticket=after(previous), at_step=fail)
     assert names(target) == []
     assert target.batches() == []
 
@@ -61,7 +61,7 @@ def test_rows_another_run_has_loaded_meanwhile_are_not_there_twice(target: Targe
     steps = Steps()
     result = target.load_ahead(events("a", "b"), at_step=steps)
     assert steps.count(LoadStep.AHEAD) == 1
-    assert steps.count(LoadStep.STAGE) == 2  # once more, in turn: there the ledger says that nothing is left to do
+    assert steps.count(LoadStep.STAGE) == 2  # once more, in ticket: there the ledger says that nothing is left to do
     assert (names(target), result.skipped) == (["a", "b"], 2)
     assert target.batches() == [("mixed[0]@[0,2)", "live", 2, 0, 0, 0, 0)]
 
@@ -121,7 +121,7 @@ def test_rows_give_way_to_a_slice_before_them_that_may_be_waiting_for_them(
     target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(load_module, "GIVE_WAY_SECONDS", 0.05)
-    previous, steps = Turn(), Steps()
+    previous, steps = CommitTicket(), Steps()
     seen_while_waiting: list[object] = []
 
     def commit_later() -> None:
@@ -130,7 +130,7 @@ def test_rows_give_way_to_a_slice_before_them_that_may_be_waiting_for_them(
 
     timer = threading.Timer(0.3, commit_later)
     timer.start()
-    target.load(events("a"), turn=after(previous), at_step=steps)
+    target.load(events("a"), ticket=after(previous), at_step=steps)
     timer.join()
     assert seen_while_waiting == [
         [LoadStep.STAGE, LoadStep.BEGIN, LoadStep.AHEAD]
@@ -140,33 +140,33 @@ def test_rows_give_way_to_a_slice_before_them_that_may_be_waiting_for_them(
 
 
 def test_a_turn_with_nothing_before_it_has_come() -> None:
-    assert Turn().has_come()
-    Turn().wait()
+    assert CommitTicket().is_next()
+    CommitTicket().wait()
 
 
 def test_a_slice_waits_until_the_one_before_may_be_followed() -> None:
-    previous = Turn()
-    turn, found = Turn(previous), []
-    thread = threading.Thread(target=lambda: found.append(turn.has_come()))
+    previous = CommitTicket()
+    ticket, found = CommitTicket(previous), []
+    thread = threading.Thread(target=lambda: found.append(ticket.is_next()))
     thread.start()
     thread.join(0.1)
     assert found == []
-    previous.let_follow()
+    previous.let_next_begin()
     thread.join(5)
     assert found == [False]
-    with pytest.raises(OutOfTurn):
-        turn.wait(0.01)
+    with pytest.raises(WriteAheadRejected):
+        ticket.wait(0.01)
     previous.settle(is_loaded=True)
-    turn.wait()
-    assert turn.has_come()
+    ticket.wait()
+    assert ticket.is_next()
 
 
 def test_a_settled_slice_lets_go_of_those_before_it() -> None:
     """Or a drain of a day would keep all its turns."""
-    first = Turn()
-    second = Turn(first)
+    first = CommitTicket()
+    second = CommitTicket(first)
     first.settle(is_loaded=True)
     second.settle(is_loaded=True)
-    third = Turn(second)
-    assert third.has_come()
+    third = CommitTicket(second)
+    assert third.is_next()
     assert second._previous is None

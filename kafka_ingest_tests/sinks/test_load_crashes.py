@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from kafka_ingest.records import RawSlice
 from kafka_ingest.sinks.load_step import LoadStep
-from kafka_ingest_tests.support.database import Crash, Target
+from kafka_ingest.slices import RawSlice
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.models import MIXED
+from kafka_ingest.testing.target import Crash, Target
 from kafka_ingest_tests.support.loads import P0, P1, account, event, gone
-from kafka_ingest_tests.support.models import MIXED
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 STEPS = [step for step in LoadStep if step is not LoadStep.AHEAD]
 STEPS_AHEAD = [step for step in LoadStep if step is not LoadStep.EMPTY]  # emptied before, in AHEAD

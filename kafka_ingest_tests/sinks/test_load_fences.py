@@ -8,24 +8,25 @@ import pytest
 import sqlalchemy as sa
 
 from kafka_ingest.errors import AccountingError, DataLoss, DeadLetterLimit, SchemaMismatch
-from kafka_ingest.records import LeaderEpoch, LogIdentity
-from kafka_ingest.sinks import ledger
-from kafka_ingest.sinks.ledger import Advance
+from kafka_ingest.ledger.entries import loaded_since
+from kafka_ingest.ledger.positions import Advance, Fence, advance_positions, ledger_fences, lock_fences
+from kafka_ingest.ledger.tables import OFFSETS
 from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.sinks.tables import prepare_tables
+from kafka_ingest.slices import LeaderEpoch, LogIdentity
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest_tests.support.database import NOW, Target
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.models import MIXED, Event
+from kafka_ingest.testing.target import NOW, Target
 from kafka_ingest_tests.support.loads import P0, P1, account, event, events, names
-from kafka_ingest_tests.support.models import MIXED, Event
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
 
 # Yesterday's code: it had no rows for what is an event today.
 YESTERDAY = Stream(name="mixed", topics=MIXED.topics, routes={"account": MIXED.routes["account"]}, unrouted="ignore")
 
 
-def fence(target: Target) -> ledger.Fence:
+def fence(target: Target) -> Fence:
     with target.sink.engine.connect() as connection:
-        return ledger.fences(connection, "mixed", [P0])[P0]
+        return ledger_fences(connection, "mixed", [P0])[P0]
 
 
 def test_a_backfill_ahead_of_the_position_is_emptied_by_each_slice_that_reaches_into_it(target: Target) -> None:
@@ -64,14 +65,14 @@ def test_loads_of_ranges_since_a_revision_are_told_from_those_before_and_beside_
     def since(start: int, end: int) -> bool:
         with target.sink.engine.connect() as connection:
             (each,) = events("x", start=start, end=end).ranges
-            return ledger.loaded_since(connection, "mixed", [each], before)
+            return loaded_since(connection, "mixed", [each], before)
 
     assert [since(0, 1), since(0, 2), since(1, 2), since(2, 4), since(3, 4)] == [False, True, True, True, False]
 
 
 def test_a_slice_of_another_log_is_refused_under_the_lock(target: Target) -> None:
     with target.sink.engine.begin() as connection:
-        connection.execute(sa.update(ledger.OFFSETS).values(topic_id="old"))
+        connection.execute(sa.update(OFFSETS).values(topic_id="old"))
     before = target.state()
     raw = replace(events("a"), logs=(LogIdentity(topic_id="new"),))
     for load in (target.load, target.load_ahead):
@@ -85,10 +86,10 @@ def test_a_slice_of_another_log_is_refused_under_the_lock(target: Target) -> Non
 def test_a_position_never_goes_back(target: Target) -> None:
     target.load(events("a", "b"))
     with target.sink.engine.begin() as connection:
-        locked = ledger.lock(connection, "mixed", [P0])[P0]
+        locked = lock_fences(connection, "mixed", [P0])[P0]
         back = {P0: replace(Advance.nowhere(locked), next_offset=1)}
         with pytest.raises(AccountingError, match="would go back from 2 to 1"):
-            ledger.advance(connection, "mixed", back, run_id="r", now=NOW)
+            advance_positions(connection, "mixed", back, run_id="r", now=NOW)
     assert target.offsets()["mixed[0]"] == 2
 
 
@@ -97,7 +98,7 @@ def test_a_position_that_is_not_as_it_was_locked_is_not_moved(target: Target) ->
     target.load(events("a", "b"))
     move = {P0: replace(Advance.nowhere(stale), next_offset=5, loaded_to=5)}
     with target.sink.engine.begin() as connection, pytest.raises(AccountingError, match="not where they were locked"):
-        ledger.advance(connection, "mixed", move, run_id="r", now=NOW)
+        advance_positions(connection, "mixed", move, run_id="r", now=NOW)
     assert target.offsets()["mixed[0]"] == 2
 
 
@@ -200,4 +201,4 @@ def test_a_partition_without_messages_keeps_its_order(target: Target) -> None:
     target.load(raw_slice(Part([], start=1, end=4)))
     assert fence(target).order == 9_000
     with target.sink.engine.connect() as connection:
-        assert ledger.fences(connection, "mixed", [P1])[P1].order == -1
+        assert ledger_fences(connection, "mixed", [P1])[P1].order == -1

@@ -7,13 +7,13 @@ import dataclasses
 import pytest
 
 from kafka_ingest.errors import AccountingError, DeadLetterLimit
-from kafka_ingest.records import RawSlice
 from kafka_ingest.sinks.load import LoadContext, load
+from kafka_ingest.slices import OffsetRange, RawSlice
 from kafka_ingest.streams.target import TargetTable
-from kafka_ingest_tests.support.database import Target
+from kafka_ingest.testing.messages import Msg, Part, piped, raw_slice
+from kafka_ingest.testing.models import MIXED, Event
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.loads import account, balances, event, gone, names
-from kafka_ingest_tests.support.models import MIXED, Event
-from kafka_ingest_tests.support.raws import Msg, Part, piped, raw_slice
 
 
 def test_rows_the_database_refuses_are_dead_letters_and_all_others_load(target: Target) -> None:
@@ -98,11 +98,18 @@ def test_rows_the_database_refuses_count_for_the_limit(target: Target) -> None:
 def test_small_slices_are_not_judged_and_the_limit_is_the_streams_own(target: Target) -> None:
     target.load(part_bad(0, 99))
     strict = dataclasses.replace(MIXED, max_dead_letter_ratio=0.0)
-    with pytest.raises(DeadLetterLimit, match="1 of 100"):
+    with pytest.raises(DeadLetterLimit, match="1 of 100") as caught:
         target.load(
             raw_slice(Part([m for _, m in Part([event(f"e{n}") for n in range(99)]).numbered] + [Msg(b"x")], start=99)),
             stream=strict,
         )
+    assert caught.value.values() == {
+        "stream": "mixed",
+        "dead_letters": 1,
+        "messages": 100,
+        "limit": 0.0,
+        "ranges": (OffsetRange("mixed", 0, 99, 199),),
+    }
 
 
 @pytest.mark.parametrize("lose", ["row", "dead letter", "absent"])
@@ -115,6 +122,11 @@ def test_a_message_that_is_nowhere_fails_the_batch_and_nothing_is_committed(targ
     else:
         parsed.raw = dataclasses.replace(parsed.raw, absent=(2,))
     before = target.state()
-    with pytest.raises(AccountingError, match=r"mixed\[0\]@\[0,6\) has 6 offsets, but .* = 5"):
+    with pytest.raises(AccountingError, match=r"mixed\[0\]@\[0,6\) has 6 offsets, but .* = 5") as caught:
         load(target.sink, parsed, "live", LoadContext(MIXED, "r"))
+    assert caught.value.stream == "mixed"
+    assert caught.value.range == OffsetRange("mixed", 0, 0, 6)
+    counts = dict(caught.value.counts or {})
+    assert set(counts) == {"rows", "deletes", "dead_letters", "ignored", "absent"}
+    assert sum(counts.values()) == 5
     assert (target.state(), target.batches()) == (before, [])

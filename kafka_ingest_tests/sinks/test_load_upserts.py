@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kafka_ingest_tests.support.database import Target
+from kafka_ingest.testing.messages import MORNING_MS, Part, raw_slice
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.loads import account, balances, gone
-from kafka_ingest_tests.support.raws import MORNING_MS, Part, raw_slice
 
 
 def test_the_message_with_the_highest_offset_wins_within_a_slice_and_between_slices(target: Target) -> None:

@@ -9,18 +9,18 @@ import pytest
 import sqlalchemy as sa
 
 from kafka_ingest.errors import ConfigError, DatabaseUnavailable, PermanentError, SchemaMismatch
-from kafka_ingest.records import TopicPartition
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.load import LoadContext, load
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.sinks.tables import Comparison, compare_tables, is_ours, prepare_tables
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.model import UpsertModel
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest_tests.support.database import Target
+from kafka_ingest.testing.messages import Msg, Part, piped, raw_slice
+from kafka_ingest.testing.models import EVERYTHING, MIXED, Event, Everything
+from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.loads import P0, events, names
 from kafka_ingest_tests.support.made import Make
-from kafka_ingest_tests.support.models import EVERYTHING, MIXED, Event, Everything
-from kafka_ingest_tests.support.raws import Msg, Part, piped, raw_slice
 
 
 def test_tables_are_made_once_and_preparing_again_changes_nothing(target: Target) -> None:
@@ -58,6 +58,8 @@ def test_a_missing_column_is_an_error_that_names_the_statements_to_run() -> None
         "ALTER TABLE t_everything ADD COLUMN note TEXT",
         "ALTER TABLE t_everything ADD COLUMN price TEXT",
     ]
+    assert caught.value.stream == EVERYTHING.name
+    assert (caught.value.tables, list(caught.value.statements)) == (("t_everything",), statements)
     execute(target, *statements)
     prepare_tables(target.sink, EVERYTHING)
 

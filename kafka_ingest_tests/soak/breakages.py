@@ -88,11 +88,11 @@ def kill_connections(world: World, random_: random.Random) -> None:
 
 def make_read_only(world: World, random_: random.Random) -> None:
     """A failover in progress."""
-    world.database.run_as_root("SET GLOBAL read_only = ON")
+    world.database.run_as_administrator("SET GLOBAL read_only = ON")
     try:
         time.sleep(random_.uniform(2, 10))
     finally:
-        world.database.run_as_root("SET GLOBAL read_only = OFF")
+        world.database.run_as_administrator("SET GLOBAL read_only = OFF")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from kafka_ingest.errors import ConfigError
 from kafka_ingest.streams.model import KAFKA_COLUMNS, AppendModel, ExactText, Model, UpsertModel, date_field, field
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
-from kafka_ingest_tests.support.models import Account, Booking, Event, Everything, Slot
+from kafka_ingest.testing.models import Account, Booking, Event, Everything, Slot
 
 
 def stream_of(model: type[Model]) -> Stream:

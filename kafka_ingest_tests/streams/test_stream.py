@@ -15,8 +15,8 @@ from kafka_ingest.errors import ConfigError
 from kafka_ingest.streams.model import Model, UpsertModel, field
 from kafka_ingest.streams.registry import check_groups, check_tables, declared_streams
 from kafka_ingest.streams.stream import BatchPolicy, RouteByTopic, Stream
+from kafka_ingest.testing.models import Account, Booking, Event, Slot
 from kafka_ingest_tests.support.made import Make
-from kafka_ingest_tests.support.models import Account, Booking, Event, Slot
 
 
 def stream(name: str = "s", **changes: Any) -> Stream:
@@ -201,8 +201,7 @@ def test_a_module_that_cannot_be_imported_and_one_without_a_stream_are_named() -
 
 def user_module(folder: Path, name: str, text: str) -> None:
     folder.joinpath(f"{name}.py").write_text(
-        "from kafka_ingest.streams.stream import Stream\n"
-        "from kafka_ingest_tests.support.models import Event, Slot\n" + text
+        "from kafka_ingest.streams.stream import Stream\nfrom kafka_ingest.testing.models import Event, Slot\n" + text
     )
 
 

@@ -12,9 +12,9 @@ from kafka_ingest.errors import ConfigError
 from kafka_ingest.streams.model import Model, UpsertModel, field
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
+from kafka_ingest.testing.messages import Msg, one, piped
+from kafka_ingest.testing.models import MIXED, Account, Event, Everything, Slot
 from kafka_ingest_tests.support.made import Make
-from kafka_ingest_tests.support.models import MIXED, Account, Event, Everything, Slot
-from kafka_ingest_tests.support.raws import Msg, one, piped
 
 
 def test_it_says_what_loading_a_table_needs_to_know() -> None:

@@ -11,14 +11,14 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kafka_ingest.engine.window_ranges import ranges_of_windows
+from kafka_ingest.backfill.window_ranges import ranges_of_windows
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.records import OffsetRange, TopicPartition
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
+from kafka_ingest.slices import OffsetRange, TopicPartition
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import count_by_window, window_bounds, window_of
+from kafka_ingest.testing.models import Event
 from kafka_ingest_tests.support.cluster import FakeMessage, FakeMetadata, Log
-from kafka_ingest_tests.support.models import Event
 
 UTC = dt.timezone.utc
 START = dt.datetime(2026, 1, 1, tzinfo=UTC)

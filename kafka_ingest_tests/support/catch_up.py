@@ -16,8 +16,8 @@ from confluent_kafka.admin import AdminClient
 
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.local.kafka import LocalKafka
-from kafka_ingest.records import Batch
-from kafka_ingest.settings import Settings, from_environment
+from kafka_ingest.settings import Settings
+from kafka_ingest.slices import Batch
 from kafka_ingest.streams.information import STREAM as DECLARED
 from kafka_ingest.streams.stream import Stream
 
@@ -25,7 +25,7 @@ from kafka_ingest.streams.stream import Stream
 def settings_for(kafka: LocalKafka, folder: Path, **kafka_settings: str) -> Settings:
     url = f"sqlite:///{folder / 'target.db'}"
     environ = {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "KAFKA_INGEST_DATABASE_URL": url}
-    return from_environment(environ | kafka_settings)
+    return Settings.from_environment(environ | kafka_settings)
 
 
 def stream_of(topic: str, **changes: Any) -> Stream:
@@ -45,7 +45,7 @@ def catch_up(stream: Stream, settings: Settings) -> Batch:
     """One whole run, as the ops do it."""
     with opened(stream, settings) as ingestion:
         batch = dataclasses.replace(ingestion.plan((), "live"), until_caught_up=True)
-        result = ingestion.load(ingestion.translate(ingestion.read(batch)), "live")
+        result = ingestion.load(ingestion.apply_steps(ingestion.read(batch)), "live")
         ingestion.commit(result.next_offsets)
         list(ingestion.drain(batch))
     return batch

@@ -11,11 +11,11 @@ from typing import Any
 from confluent_kafka import KafkaError
 
 from kafka_ingest.kafka.metadata import KafkaMetadata, TopicState, Watermarks
-from kafka_ingest.records import NO_ORDER, TopicPartition
-from kafka_ingest.settings import Settings, from_environment
+from kafka_ingest.settings import Settings
+from kafka_ingest.slices import NO_ORDER, TopicPartition
 from kafka_ingest.streams.stream import Stream
 
-SETTINGS: Settings = from_environment({})
+SETTINGS: Settings = Settings.from_environment({})
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,19 @@ from fractions import Fraction
 
 import pandas as pd
 
-from kafka_ingest.pipelines.dates import DateRule, translate
+from kafka_ingest.dates import DateRule, parse_dates
 
 UTC = DateRule()
 
 
 def read(value: object, rule: DateRule = UTC) -> str:
     """The instant of one value as ISO text, or the error."""
-    translated = translate(pd.Series([value], dtype=object), rule)
-    assert translated.instants.dtype == "datetime64[us]"
-    if len(translated.errors):
-        assert translated.instants.isna().all()
-        return f"error: {translated.errors.iloc[0]}"
-    instant = translated.instants.iloc[0]
+    parsed = parse_dates(pd.Series([value], dtype=object), rule)
+    assert parsed.instants.dtype == "datetime64[us]"
+    if len(parsed.errors):
+        assert parsed.instants.isna().all()
+        return f"error: {parsed.errors.iloc[0]}"
+    instant = parsed.instants.iloc[0]
     return "NaT" if pd.isna(instant) else str(instant.isoformat())
 
 

@@ -10,15 +10,16 @@ from typing import Any
 import pandas as pd
 
 from kafka_ingest.engine.replay import plan_replay, replay
-from kafka_ingest.pipelines.step import StepContext
-from kafka_ingest.sinks import letters
-from kafka_ingest.sinks.letters import Letter, LetterFilter
-from kafka_ingest.sinks.replay import ReplayResult
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.ledger import dead_letters
+from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter, conditions
+from kafka_ingest.ledger.dead_letters import StoredDeadLetter
+from kafka_ingest.sinks.replay_proposal import ReplayResult
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
+from kafka_ingest.streams.step import StepContext
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest_tests.support.database import NOW, Target
-from kafka_ingest_tests.support.models import MIXED, Event
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.models import MIXED, Event
+from kafka_ingest.testing.target import NOW, Target
 
 LATER = NOW + dt.timedelta(hours=1)
 
@@ -50,14 +51,14 @@ def account(key: str, balance: int) -> dict[str, Any]:
 def run_replay(
     target: Target,
     stream: Stream = FIXED,
-    wanted: LetterFilter | None = None,
+    wanted: DeadLetterFilter | None = None,
     *,
     run_id: str = "replay",
     limit: int | None = None,
     dry_run: bool = False,
     at_step: Callable[[str], None] = lambda _step: None,
 ) -> list[ReplayResult]:
-    plan = plan_replay(target.sink, stream, wanted or LetterFilter(), run_id=run_id, limit=limit)
+    plan = plan_replay(target.sink, stream, wanted or DeadLetterFilter(), run_id=run_id, limit=limit)
     return list(replay(target.sink, plan, run_id=run_id, dry_run=dry_run, now=lambda: LATER, at_step=at_step))
 
 
@@ -66,10 +67,10 @@ def became(results: list[ReplayResult]) -> dict[str, str]:
     return {letter.position: letter.outcome for result in results for letter in result.letters}
 
 
-def kept(target: Target, wanted: LetterFilter | None = None) -> list[Letter]:
+def kept(target: Target, wanted: DeadLetterFilter | None = None) -> list[StoredDeadLetter]:
     """Dead letters of the table, by default all of them, in order of id."""
     with target.sink.engine.connect() as connection:
-        return letters.read(connection, letters.conditions(wanted or LetterFilter(status="all")), 10_000)
+        return dead_letters.read_dead_letters(connection, conditions(wanted or DeadLetterFilter(status="all")), 10_000)
 
 
 def dump(target: Target) -> dict[str, list[tuple[Any, ...]]]:

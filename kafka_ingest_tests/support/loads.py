@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from kafka_ingest.records import RawSlice, TopicPartition
-from kafka_ingest_tests.support.database import Target
-from kafka_ingest_tests.support.models import Event
-from kafka_ingest_tests.support.raws import Msg, Part, raw_slice
+from kafka_ingest.slices import RawSlice, TopicPartition
+from kafka_ingest.testing.messages import Msg, Part, raw_slice
+from kafka_ingest.testing.models import Event
+from kafka_ingest.testing.target import Target
 
 P0, P1 = TopicPartition("mixed", 0), TopicPartition("mixed", 1)
 

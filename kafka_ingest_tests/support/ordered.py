@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped
 
 from kafka_ingest.streams.model import UpsertModel, date_field, field
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest_tests.support.raws import Msg
+from kafka_ingest.testing.messages import Msg
 
 
 class ByVersion(UpsertModel):

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from kafka_ingest.engine import group_check as group_check_module
+from kafka_ingest.checks import consumer_group as group_check_module
 from kafka_ingest.engine import ingestion as ingestion_module
-from kafka_ingest.engine import sources as sources_module
+from kafka_ingest.engine import triggers as triggers_module
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.orchestration import checks as checks_module
-from kafka_ingest.records import Batch, OffsetRange, TopicPartition
-from kafka_ingest.settings import from_environment
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
+from kafka_ingest.slices import Batch, OffsetRange, TopicPartition
 from kafka_ingest.streams.stream import BatchPolicy
+from kafka_ingest.testing.models import MIXED, Event
+from kafka_ingest.testing.target import NOW, Target
 from kafka_ingest_tests.support.cluster import FakeConsumer, FakeMessage, FakeMetadata, Log
-from kafka_ingest_tests.support.database import NOW, Target
-from kafka_ingest_tests.support.models import MIXED, Event
 
 P0, P1 = TopicPartition("mixed", 0), TopicPartition("mixed", 1)
 STREAM = dataclasses.replace(MIXED, batch=BatchPolicy(max_rows=5, max_wait_seconds=0, linger_seconds=0))
@@ -35,7 +35,7 @@ def events(tp: TopicPartition, count: int) -> Log:
 def first_five(run: Ingestion, requested: tuple[OffsetRange, ...] = (), kind: Any = "live") -> Batch:
     """The run's stages up to its drain."""
     batch = run.plan(requested, kind)
-    result = run.load(run.translate(run.read(batch)), batch.kind)
+    result = run.load(run.apply_steps(run.read(batch)), batch.kind)
     run.commit(result.next_offsets)
     return batch
 
@@ -46,7 +46,7 @@ class World:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.logs = {P0: events(P0, 12), P1: events(P1, 8)}
         self.url = f"sqlite:///{folder}/target.db"
-        self.settings = from_environment({"KAFKA_INGEST_DATABASE_URL": self.url})
+        self.settings = Settings.from_environment({"KAFKA_INGEST_DATABASE_URL": self.url})
         self.target = Target(STREAM, SQLiteSink(self.settings.database_url))
         self.metadata = FakeMetadata(self.logs)
         self.consumers: list[FakeConsumer] = []
@@ -54,8 +54,8 @@ class World:
         monkeypatch.setattr(checks_module, "KafkaMetadata", lambda _settings: self.metadata)
         monkeypatch.setattr(group_check_module, "LOOK_SECONDS", 0.0)
         monkeypatch.setattr(ingestion_module, "open_consumer", self.open_consumer)
-        monkeypatch.setattr(sources_module, "SLICE_SECONDS", 0.0)
-        monkeypatch.setattr(sources_module, "POLL_SECONDS", 0.001)
+        monkeypatch.setattr(triggers_module, "SLICE_SECONDS", 0.0)
+        monkeypatch.setattr(triggers_module, "POLL_SECONDS", 0.001)
 
     def open_consumer(self, *_arguments: Any, **_options: Any) -> FakeConsumer:
         self.consumers.append(FakeConsumer(self.logs, group=self.metadata.committed))

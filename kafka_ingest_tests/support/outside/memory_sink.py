@@ -14,16 +14,16 @@ from kafka_ingest.streams.target import TargetTable
 
 
 class MemorySink(Sink):
-    """Append tables only, in memory."""
+    """Append tables only; in memory, or in the file that the URL names."""
 
     backends: ClassVar[tuple[str, ...]] = ("memory",)
 
     def __init__(self, url: sa.URL) -> None:
-        self.engine = sa.create_engine("sqlite://")
+        self.engine = sa.create_engine(f"sqlite:///{url.database or ''}")
         self.written: list[int] = []
         """Rows per call of `insert`."""
 
-    def begin_load(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
+    def prepare_staging(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
         pass
 
     def insert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
@@ -41,7 +41,7 @@ class MemorySink(Sink):
     def delete(self, connection: sa.Connection, target: TargetTable, keys: pd.DataFrame) -> None:
         raise NotImplementedError
 
-    def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
+    def classify_error(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
         return DatabaseUnavailable(f"{doing}: {type(error).__name__}")
 
 

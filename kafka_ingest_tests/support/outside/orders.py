@@ -8,9 +8,9 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped
 
-from kafka_ingest.pipelines.step import StepContext
 from kafka_ingest.pipelines.translate_dates import translate_dates
 from kafka_ingest.streams.model import AppendModel, date_field, field
+from kafka_ingest.streams.step import StepContext
 from kafka_ingest.streams.stream import RouteByHeader, Stream
 
 

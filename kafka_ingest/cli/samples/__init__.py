@@ -1,0 +1,1 @@
+"""Sample messages and their producer."""

@@ -1,0 +1,1 @@
+"""The ledger in the target database: positions, loaded ranges and dead letters."""

@@ -1,0 +1,128 @@
+"""Staged rows into a table by business key on MySQL and MariaDB, with the same outcome whoever else writes these keys.
+
+Transactions are READ COMMITTED. There (MySQL manual, "Transaction Isolation Levels", "Consistent Nonlocking Reads", "Locks Set by
+Different SQL Statements in InnoDB"; MariaDB's "SET TRANSACTION" says the same)
+- a plain SELECT, also the one of INSERT … SELECT, sees what was committed as the statement began, and locks nothing;
+- UPDATE, DELETE and SELECT … FOR UPDATE wait for the lock of each row they find, and then see its newest committed version;
+- INSERT waits for a transaction that has inserted or deleted the same key and is not over; then it is error 1062, or goes on.
+
+`merge` is right because no step trusts what an earlier one saw:
+ 1. INSERT the keys the table lacks. Error 1062 may be a key that another transaction has committed since the statement began, so
+    it is tried again for as long as the table lacks fewer keys than it did; only then is it a fault of the rows (a second unique
+    key).
+ 2. UPDATE the others where the table's row is not later in the total order, compared under the row's lock.
+ 3. A key that was neither inserted nor updated has a later row, or had one that another transaction has deleted meanwhile: where
+    the table lacks one again, begin at 1.
+Each staged key thus ends with a row that is its own, or was later under that row's lock. As rows only ever move up in the total
+order, the last one stays, in whichever order the transactions come.
+
+Rows and tombstones of one key stand in two tables. Who writes a row then looks for a later tombstone (`bury`), who writes a
+tombstone then looks for an earlier row (`delete_buried`), both by locking reads after their own write. So of two transactions
+that write both at once at least one finds the other's, or both wait for each other: the server ends one (error 1213), which
+begins again. Neither can miss the other.
+
+The staging table has the target's primary key and is read in its order, so transactions lock keys in one order, and seldom wait
+for each other in a circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from kafka_ingest.errors import TransactionConflict
+from kafka_ingest.sinks.base import RowsRejected
+from kafka_ingest.sinks.latest_per_key import OrderSql, is_later_sql, same_key_sql
+from kafka_ingest.streams.target import TargetTable
+
+# Each further round means that another transaction has committed one of our keys, or deleted one, in the moment between two
+# statements.
+_ROUNDS = 100
+
+
+class DuplicateKey(RowsRejected):
+    """Error 1062: a row with one of these keys is there, since when is not said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """How SQL is sent, as a sink classifies its errors."""
+
+    run: Callable[[str], int]
+    """Rows affected; of an UPDATE the rows found, changed or not (CLIENT_FOUND_ROWS). Raises RowsRejected."""
+    count: Callable[[str], int]
+    """The one number a SELECT gives."""
+    order: OrderSql
+
+    @property
+    def quote(self) -> Callable[[str], str]:
+        """A column's name, quoted."""
+        return self.order.quote
+
+
+def merge(
+    statements: Statements, target: TargetTable, table: str, stage: str, names: Sequence[str], wanted: int
+) -> None:
+    """Insert or replace the `wanted` rows of `stage`, except where `table` holds a later one.
+
+    table, stage: quoted; of the rows or of the tombstones of `target`. names: all columns, the key among them.
+    Raises RowsRejected where the database refuses a row, TransactionConflict where others never leave the keys alone.
+    """
+    quote, keys = statements.quote, target.key
+    same = same_key_sql(quote, keys, "t", "s")
+    lacking = f"FROM {stage} AS s LEFT JOIN {table} AS t ON {same} WHERE t.{quote(keys[0])} IS NULL"
+    columns, staged = (", ".join(f"{row}{quote(n)}" for n in names) for row in ("", "s."))
+    changes = ", ".join(f"t.{quote(n)} = s.{quote(n)}" for n in names if n not in keys)
+    lacked: int | None = None
+    for _ in range(_ROUNDS):
+        try:
+            inserted = statements.run(f"INSERT INTO {table} ({columns}) SELECT {staged} {lacking}")
+        except DuplicateKey:
+            lacks = statements.count(f"SELECT COUNT(*) {lacking}")
+            if lacks == lacked:
+                raise
+            lacked = lacks
+            continue
+        if inserted == wanted:
+            return  # all keys were new; looking for them once more would double the pages a large table has to read
+        # Not ON DUPLICATE KEY UPDATE: its assignments see each other's results, so no condition over several columns holds for
+        # all of them, and a second unique key would make it change a row of another key. The rows just inserted are found,
+        # too, and left as they are.
+        found = statements.run(
+            f"UPDATE {stage} AS s STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON {same} SET {changes} "
+            f"WHERE NOT ({is_later_sql(target, statements.order, 't', 's')})"
+        )
+        if found == wanted or not statements.count(f"SELECT COUNT(*) {lacking}"):
+            return
+    raise TransactionConflict(f"other transactions have changed keys of table {table} {_ROUNDS} times in a row.")
+
+
+def drop_buried(statements: Statements, target: TargetTable, stage: str, graves: str) -> int:
+    """Take rows out of `stage` that a later tombstone has deleted already; how many. Saves writing them."""
+    same = same_key_sql(statements.quote, target.key, "s", "g")
+    later = is_later_sql(target, statements.order, "g", "s")
+    return statements.run(
+        f"DELETE s FROM {stage} AS s STRAIGHT_JOIN {graves} AS g FORCE INDEX (PRIMARY) ON {same} WHERE {later}"
+    )
+
+
+def bury(statements: Statements, target: TargetTable, table: str, stage: str, graves: str) -> None:
+    """Delete rows of `stage`'s keys that a tombstone written meanwhile has deleted. After `merge`."""
+    quote, keys = statements.quote, target.key
+    later = is_later_sql(target, statements.order, "g", "s")
+    same = same_key_sql(quote, keys, "s", "g")
+    if statements.count(
+        f"SELECT COUNT(*) FROM {stage} AS s STRAIGHT_JOIN {graves} AS g FORCE INDEX (PRIMARY) ON {same} "
+        f"WHERE {later} FOR UPDATE"
+    ):
+        delete_buried(statements, target, table, stage, graves)
+
+
+def delete_buried(statements: Statements, target: TargetTable, table: str, stage: str, graves: str) -> None:
+    """Delete the rows of `stage`'s keys whose tombstone is later. Raises RowsRejected where the database refuses it."""
+    quote, keys = statements.quote, target.key
+    statements.run(
+        f"DELETE t FROM {stage} AS s STRAIGHT_JOIN {graves} AS g FORCE INDEX (PRIMARY) "
+        f"ON {same_key_sql(quote, keys, 's', 'g')} STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) "
+        f"ON {same_key_sql(quote, keys, 's', 't')} WHERE {is_later_sql(target, statements.order, 'g', 't')}"
+    )

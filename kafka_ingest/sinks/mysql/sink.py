@@ -1,0 +1,437 @@
+"""MySQL and MariaDB: LOAD DATA LOCAL INFILE in bulk, multi-row INSERT where the server forbids it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import ClassVar, NoReturn
+
+import pandas as pd
+import pymysql
+import sqlalchemy as sa
+
+from kafka_ingest.errors import (
+    AccessDenied,
+    DatabaseUnavailable,
+    KafkaIngestError,
+    PermanentError,
+    SchemaMismatch,
+    TransactionConflict,
+)
+from kafka_ingest.findings import Finding
+from kafka_ingest.local.database import LocalDatabase
+from kafka_ingest.local.database_server import LocalDatabaseServer
+from kafka_ingest.sinks.base import Needs, RowCount, RowsRejected, Sink
+from kafka_ingest.sinks.driver_rows import driver_rows
+from kafka_ingest.sinks.latest_per_key import OrderSql
+from kafka_ingest.sinks.misfits import Misfit
+from kafka_ingest.sinks.mysql import load_data_format
+from kafka_ingest.sinks.mysql.exact_text import is_mariadb
+from kafka_ingest.sinks.mysql.examination import examine_engines, examine_privileges, examine_server
+from kafka_ingest.sinks.mysql.load_data_connection import FILE, OfferingConnection
+from kafka_ingest.sinks.mysql.merge import DuplicateKey, Statements, bury, delete_buried, drop_buried, merge
+from kafka_ingest.sinks.mysql.misfits import mysql_misfits
+from kafka_ingest.sinks.mysql.tls import split_tls, tls_refusal
+from kafka_ingest.streams.model import PLACE_COLUMNS
+from kafka_ingest.streams.target import TargetTable
+from kafka_ingest.type_names import SqlColumn, SqlExpression, SqlType
+
+LOGGER = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_SECONDS = 10
+STATEMENT_TIMEOUT_SECONDS = 300  # unless the URL says otherwise, as read_timeout and write_timeout
+DDL_LOCK_TIMEOUT_SECONDS = 60
+# A client that vanished without a word (a power cut, a cut cable) leaves its transaction, and its locks, until the server
+# gives the connection up: after 8 hours by default. Between two statements of ours are seconds at most.
+IDLE_TIMEOUT_SECONDS = 120
+
+# Ours, whatever the server's default: every value that does not fit is an error, instants are UTC.
+_SESSION = (
+    "SET SESSION wait_timeout = {idle}, time_zone = '+00:00', "
+    "sql_mode = 'STRICT_ALL_TABLES,STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,"
+    "ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'"
+)
+
+# Error numbers: MySQL Error Message Reference; MariaDB shares them below 1900 and has its own from 1900 and 4000 on.
+# What the value of one row can bring about. LOAD DATA makes a warning of each, so all but _SCHEMA are a row's there.
+_ROW_ERRORS = frozenset(
+    {
+        1022,  # duplicate key on write
+        1048,  # column cannot be NULL
+        1062,  # duplicate entry
+        1118,  # the row is too large for a page
+        1153,  # packet larger than max_allowed_packet: one row of a statement
+        1216, 1452,  # foreign key, child row
+        1217, 1451,  # foreign key, parent row: a tombstone for a row that others refer to
+        1264,  # out of range
+        1265,  # data truncated
+        1292,  # incorrect datetime value
+        1300,  # invalid character string
+        1365, 1411, 1441, 1690,  # in a generated column: division by 0, wrong value, out of range
+        1366, 1367,  # incorrect value for column
+        1406,  # data too long
+        1526,  # no partition for the value
+        1586,  # duplicate entry, with the key's name
+        1644,  # SIGNAL from a trigger
+        3140, 3141, 3150, 3151, 3157,  # JSON: invalid, too large, a name too long, nested too deep
+        3156, 3751, 3903, 3904, 3905, 3906, 3907, 3908,  # JSON or text that an index over an expression does not take
+        3819, 4025,  # check constraint (MySQL, MariaDB)
+    }
+)  # fmt: skip
+_DUPLICATE_ENTRY = frozenset({1062, 1586})
+_LOCKED = frozenset({3572, 1205})  # NOWAIT on MySQL, and on MariaDB
+# The server has ended the transaction, or would not wait longer, as another one wants the same rows. Never a fault of a row.
+_CONFLICTS = frozenset(
+    {
+        1020,  # record has changed since it was read (MariaDB, innodb_snapshot_isolation)
+        1205,  # lock wait timeout
+        1213,  # deadlock
+        1305,  # a savepoint is gone: the server has rolled the whole transaction back
+    }
+)
+_RETRYABLE = frozenset(
+    {
+        1021,  # disk full
+        1040,  # too many connections
+        1041,  # out of memory
+        1047,  # WSREP has not yet prepared node (MariaDB Galera, while a node joins)
+        1053,  # server shutdown in progress
+        1077,  # normal shutdown
+        1080,
+        1114,  # table is full (temporary space, usually)
+        1129,  # host is blocked
+        1158, 1159, 1160, 1161,  # network packets
+        1180,  # error during commit
+        1203, 1226,  # too many connections of this user
+        1290,  # read-only (failover in progress)
+        1317,  # query interrupted
+        1412,  # table definition has changed
+        1615,  # prepared statement needs to be re-prepared
+        1792,  # read-only transaction
+        1836,  # read-only mode
+        1927,  # connection was killed (MariaDB)
+        2002, 2003, 2004, 2005, 2006, 2012, 2013, 2014, 2055,  # connection trouble (client errors)
+        3024,  # execution time exceeded
+        3100,  # error on observer while running replication hook
+        4031,  # disconnected for inactivity
+    }
+)  # fmt: skip
+_DENIED = frozenset({1044, 1045, 1142, 1143, 1227, 1370, 1698, 1820, 1862, 2026, 2059, 2061, 3118, 3159, 4151})
+# No database, no column, number of columns, no table, no view, no default for a column nobody writes.
+_SCHEMA = frozenset({1049, 1054, 1136, 1146, 1051, 1347, 1356, 1364})
+# A statement took longer than it may (MySQL, a kill, MariaDB).
+_TOO_LONG = frozenset({3024, 1317, 1969})
+# FLOAT has 24 bits up to this precision (MySQL manual, "Floating-Point Types").
+_SINGLE_PRECISION = 24
+# The server or its configuration forbids LOCAL INFILE.
+_NO_LOCAL_INFILE = frozenset({1148, 2068, 3948, 3950, 4166})
+
+
+class MySQLSink(Sink):
+    """Loads into MySQL 8 or newer and MariaDB 10.6 or newer, InnoDB tables."""
+
+    backends: ClassVar[tuple[str, ...]] = ("mysql", "mariadb")
+    kind: ClassVar[str] = "mysql"
+    loads_in_parallel: ClassVar[bool] = True
+
+    def __init__(self, url: sa.URL) -> None:
+        self.uses_load_data: bool | None = None
+        """Whether rows go by LOAD DATA; None until the first connection has asked the server."""
+        url, self._tls = split_tls(url)
+        self._statement_seconds: int | None = None
+        self.engine = sa.create_engine(
+            url,
+            creator=lambda: self._connect(url),
+            # No gap locks, so loads of different slices do not wait for each other.
+            isolation_level="READ COMMITTED",
+            pool_pre_ping=True,
+            pool_recycle=1800,
+            max_overflow=16,  # beyond the pool's five: one for each loader of a run
+        )
+
+    def _connect(self, url: sa.URL) -> OfferingConnection:
+        _, given = self.engine.dialect.create_connect_args(url)
+        if isinstance(given.get("password"), str):
+            given["password"] = given["password"].encode()  # the driver would write it in Latin-1
+        options = {
+            "charset": "utf8mb4",
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "read_timeout": STATEMENT_TIMEOUT_SECONDS,
+            "write_timeout": STATEMENT_TIMEOUT_SECONDS,
+            **given,
+            **self._tls.arguments,
+            "init_command": _SESSION.format(idle=IDLE_TIMEOUT_SECONDS),
+            "defer_connect": True,
+        }
+        if self._statement_seconds is not None:
+            for name in ("read_timeout", "write_timeout"):
+                options[name] = min(options[name], self._statement_seconds)
+        connection = OfferingConnection(**options)
+        with self._tls.handshake():
+            connection.connect()
+        connection.learn_limits()
+        return connection
+
+    def is_locked(self, error: sa.exc.DBAPIError) -> bool:
+        return _errno(error.orig) in _LOCKED
+
+    def misfits(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> list[Misfit]:
+        return mysql_misfits(connection, tables)
+
+    def is_single_float(self, kind: SqlType) -> bool:
+        """MySQL's FLOAT has four bytes up to a precision of 24, and eight beyond."""
+        is_double = isinstance(kind, sa.Double) or (getattr(kind, "precision", None) or 0) > _SINGLE_PRECISION
+        return isinstance(kind, sa.Float) and not is_double
+
+    def readable(self, column: SqlColumn) -> SqlExpression:
+        """As `Sink.readable`; a FLOAT as the double it stands for."""
+        if self.is_single_float(column.type):
+            # Shown with six digits, unless it is part of an expression of doubles.
+            return (sa.type_coerce(column, sa.Double) + sa.literal_column("0e0", sa.Double)).label(column.name)
+        return super().readable(column)
+
+    def count_rows(self, connection: sa.Connection, table: sa.Table, *, seconds: float) -> RowCount:
+        """As `Sink.count_rows`; the estimate is the server's own, from information_schema."""
+        count = sa.select(sa.func.count()).select_from(table)
+        if is_mariadb(connection):
+            text = f"SET STATEMENT max_statement_time={seconds:g} FOR {count.compile(connection)}"
+        else:
+            text = str(count.prefix_with(f"/*+ MAX_EXECUTION_TIME({seconds * 1000:.0f}) */").compile(connection))
+        try:
+            return RowCount(int(connection.exec_driver_sql(text).scalar_one()), True)
+        except sa.exc.DBAPIError as error:
+            if _errno(error.orig) not in _TOO_LONG:
+                raise
+        estimate = sa.text(
+            "SELECT table_rows FROM information_schema.tables "
+            "WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :name"
+        )
+        found = connection.execute(estimate, {"schema": table.schema, "name": table.name}).scalar()
+        return RowCount(int(found or 0), False)
+
+    def examine(self, connection: sa.Connection, needs: Needs) -> Iterator[Finding]:
+        yield from examine_server(connection)
+        yield from examine_privileges(connection, needs)
+        yield from examine_engines(connection, needs.tables)
+
+    @classmethod
+    def local_server(cls) -> type[LocalDatabaseServer]:
+        return LocalDatabase
+
+    def limit_statement_seconds(self, seconds: int) -> None:
+        self._statement_seconds = seconds
+
+    @contextmanager
+    def ddl_lock(self, connection: sa.Connection) -> Iterator[None]:
+        """A named lock of the session (MySQL manual, "Locking Functions"); it goes with the connection if we die."""
+        name = f"kafka_ingest:{hashlib.sha256(str(connection.engine.url.database).encode()).hexdigest()[:32]}"
+        if not connection.exec_driver_sql("SELECT GET_LOCK(%s, %s)", (name, DDL_LOCK_TIMEOUT_SECONDS)).scalar():
+            raise DatabaseUnavailable(
+                f"another run has been preparing tables for {DDL_LOCK_TIMEOUT_SECONDS} s; it is retried"
+            )
+        try:
+            yield
+        finally:
+            if not connection.invalidated:  # a lost connection has lost the lock, too
+                connection.exec_driver_sql("SELECT RELEASE_LOCK(%s)", (name,))
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sa.Connection]:
+        """The first read fixes the moment (MySQL manual, "Consistent Nonlocking Reads"); nothing is locked."""
+        with self.engine.connect() as connection:
+            yield connection.execution_options(isolation_level="REPEATABLE READ")
+
+    def prepare_staging(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
+        """Empty staging tables for upserts. Before the transaction: a server that enforces GTID consistency refuses
+        CREATE TEMPORARY TABLE inside one (MySQL manual, "Restrictions on Replication with GTIDs")."""
+        if self.uses_load_data is None:
+            self.uses_load_data = bool(connection.exec_driver_sql("SELECT @@local_infile").scalar())
+            if not self.uses_load_data:
+                self._say_insert("the server has local_infile=OFF")
+        quote = connection.dialect.identifier_preparer.format_table
+        for target in targets:
+            if target.is_upsert:
+                for table in (target.table, target.tombstones):
+                    if table is not None:
+                        stage = _stage(table)
+                        connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {stage}")
+                        connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {stage} LIKE {quote(table)}")
+        connection.commit()
+
+    def insert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
+        """By LOAD DATA where the server takes it, else by INSERT with many rows."""
+        table = connection.dialect.identifier_preparer.format_table(target.table)
+        self._bulk(connection, table, target.columns, rows)
+
+    def upsert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
+        """By way of the staging table: one merge is quicker than as many statements as rows."""
+        self.stage(connection, target, rows)
+        self.upsert_staged(connection, target, rows)
+
+    def stage(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
+        self._stage(connection, target.table, target.columns, rows)
+
+    def upsert_staged(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
+        quote = connection.dialect.identifier_preparer.format_table
+        statements, table, stage = self._statements(connection), quote(target.table), _stage(target.table)
+        if target.tombstones is None:
+            merge(statements, target, table, stage, target.columns, len(rows))
+            return
+        graves = quote(target.tombstones)
+        wanted = len(rows) - drop_buried(statements, target, stage, graves)
+        merge(statements, target, table, stage, target.columns, wanted)
+        bury(statements, target, table, stage, graves)
+
+    def delete(self, connection: sa.Connection, target: TargetTable, keys: pd.DataFrame) -> None:
+        """The tombstones first, by way of their staging table; then the rows that they delete."""
+        assert target.tombstones is not None  # noqa: S101  deletes come from models that delete on tombstones only
+        quote = connection.dialect.identifier_preparer.format_table
+        statements, names = self._statements(connection), [*target.key, *PLACE_COLUMNS]
+        graves, stage = quote(target.tombstones), _stage(target.tombstones)
+        self._stage(connection, target.tombstones, names, keys)
+        merge(statements, target, graves, stage, names, len(keys))
+        delete_buried(statements, target, quote(target.table), stage, graves)
+
+    def _stage(self, connection: sa.Connection, table: sa.Table, names: Sequence[str], rows: pd.DataFrame) -> None:
+        stage = _stage(table)
+        self._run(connection, f"DELETE FROM {stage}")  # what an upsert before left there; quick where it is empty
+        self._bulk(connection, stage, names, rows)
+
+    def _statements(self, connection: sa.Connection) -> Statements:
+        return Statements(
+            run=lambda sql: self._run(connection, sql),
+            count=lambda sql: int(connection.exec_driver_sql(sql).scalar_one()),
+            order=OrderSql(connection.dialect.identifier_preparer.quote, _milliseconds),
+        )
+
+    def classify_error(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
+        """By the numbers above; a refused certificate by the error's cause, as its number is that of a lost connection."""
+        error = _first(error)
+        original = getattr(error, "orig", None)
+        number = _errno(original)
+        if isinstance(error, sa.exc.PendingRollbackError):
+            return DatabaseUnavailable(f"{doing}: the connection was lost. It is retried.")
+        if number is None:
+            kind = DatabaseUnavailable if isinstance(original, pymysql.err.InterfaceError) else PermanentError
+            return kind(f"{doing}: {type(error).__name__}: {original or error}")
+        text = f"{doing}: {_message(original)} (error {number})"
+        refused = tls_refusal(original)
+        if refused is not None:
+            return AccessDenied(
+                f"{text}. TLS refused a certificate; check the ssl_ options of KAFKA_INGEST_DATABASE_URL, and that the "
+                "certificates are for this host and user and not expired.",
+                code=number,
+            )
+        if number in _CONFLICTS:
+            return TransactionConflict(f"{text}. Another transaction wants the same rows.", code=number)
+        if number in _RETRYABLE:
+            return DatabaseUnavailable(f"{text}. It is retried; if it stays, run `kafka-ingest doctor`.", code=number)
+        if number in _DENIED:
+            return AccessDenied(
+                f"{text}. Check the user, password and grants of KAFKA_INGEST_DATABASE_URL; see `kafka-ingest doctor`.",
+                code=number,
+            )
+        if number in _SCHEMA:
+            return SchemaMismatch(f"{text}. The database or a table is missing or was altered under us.", code=number)
+        return PermanentError(text, code=number)
+
+    def _bulk(self, connection: sa.Connection, table: str, names: Sequence[str], rows: pd.DataFrame) -> None:
+        """Rows into a table by LOAD DATA or by INSERT, both equally strict: LOCAL turns every error into a warning and goes on
+        (MySQL manual, "LOAD DATA Statement", Error Handling), and INSERT cuts decimals and blanks with a mere note, so a
+        warning or a missing row means that the table is not what was sent."""
+        quote = connection.dialect.identifier_preparer.quote
+        columns = ", ".join(map(quote, names))
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, OfferingConnection)  # noqa: S101  our creator makes no other
+        if self.uses_load_data:
+            statement = f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE {table} {load_data_format.FORMAT} ({columns})"
+            # Names are quoted for statements with parameters, where a % is doubled; this one has none.
+            statement = statement.replace("%%", "%")
+            try:
+                stored, warnings = driver.load_local(statement, load_data_format.encode_rows(rows, names))
+            except pymysql.err.MySQLError as error:
+                if _errno(error) not in _NO_LOCAL_INFILE:
+                    self._raise(error, statement)
+                self.uses_load_data = False
+                self._say_insert(_message(error))
+            else:
+                self._expect(connection, statement, stored, warnings, len(rows))
+                return
+        statement = f"INSERT INTO {table} ({columns}) VALUES ({', '.join(['%s'] * len(names))})"
+        try:
+            stored, warnings = driver.insert_rows(statement, driver_rows(rows, names))
+        except pymysql.err.MySQLError as error:
+            self._raise(error, statement)
+        else:
+            self._expect(connection, statement, stored, warnings, len(rows))
+
+    def _expect(self, connection: sa.Connection, statement: str, stored: int, warnings: int, sent: int) -> None:
+        """Refuses where not all rows were stored as sent: by RowsRejected, or as the error of the table that a warning says."""
+        if not warnings and stored == sent:
+            return
+        found = connection.exec_driver_sql("SHOW WARNINGS").all()
+        for _level, number, message in found:
+            if number in _SCHEMA:
+                self._raise(pymysql.err.OperationalError(number, message), statement)
+        shown = "; ".join(f"{message} (error {number})" for _level, number, message in found[:3])
+        raise RowsRejected(shown or f"{stored} of {sent} rows were stored")
+
+    def _run(self, connection: sa.Connection, sql: str, values: Sequence[object] | None = None) -> int:
+        """Rows affected."""
+        if values == []:
+            return 0
+        try:
+            return connection.exec_driver_sql(sql, values).rowcount
+        except sa.exc.DBAPIError as error:
+            if _errno(error.orig) in _ROW_ERRORS:
+                raise _rejected(error.orig) from error
+            raise
+
+    @staticmethod
+    def _raise(error: pymysql.err.MySQLError, statement: str) -> NoReturn:
+        """Raise a driver error met below SQLAlchemy as SQLAlchemy's, so that it is classified in one place."""
+        if _errno(error) in _ROW_ERRORS:
+            raise _rejected(error) from error
+        raise sa.exc.DBAPIError(statement, None, error) from error
+
+    @staticmethod
+    def _say_insert(why: str) -> None:
+        LOGGER.warning("rows go by multi-row INSERT, two to four times slower than LOAD DATA: %s", why)
+
+
+def _first(error: sa.exc.SQLAlchemyError) -> sa.exc.SQLAlchemyError:
+    """The error that came first, where this one only follows from it: a savepoint cannot be rolled back when a deadlock has
+    ended its transaction (InnoDB rolls all of it back), and a lost connection cannot be used."""
+    found, at = error, error.__context__
+    while at is not None and (
+        isinstance(found, sa.exc.PendingRollbackError) or _errno(getattr(found, "orig", None)) == 1305
+    ):
+        if isinstance(at, sa.exc.SQLAlchemyError):
+            found = at
+        at = at.__context__
+    return found
+
+
+def _stage(table: sa.Table) -> str:
+    """Name of a table's staging table; hashed, as a table's own name may already have all 64 characters."""
+    return f"_kafka_ingest_stage_{hashlib.sha256(table.fullname.encode()).hexdigest()[:16]}"
+
+
+def _rejected(error: BaseException | None) -> RowsRejected:
+    kind = DuplicateKey if _errno(error) in _DUPLICATE_ENTRY else RowsRejected
+    return kind(f"{_message(error)} (error {_errno(error)})")
+
+
+def _milliseconds(column: str) -> str:
+    return f"TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {column}) DIV 1000"
+
+
+def _errno(error: BaseException | None) -> int | None:
+    number = error.args[0] if error is not None and error.args else None
+    return number if isinstance(number, int) and number else None
+
+
+def _message(error: BaseException | None) -> str:
+    return str(error.args[1]) if error is not None and len(error.args) > 1 else str(error)

@@ -1,0 +1,104 @@
+"""What keeps an existing table of SQLite from holding a model's values as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import sqlalchemy as sa
+
+from kafka_ingest.sinks.misfits import Misfit, alter, lacks, quoted
+from kafka_ingest.type_names import SqlRow, SqlType
+
+_COLUMNS = """SELECT (SELECT type FROM {schema}.sqlite_master WHERE name = ?) AS kind,
+  name, type, "notnull" AS is_required, dflt_value, pk, hidden FROM pragma_table_xinfo(?, ?)"""
+_KEYS = """SELECT k.name AS name, k.coll AS collation
+FROM pragma_index_list(?, ?) AS i, pragma_index_xinfo(i.name, ?) AS k WHERE i.origin = 'pk' AND k.key"""
+# pragma_table_xinfo: 1 is a hidden column of a virtual table, 2 and 3 are generated ones.
+_GENERATED = (2, 3)
+
+# Affinities under which a value stays as it is written (https://sqlite.org/datatype3.html).
+_TEXT = frozenset({"TEXT", "BLOB"})
+_INTEGER = frozenset({"INTEGER", "NUMERIC", "BLOB"})
+_REAL = frozenset({"REAL", "BLOB"})
+
+
+def sqlite_misfits(connection: sa.Connection, tables: Sequence[sa.Table]) -> list[Misfit]:
+    """See `Sink.misfits`. SQLite alters no column, so all problems of a table have one remedy, and are one misfit."""
+    dialect = connection.dialect
+    found: list[Misfit] = []
+    for table in tables:
+        schema = table.schema or "main"
+        columns = _COLUMNS.format(schema=quoted(dialect, [schema]))
+        rows = connection.exec_driver_sql(columns, (table.name, table.name, schema)).all()
+        if not rows:
+            continue
+        have = {str(row.name).lower(): row for row in rows}
+        lacking = [c for c in table.columns if c.name.lower() not in have]
+        if rows[0].kind == "view":
+            found += [lacks(dialect, column) for column in lacking]
+            continue
+        keys = connection.exec_driver_sql(_KEYS, (table.name, schema, schema)).all()
+        # SQLite manual, "ALTER TABLE ADD COLUMN": such a column cannot be added.
+        impossible = [c for c in lacking if not c.nullable and c.server_default is None]
+        problems = [f"column {c.name} is missing, and NOT NULL without a default" for c in impossible]
+        problems += _problems(table, have, {str(key.name).lower(): str(key.collation) for key in keys})
+        if problems:
+            advice = "SQLite alters no column: rename the table; the next run makes it anew, and a backfill fills it"
+            aside = quoted(dialect, [f"{table.name}_before"])
+            found.append(
+                Misfit(table, f"{'; '.join(problems)}. {advice}", f"{alter(dialect, table)} RENAME TO {aside}")
+            )
+        found += [lacks(dialect, column) for column in lacking if column not in impossible]
+    return found
+
+
+def _problems(table: sa.Table, have: dict[str, SqlRow], collations: dict[str, str]) -> Iterator[str]:
+    for column in table.columns:
+        row = have.get(column.name.lower())
+        if row is None:
+            continue
+        wanted, becomes = _storage(column.type)
+        if affinity(str(row.type)) not in wanted:
+            yield f"column {column.name} is {row.type}: {becomes}"
+        if row.hidden in _GENERATED:
+            yield f"column {column.name} is generated, and cannot be written"
+        if column.nullable and row.is_required:
+            yield f"column {column.name} is NOT NULL, and may be missing in a message"
+        collation = collations.get(column.name.lower(), "BINARY")
+        if collation != "BINARY":
+            yield f"column {column.name} has collation {collation}, which would take different keys for one"
+    wish = [c.name for c in table.primary_key.columns]
+    held = [row.name for row in sorted(have.values(), key=lambda row: int(row.pk)) if row.pk]
+    if {name.lower() for name in wish} != {str(name).lower() for name in held}:
+        yield f"its primary key is ({', '.join(held)}), and ({', '.join(wish)}) is wanted"
+    known = {c.name.lower() for c in table.columns}
+    for name, row in have.items():
+        if name not in known and row.is_required and row.dflt_value is None and not row.hidden and not row.pk:
+            yield f"column {row.name} is not in the model, NOT NULL and without a default: no row can be inserted"
+
+
+def affinity(declared: str) -> str:
+    """The affinity of a column by its declared type: the five rules, in their order."""
+    name = declared.upper()
+    if "INT" in name:
+        return "INTEGER"
+    if any(part in name for part in ("CHAR", "CLOB", "TEXT")):
+        return "TEXT"
+    if "BLOB" in name or not name:
+        return "BLOB"
+    return "REAL" if any(part in name for part in ("REAL", "FLOA", "DOUB")) else "NUMERIC"
+
+
+def _storage(kind: SqlType) -> tuple[frozenset[str], str]:
+    """Affinities that keep a model's values, and what others make of them."""
+    if isinstance(kind, sa.Boolean | sa.Integer):
+        return _INTEGER, "a number would become text, or lose digits beyond 15"
+    if isinstance(kind, sa.Float):
+        return _REAL, "a number would become text or an integer"
+    if isinstance(kind, sa.DateTime):
+        return _TEXT | _INTEGER | _REAL, ""  # text that is no number stays as it is everywhere
+    if isinstance(kind, sa.JSON):
+        return _TEXT, "the JSON 1.10 would become 1.1, and 1e400 infinity"
+    if isinstance(kind, sa.Numeric):
+        return _TEXT, "decimals would go through floating point and lose digits beyond 15"
+    return _TEXT, "the text '1.10' would become 1.1"

@@ -1,0 +1,135 @@
+"""SQLite: the embedded default, for trying things out and for tests of everything around the database."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+import pandas as pd
+import sqlalchemy as sa
+
+from kafka_ingest.errors import DatabaseUnavailable, KafkaIngestError, PermanentError, SchemaMismatch
+from kafka_ingest.findings import Finding
+from kafka_ingest.sinks.base import Needs, RowsRejected, Sink
+from kafka_ingest.sinks.driver_rows import driver_rows
+from kafka_ingest.sinks.latest_per_key import OrderSql, is_later_sql, same_key_sql
+from kafka_ingest.sinks.misfits import Misfit
+from kafka_ingest.sinks.sqlite.examination import examine_file
+from kafka_ingest.sinks.sqlite.misfits import sqlite_misfits
+from kafka_ingest.streams.model import PLACE_COLUMNS
+from kafka_ingest.streams.target import TargetTable
+
+BUSY_TIMEOUT_SECONDS = 30
+
+
+class SQLiteSink(Sink):
+    """Loads into an SQLite file (3.24 or newer, for upserts)."""
+
+    backends: ClassVar[tuple[str, ...]] = ("sqlite",)
+    kind: ClassVar[str] = "sqlite"
+
+    def __init__(self, url: sa.URL) -> None:
+        self.engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+        sa.event.listen(self.engine, "connect", _on_connect)
+        sa.event.listen(self.engine, "begin", _on_begin)
+
+    def prepare_staging(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
+        """Nothing to stage."""
+
+    def insert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
+        quote = connection.dialect.identifier_preparer.quote
+        names = target.columns
+        columns = ", ".join(map(quote, names))
+        table = connection.dialect.identifier_preparer.format_table(target.table)
+        self._run(connection, f"INSERT INTO {table} ({columns}) VALUES ({_marks(names)})", driver_rows(rows, names))
+
+    def upsert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
+        """By ON CONFLICT, whose condition keeps a later row."""
+        names = target.columns
+        self._run(connection, self._upsert_sql(connection, target, target.table, names), driver_rows(rows, names))
+        if target.tombstones is not None:
+            self._delete_buried(connection, target, target.tombstones)
+
+    def delete(self, connection: sa.Connection, target: TargetTable, keys: pd.DataFrame) -> None:
+        graves, names = target.tombstones, [*target.key, *PLACE_COLUMNS]
+        assert graves is not None  # noqa: S101  deletes come from models that delete on tombstones only
+        self._run(connection, self._upsert_sql(connection, target, graves, names), driver_rows(keys, names))
+        self._delete_buried(connection, target, graves)
+
+    def _delete_buried(self, connection: sa.Connection, target: TargetTable, graves: sa.Table) -> None:
+        """Rows a later tombstone has deleted go; an older message loaded again does not bring one back."""
+        quote = connection.dialect.identifier_preparer
+        table, grave = quote.format_table(target.table), quote.format_table(graves)
+        same = same_key_sql(quote.quote, target.key, "t", "g")
+        later = is_later_sql(target, OrderSql(quote.quote, _milliseconds), "g", "t")
+        sql = f"DELETE FROM {table} AS t WHERE EXISTS (SELECT 1 FROM {grave} AS g WHERE {same} AND {later})"
+        try:
+            connection.exec_driver_sql(sql)
+        except sa.exc.IntegrityError as error:
+            raise RowsRejected(str(error.orig)) from error
+
+    def examine(self, connection: sa.Connection, needs: Needs) -> Iterator[Finding]:
+        return examine_file(connection)
+
+    def misfits(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> list[Misfit]:
+        return sqlite_misfits(connection, tables)
+
+    def classify_error(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
+        """By SQLite's name of the error where Python gives it, which 3.10 does not; else by its text."""
+        original = getattr(error, "orig", None)
+        name = getattr(original, "sqlite_errorname", "") or ""
+        text = f"{doing}: {original or type(error).__name__} ({name or 'SQLite'})"
+        # Python 3.10 gives no error code, only the text.
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or str(original).endswith("is locked"):
+            return DatabaseUnavailable(f"{text}. Another process writes to the file; it is retried.", code=name or None)
+        if "no such column" in str(original) or "no such table" in str(original):
+            return SchemaMismatch(
+                f"{text}. The table was altered or dropped under us; run again to create it.", code=name or None
+            )
+        if name.startswith(("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CANTOPEN")):
+            return DatabaseUnavailable(f"{text}. Check the disk and the file's folder.", code=name or None)
+        return PermanentError(text, code=name or None)
+
+    def _upsert_sql(self, connection: sa.Connection, target: TargetTable, table: sa.Table, names: Sequence[str]) -> str:
+        quote = connection.dialect.identifier_preparer.quote
+        into = connection.dialect.identifier_preparer.format_table(table)
+        # The right-hand sides see the row as it was before the update (SQLite manual, "UPSERT").
+        changes = ", ".join(f"{quote(n)} = excluded.{quote(n)}" for n in names if n not in target.key)
+        return (
+            f"INSERT INTO {into} ({', '.join(map(quote, names))}) VALUES ({_marks(names)}) "
+            f"ON CONFLICT ({', '.join(map(quote, target.key))}) DO UPDATE SET {changes} "
+            f"WHERE NOT ({is_later_sql(target, OrderSql(quote, _milliseconds), into, 'excluded')})"
+        )
+
+    @staticmethod
+    def _run(connection: sa.Connection, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
+        if not rows:
+            return
+        try:
+            connection.exec_driver_sql(sql, rows)
+        except (sa.exc.IntegrityError, sa.exc.DataError, sa.exc.InterfaceError) as error:
+            raise RowsRejected(str(error.orig)) from error
+
+
+def _milliseconds(column: str) -> str:
+    # strftime's %f has three decimals (manual, "Date And Time Functions").
+    return f"CAST(strftime('%s', {column}) || substr(strftime('%f', {column}), 4) AS INTEGER)"
+
+
+def _marks(names: Sequence[str]) -> str:
+    return ", ".join("?" * len(names))
+
+
+def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
+    # BEGIN is ours (below): the driver's own would come too late for the ledger's lock.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.close()
+
+
+def _on_begin(connection: sa.Connection) -> None:
+    # SQLite has no row locks; the one write lock stands for FOR UPDATE (manual, "BEGIN IMMEDIATE").
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
