@@ -28,19 +28,19 @@ from kafka_ingest.errors import (
     SchemaMismatch,
     TransactionConflict,
 )
-from kafka_ingest.records import RawSlice, TopicPartition
-from kafka_ingest.sinks import ledger
+from kafka_ingest.ledger.positions import lock_fences
 from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.sinks.postgresql.local_server import LocalPostgreSQL
 from kafka_ingest.sinks.postgresql.sink import PostgreSQLSink
-from kafka_ingest.sinks.sqlite import SQLiteSink
+from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.sinks.tables import prepare_tables
+from kafka_ingest.slices import RawSlice, TopicPartition
 from kafka_ingest.streams.model import AppendModel, UpsertModel, date_field, field
 from kafka_ingest.streams.stream import RouteByTopic, Stream
-from kafka_ingest_tests.support.database import NOW, Crash, Target
+from kafka_ingest.testing.messages import MORNING_MS, Msg, Part, one, raw_slice
+from kafka_ingest.testing.models import EVERYTHING, MIXED, Everything
+from kafka_ingest.testing.target import Crash, Target
 from kafka_ingest_tests.support.loads import P0, P1, account, balances, event, gone, names
-from kafka_ingest_tests.support.models import EVERYTHING, MIXED, Everything
-from kafka_ingest_tests.support.raws import MORNING_MS, Msg, Part, one, raw_slice
 
 pytestmark = pytest.mark.services
 
@@ -51,7 +51,7 @@ STEPS = [step for step in LoadStep if step not in (LoadStep.AHEAD, LoadStep.DONE
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPostgreSQL]:
-    found = LocalPostgreSQL.start(tmp_path_factory.mktemp("postgresql"))
+    found = LocalPostgreSQL.start("postgresql", tmp_path_factory.mktemp("postgresql"))
     yield found
     found.stop()
 
@@ -59,7 +59,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPostgreSQL
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPostgreSQL]:
     """One that tests may kill: with few databases, as after that each file of each is looked at."""
-    found = LocalPostgreSQL.start(tmp_path_factory.mktemp("killed"))
+    found = LocalPostgreSQL.start("postgresql", tmp_path_factory.mktemp("killed"))
     yield found
     found.stop()
 
@@ -70,7 +70,7 @@ def url(server: LocalPostgreSQL) -> Iterator[sa.URL]:
     name = f"t_{uuid.uuid4().hex[:12]}"
     server.create_database(name)
     yield sa.make_url(server.url(name))
-    server.run_as_root(f"DROP DATABASE {name} WITH (FORCE)")
+    server.run_as_administrator(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def target_to_kill(killed: LocalPostgreSQL) -> Iterator[Target]:
     name = f"t_{uuid.uuid4().hex[:12]}"
     killed.create_database(name)
     yield from _target(sa.make_url(killed.url(name)))
-    killed.run_as_root(f"DROP DATABASE {name} WITH (FORCE)")
+    killed.run_as_administrator(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _target(url: sa.URL) -> Iterator[Target]:
@@ -94,11 +94,7 @@ def _target(url: sa.URL) -> Iterator[Target]:
 
 
 def pin(target: Target, *partitions: TopicPartition) -> None:
-    with target.sink.engine.begin() as connection:
-        for tp in partitions:
-            row = {"stream": target.stream.name, "topic": tp.topic, "kafka_partition": tp.partition, "next_offset": 0}
-            row |= {"kafka_order": -1, "loaded_to": 0, "run_id": "pin", "updated_at": ledger.naive_utc(NOW)}
-            connection.execute(sa.insert(ledger.OFFSETS).values(row))
+    target.pin(dict.fromkeys(partitions, 0))
 
 
 def execute(target: Target, *statements: str) -> None:
@@ -420,7 +416,7 @@ def test_a_refused_sign_in_says_what_to_check_and_no_secret(server: LocalPostgre
     assert isinstance(failing(url.set(database="nowhere")), SchemaMismatch)
     assert isinstance(failing(url.set(port=1)), DatabaseUnavailable)
     role = f"r_{uuid.uuid4().hex[:8]}"
-    server.run_as_root(f"CREATE ROLE {role} LOGIN PASSWORD 'p' CONNECTION LIMIT 0")
+    server.run_as_administrator(f"CREATE ROLE {role} LOGIN PASSWORD 'p' CONNECTION LIMIT 0")
     full = failing(url.set(username=role, password="p"))  # noqa: S106
     assert isinstance(full, DatabaseUnavailable)
     assert "53300" in str(full)
@@ -428,7 +424,9 @@ def test_a_refused_sign_in_says_what_to_check_and_no_secret(server: LocalPostgre
 
 def test_a_database_that_does_not_hold_all_characters_is_refused(server: LocalPostgreSQL, url: sa.URL) -> None:
     name = f"l_{uuid.uuid4().hex[:8]}"
-    server.run_as_root(f"CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0 LOCALE 'C' LOCALE_PROVIDER libc")
+    server.run_as_administrator(
+        f"CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0 LOCALE 'C' LOCALE_PROVIDER libc"
+    )
     with pytest.raises(ConfigError, match="encoding LATIN1"):
         PostgreSQLSink(url.set(database=name)).engine.connect()
 
@@ -457,12 +455,12 @@ def test_trouble_is_told_by_its_code(
 def test_a_lock_is_waited_for_in_bounds_and_not_at_all_where_asked(target: Target, url: sa.URL) -> None:
     sink = PostgreSQLSink(url.update_query_dict({"options": "-c lock_timeout=200ms"}))
     with target.sink.engine.begin() as holder, sink.engine.connect() as other:
-        ledger.lock(holder, "mixed", [P0])
+        lock_fences(holder, "mixed", [P0])
         with pytest.raises(TransactionConflict, match="55P03"), sink.errors("locking"):
-            ledger.lock(other, "mixed", [P0])
+            lock_fences(other, "mixed", [P0])
         other.rollback()
         with pytest.raises(sa.exc.DBAPIError) as caught:
-            ledger.lock(other, "mixed", [P0], waits=False)
+            lock_fences(other, "mixed", [P0], waits=False)
         assert sink.is_locked(caught.value)
     sink.close()
 
@@ -485,7 +483,7 @@ def test_a_server_that_says_nothing_is_given_up_in_time(server: LocalPostgreSQL,
 def test_a_client_that_vanished_in_a_transaction_keeps_its_locks_only_for_a_while(target: Target, url: sa.URL) -> None:
     gone_away = PostgreSQLSink(url.update_query_dict({"options": "-c idle_in_transaction_session_timeout=300ms"}))
     with gone_away.engine.connect() as connection:
-        ledger.lock(connection, "mixed", [P0])
+        lock_fences(connection, "mixed", [P0])
         target.load(at(0, event("a")))
         with pytest.raises(DatabaseUnavailable), gone_away.errors("going on"):
             connection.exec_driver_sql("SELECT 1")
@@ -712,7 +710,7 @@ def connect(server: LocalPostgreSQL) -> psycopg.Connection[tuple[Any, ...]]:
 
 
 def test_a_local_server_keeps_its_port_and_what_was_committed_and_leaves_no_process(tmp_path: Path) -> None:
-    server = LocalPostgreSQL.start(tmp_path, options={"max_connections": "20"})
+    server = LocalPostgreSQL.start("postgresql", tmp_path, options={"max_connections": "20"})
     try:
         port = server.port
         with connect(server) as connection:
@@ -720,14 +718,14 @@ def test_a_local_server_keeps_its_port_and_what_was_committed_and_leaves_no_proc
             connection.execute("INSERT INTO kept VALUES (1)")
             assert connection.execute("SHOW fsync").fetchone() == ("on",)
             assert connection.execute("SHOW max_connections").fetchone() == ("20",)
-        again = LocalPostgreSQL.start(tmp_path, options={"max_connections": "20"})
+        again = LocalPostgreSQL.start("postgresql", tmp_path, options={"max_connections": "20"})
         assert (again.pid, again.port) == (server.pid, port)
         server.kill()
         assert processes_of(tmp_path) == []
         # By now the number that the server's own pid file holds may be another process's.
         stale = tmp_path / "data" / "postmaster.pid"
         stale.write_text(stale.read_text().replace(str(server.pid), str(os.getpid()), 1))
-        server = LocalPostgreSQL.start(tmp_path)
+        server = LocalPostgreSQL.start("postgresql", tmp_path)
         assert server.port == port
         with connect(server) as connection:
             assert connection.execute("SELECT n FROM kept").fetchall() == [(1,)]
@@ -753,5 +751,5 @@ def test_a_local_server_listens_on_loopback_only_and_asks_for_the_password(serve
 
 def test_a_wrong_parameter_fails_with_the_servers_own_words(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="unrecognized configuration parameter"):
-        LocalPostgreSQL.start(tmp_path, options={"no_such_thing": "1"})
+        LocalPostgreSQL.start("postgresql", tmp_path, options={"no_such_thing": "1"})
     assert processes_of(tmp_path) == []

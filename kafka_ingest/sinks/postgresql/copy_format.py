@@ -13,7 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kafka_ingest.sinks.rows import arrow_column, as_text_dates
+from kafka_ingest.sinks.driver_rows import arrow_column, as_text_dates
+from kafka_ingest.type_names import ArrowArray, ArrowChunks, LargeStrings
 
 # Unit and group separator.
 _FIELD, _QUOTE = "\x1f", "\x1d"
@@ -29,37 +30,46 @@ def encode(rows: pd.DataFrame, names: Sequence[str]) -> memoryview:
     fields[-1] = _join(fields[-1], _text("\n"), separator="")
     lines = _join(*fields, separator=_FIELD)
     offsets, data = lines.buffers()[1:]
-    if data is None or not len(lines):
+    if offsets is None or data is None or not len(lines):
         return memoryview(b"")
     ends = memoryview(offsets).cast("q")
     return memoryview(data)[ends[lines.offset] : ends[lines.offset + len(lines)]]
 
 
-def _text(text: str) -> pa.Scalar:
+def _text(text: str) -> pa.LargeStringScalar:
     return pa.scalar(text, pa.large_string())
 
 
-def _join(*fields: pa.Array | pa.Scalar, separator: str) -> pa.Array:
-    joined = pc.binary_join_element_wise(*fields, _text(separator), null_handling="replace", null_replacement="")
+def _join(*fields: LargeStrings | pa.LargeStringScalar, separator: str) -> LargeStrings:
+    """Nothing where a field is NULL."""
+    # The stubs know no mix of arrays and scalars.
+    joined: LargeStrings | ArrowChunks = pc.binary_join_element_wise(  # type: ignore[call-overload]
+        *fields, _text(separator), null_handling="replace", null_replacement=""
+    )
     return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
 
 
-def _field(array: pa.Array) -> pa.Array:
+def _quoted(text: LargeStrings) -> LargeStrings:
+    """NULL where the text is."""
+    quote = _text(_QUOTE)
+    quoted: LargeStrings | ArrowChunks = pc.binary_join_element_wise(  # type: ignore[call-overload]
+        quote, text, quote, _text("")
+    )
+    return quoted.combine_chunks() if isinstance(quoted, pa.ChunkedArray) else quoted
+
+
+def _field(array: ArrowArray) -> LargeStrings:
     kind = array.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         # large_string: a slice's text may pass the 2 GiB that string's 32-bit offsets can address.
         text = array.cast(pa.large_string())
-        if _has_quote(text):
-            text = pc.replace_substring(text, _QUOTE, _QUOTE * 2)
-        quote = _text(_QUOTE)
-        quoted = pc.binary_join_element_wise(quote, text, quote, _text(""))  # NULL where the text is
-        return quoted.combine_chunks() if isinstance(quoted, pa.ChunkedArray) else quoted
+        return _quoted(pc.replace_substring(text, _QUOTE, _QUOTE * 2) if _has_quote(text) else text)
     if pa.types.is_boolean(kind):
         array = array.cast(pa.int8())
     return as_text_dates(array).cast(pa.large_string())
 
 
-def _has_quote(text: pa.Array) -> bool:
+def _has_quote(text: LargeStrings) -> bool:
     """Whether one may be in the text; what lies outside the array's part of its buffer is looked at too."""
     data = text.buffers()[2]
     return data is not None and any(_QUOTE.encode() in part for part in _parts(data))

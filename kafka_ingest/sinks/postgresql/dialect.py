@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import sqlalchemy as sa
 from psycopg.types.string import TextLoader
@@ -35,7 +35,7 @@ class ExactDialect(PGDialect_psycopg):
     supports_statement_cache = True
     supports_native_enum = False
     type_compiler_cls = _TypeCompiler
-    colspecs: ClassVar[dict[Any, Any]] = {**PGDialect_psycopg.colspecs, sa.Enum: sa.Enum, sa.JSON: sa.JSON}
+    colspecs = {**PGDialect_psycopg.colspecs, sa.Enum: sa.Enum, sa.JSON: sa.JSON}  # noqa: RUF012  as in the base
 
     def __init__(self, **options: Any) -> None:
         super().__init__(use_native_hstore=False, **options)  # type: ignore[no-untyped-call]

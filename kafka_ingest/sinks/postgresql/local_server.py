@@ -17,17 +17,16 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from kafka_ingest.local.database_server import APPLICATION_DATABASE, LocalDatabaseServer
 from kafka_ingest.local.errors import LocalServerError
 from kafka_ingest.local.files import Progress, read_json, silent, write_private_json
 from kafka_ingest.local.ports import LOOPBACK
 from kafka_ingest.local.process import POLL_SECONDS
-from kafka_ingest.local.server import LocalServer
 from kafka_ingest.processes import PROC, start_ticks
 from kafka_ingest.sinks.postgresql.local_account import ServerAccount
 from kafka_ingest.sinks.postgresql.local_program import PostgreSQLProgram, find_postgresql
 
 APPLICATION_USER = "kafka_ingest"
-APPLICATION_DATABASE = "kafka_ingest"
 ADMINISTRATOR = "postgres"
 CONNECT_TIMEOUT_SECONDS = 5
 INITIALISE_TIMEOUT_SECONDS = 300
@@ -46,7 +45,7 @@ class Credentials:
     application: str
 
 
-class LocalPostgreSQL(LocalServer):
+class LocalPostgreSQL(LocalDatabaseServer):
     """A server on 127.0.0.1 whose data live in `data_dir`; its log is `data_dir/postgresql.log`.
 
     What it has committed outlives a SIGKILL (fsync and synchronous_commit stay on). It listens on no socket but the port.
@@ -54,6 +53,8 @@ class LocalPostgreSQL(LocalServer):
 
     kind = "postgresql"
     title = "PostgreSQL"
+    # Whoever is connected; with SIGTERM it would wait for them (manual, "Shutting Down the Server").
+    stop_signal = signal.SIGINT
     _program: PostgreSQLProgram
     _account: ServerAccount
     _credentials: Credentials
@@ -61,6 +62,7 @@ class LocalPostgreSQL(LocalServer):
     @classmethod
     def start(
         cls,
+        kind: str,
         data_dir: Path,
         *,
         port: int | None = None,
@@ -77,7 +79,7 @@ class LocalPostgreSQL(LocalServer):
         data_dir.mkdir(parents=True, exist_ok=True)
         program = find_postgresql(progress)
         settings = {name.replace("-", "_"): value for name, value in (options or {}).items()}
-        server = cls(data_dir, name="postgresql", version=program.version, settings=settings)
+        server = cls(data_dir, name=kind, version=program.version, settings=settings)
         server._program = program
         server._account = ServerAccount.find()
         server._credentials = _credentials_of(data_dir)
@@ -95,7 +97,7 @@ class LocalPostgreSQL(LocalServer):
         account = f"{APPLICATION_USER}:{self._credentials.application}"  # URL-safe by how it is made
         return f"postgresql+psycopg://{account}@{LOOPBACK}:{self.port}/{database}"
 
-    def run_as_root(self, statement: str) -> None:
+    def run_as_administrator(self, statement: str) -> None:
         """Run one statement as the server's administrator: what the application's user may not do."""
         with closing(self._connect(ADMINISTRATOR, self._credentials.root, "postgres")) as connection:
             connection.execute(statement.encode())
@@ -109,14 +111,6 @@ class LocalPostgreSQL(LocalServer):
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
             owner = sql.SQL("ALTER DATABASE {} OWNER TO {}")
             connection.execute(owner.format(sql.Identifier(name), sql.Identifier(APPLICATION_USER)))
-
-    def stop(self) -> None:
-        """Stop it cleanly, whoever is connected (SIGINT; SIGTERM would wait for them); SIGKILL after a minute."""
-        pid = self._process.live_pid()
-        if pid is not None:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGINT)
-        super().stop()
 
     def kill(self) -> None:
         """End it and its backends as a power cut would (SIGKILL)."""

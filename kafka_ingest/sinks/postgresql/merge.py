@@ -39,7 +39,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kafka_ingest.sinks.base import RowsRejected
-from kafka_ingest.sinks.latest_per_key import is_later_sql, same_key_sql
+from kafka_ingest.sinks.latest_per_key import OrderSql, is_later_sql, same_key_sql
 from kafka_ingest.streams.target import TargetTable
 
 # No message has this offset: what stands there is a claim, before every message in the total order.
@@ -54,9 +54,12 @@ class Statements:
     """Rows affected, or returned. Raises RowsRejected."""
     row: Callable[[str], Sequence[int]]
     """The one row of numbers a query gives. Raises RowsRejected."""
-    quote: Callable[[str], str]
-    milliseconds: Callable[[str], str]
-    """As `Sink.milliseconds_sql`."""
+    order: OrderSql
+
+    @property
+    def quote(self) -> Callable[[str], str]:
+        """A column's name, quoted."""
+        return self.order.quote
 
 
 def merge(
@@ -88,7 +91,7 @@ def merge(
 def drop_buried(statements: Statements, target: TargetTable, stage: str, graves: str) -> int:
     """Take rows out of `stage` that a later tombstone has deleted already; how many. Saves writing them."""
     same = same_key_sql(statements.quote, target.key, "s", "g")
-    later = later_sql(statements, target, "g", "s")
+    later = is_later_sql(target, statements.order, "g", "s")
     return statements.run(f"DELETE FROM {stage} AS s USING {graves} AS g WHERE {same} AND {later}")
 
 
@@ -98,17 +101,8 @@ def bury(statements: Statements, target: TargetTable, table: str, stage: str, gr
     quote, keys = statements.quote, target.key
     statements.run(
         f"DELETE FROM {table} AS t USING {stage} AS s, {graves} AS g WHERE {same_key_sql(quote, keys, 's', 'g')} "
-        f"AND {same_key_sql(quote, keys, 's', 't')} AND {later_sql(statements, target, 'g', 't')}"
+        f"AND {same_key_sql(quote, keys, 's', 't')} AND {is_later_sql(target, statements.order, 'g', 't')}"
     )
-
-
-def later_sql(statements: Statements, target: TargetTable, one: str, other: str) -> str:
-    """SQL: row `one` stands after row `other` in the total order. Topics are compared by code point, as everywhere, and not by
-    the language of the database."""
-    later = is_later_sql(target, statements.quote, statements.milliseconds, one, other)
-    for row in (one, other):
-        later = later.replace(f"{row}._kafka_topic", f'{row}._kafka_topic COLLATE "C"')
-    return later
 
 
 def _written(statements: Statements, target: TargetTable, table: str, stage: str, names: Sequence[str]) -> str:
@@ -118,7 +112,7 @@ def _written(statements: Statements, target: TargetTable, table: str, stage: str
     changes = ", ".join(f"{quote(n)} = excluded.{quote(n)}" for n in names if n not in keys)
     return (
         f"INSERT INTO {table} AS t ({columns}) SELECT {columns} FROM {stage} ORDER BY {in_order} "
-        f"ON CONFLICT ({in_order}) DO UPDATE SET {changes} WHERE NOT ({later_sql(statements, target, 't', 'excluded')})"
+        f"ON CONFLICT ({in_order}) DO UPDATE SET {changes} WHERE NOT ({is_later_sql(target, statements.order, 't', 'excluded')})"
     )
 
 

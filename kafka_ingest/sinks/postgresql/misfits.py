@@ -12,6 +12,7 @@ from sqlalchemy.dialects import mysql
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.sinks.misfits import Misfit, alter, lacks, plain, quoted
 from kafka_ingest.sinks.postgresql.types import ColumnType, change, declared_type, parse_type
+from kafka_ingest.type_names import SqlColumn, SqlType
 
 # A domain is what its base type is.
 _COLUMNS = """SELECT n.number, c.relkind, c.relpersistence, a.attname AS name, a.attnotnull AS is_required,
@@ -88,7 +89,7 @@ class _Comparison:
             problem = "it is UNLOGGED: a crash of the server empties it, and not the ledger"
             yield Misfit(self._table, problem, f"{self._alter} SET LOGGED")
 
-    def _column(self, column: sa.Column[Any], row: Any) -> Iterator[Misfit]:
+    def _column(self, column: SqlColumn, row: Any) -> Iterator[Misfit]:
         declared = plain(self._dialect, str(column.type.compile(dialect=self._dialect)))
         want = declared_type(declared, _members(column.type))
         if column.name == _TOPIC:
@@ -149,7 +150,7 @@ class _Comparison:
             )
 
 
-def _members(kind: sa.types.TypeEngine[Any]) -> tuple[str, ...]:
+def _members(kind: SqlType) -> tuple[str, ...]:
     """All that is ever written into a column of a declared enumeration."""
     return tuple(kind.enums) if isinstance(kind, sa.Enum) and not isinstance(kind, mysql.SET) else ()
 

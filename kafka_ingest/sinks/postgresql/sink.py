@@ -11,17 +11,24 @@ import pandas as pd
 import psycopg
 import sqlalchemy as sa
 
-from kafka_ingest.errors import ConfigError, KafkaIngestError
-from kafka_ingest.sinks.base import RowsRejected, Sink, register_sink
+from kafka_ingest.errors import ConfigError, DatabaseUnavailable, KafkaIngestError
+from kafka_ingest.findings import Finding
+from kafka_ingest.local.database_server import LocalDatabaseServer
+from kafka_ingest.sinks.base import Needs, RowCount, RowsRejected, Sink
+from kafka_ingest.sinks.latest_per_key import OrderSql
 from kafka_ingest.sinks.misfits import Misfit
 from kafka_ingest.sinks.postgresql import copy_format
 from kafka_ingest.sinks.postgresql.connection import TimedConnection
 from kafka_ingest.sinks.postgresql.dialect import DRIVER
-from kafka_ingest.sinks.postgresql.errors import classify, is_locked, is_of_a_row, rejected
+from kafka_ingest.sinks.postgresql.errors import TOO_LONG, classify, is_locked, is_of_a_row, rejected, sqlstate
+from kafka_ingest.sinks.postgresql.examination import examine_privileges, examine_server
+from kafka_ingest.sinks.postgresql.local_server import LocalPostgreSQL
 from kafka_ingest.sinks.postgresql.merge import Statements, bury, drop_buried, merge
 from kafka_ingest.sinks.postgresql.misfits import postgresql_misfits
+from kafka_ingest.sinks.postgresql.types import DOUBLE_FROM_BITS
 from kafka_ingest.streams.model import PLACE_COLUMNS
 from kafka_ingest.streams.target import TargetTable
+from kafka_ingest.type_names import SqlColumn, SqlExpression, SqlType
 
 CONNECT_TIMEOUT_SECONDS = 10
 STATEMENT_TIMEOUT_SECONDS = 300  # unless the URL says otherwise, as read_timeout or write_timeout
@@ -52,9 +59,10 @@ _DDL_LOCK = (0x6B61666B, 1)
 
 
 class PostgreSQLSink(Sink):
-    """Loads into PostgreSQL 15 or newer."""
+    """Loads into PostgreSQL 12 or newer; tested with 15."""
 
     backends: ClassVar[tuple[str, ...]] = ("postgresql",)
+    kind: ClassVar[str] = "postgresql"
     loads_in_parallel: ClassVar[bool] = True
 
     def __init__(self, url: sa.URL) -> None:
@@ -96,23 +104,70 @@ class PostgreSQLSink(Sink):
             )
         return connection
 
-    def hurry(self, seconds: int) -> None:
+    def limit_statement_seconds(self, seconds: int) -> None:
         self._answer_seconds = min(self._answer_seconds, seconds)
 
     def is_locked(self, error: sa.exc.DBAPIError) -> bool:
         return is_locked(error.orig)
 
-    def translate(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
+    def classify_error(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
         return classify(error, doing)
 
     def misfits(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> list[Misfit]:
         return postgresql_misfits(connection, tables)
 
+    def is_single_float(self, kind: SqlType) -> bool:
+        """FLOAT has four bytes up to a precision of 24, and eight beyond or without one."""
+        if isinstance(kind, sa.REAL):
+            return True
+        precision = getattr(kind, "precision", None)
+        return (
+            isinstance(kind, sa.Float) and not isinstance(kind, sa.Double) and 0 < (precision or 0) < DOUBLE_FROM_BITS
+        )
+
+    def readable(self, column: SqlColumn) -> SqlExpression:
+        """As `Sink.readable`; four bytes as the double they stand for."""
+        if self.is_single_float(column.type):
+            return sa.cast(column, sa.Double).label(column.name)
+        return super().readable(column)
+
+    def count_rows(self, connection: sa.Connection, table: sa.Table, *, seconds: float) -> RowCount:
+        """As `Sink.count_rows`; the estimate is the one of the last VACUUM or ANALYZE."""
+        name = connection.dialect.identifier_preparer.format_table(table)
+        savepoint = connection.begin_nested()
+        try:
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {max(1, round(seconds * 1000))}")
+            return RowCount(int(connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()), True)
+        except sa.exc.DBAPIError as error:
+            if sqlstate(error.orig) != TOO_LONG:
+                raise
+        finally:
+            savepoint.rollback()  # the limit goes with it
+        estimate = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass(%s)"
+        found = connection.exec_driver_sql(estimate, (name.replace("%%", "%"),)).scalar()
+        return RowCount(int(found or 0), False)
+
+    def examine(self, connection: sa.Connection, needs: Needs) -> Iterator[Finding]:
+        yield from examine_server(connection, needs)
+        yield from examine_privileges(connection, needs)
+
+    @classmethod
+    def local_server(cls) -> type[LocalDatabaseServer]:
+        return LocalPostgreSQL
+
     @contextmanager
-    def only_one(self, connection: sa.Connection) -> Iterator[None]:
+    def ddl_lock(self, connection: sa.Connection) -> Iterator[None]:
         """An advisory lock of the session (manual, "Advisory Locks"); it goes with the connection if we die."""
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{DDL_LOCK_SECONDS}s'")
-        connection.exec_driver_sql("SELECT pg_advisory_lock(%s, %s)", _DDL_LOCK)
+        try:
+            connection.exec_driver_sql("SELECT pg_advisory_lock(%s, %s)", _DDL_LOCK)
+        except sa.exc.DBAPIError as error:
+            if not is_locked(error.orig):
+                raise
+            raise DatabaseUnavailable(
+                f"another run has been preparing tables for {DDL_LOCK_SECONDS} s; it is retried",
+                code=sqlstate(error.orig),
+            ) from error
         connection.commit()
         try:
             yield
@@ -128,7 +183,7 @@ class PostgreSQLSink(Sink):
         with self.engine.connect() as connection:
             yield connection.execution_options(isolation_level="REPEATABLE READ")
 
-    def begin_load(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
+    def prepare_staging(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
         """Staging tables for upserts. They stay with the connection and are empty after each transaction; one whose table was
         altered meanwhile is made again."""
         staged = [(table, names) for target in targets for table, names in _staged(target)]
@@ -182,9 +237,6 @@ class PostgreSQLSink(Sink):
         merge(statements, target, graves, stage, names, len(keys))
         bury(statements, target, quote(target.table), stage, graves)
 
-    def milliseconds_sql(self, column: str) -> str:
-        return f"floor(extract(epoch FROM {column}) * 1000)::bigint"
-
     def _fill(self, connection: sa.Connection, table: sa.Table, names: Sequence[str], rows: pd.DataFrame) -> None:
         stage = _stage(table)
         self._run(connection, f"DELETE FROM {stage}")  # what an upsert before left there; quick where it is empty
@@ -194,8 +246,7 @@ class PostgreSQLSink(Sink):
         return Statements(
             run=lambda sql: self._run(connection, sql).rowcount,
             row=lambda sql: tuple(self._run(connection, sql).one()),
-            quote=connection.dialect.identifier_preparer.quote,
-            milliseconds=self.milliseconds_sql,
+            order=OrderSql(connection.dialect.identifier_preparer.quote, _milliseconds, _by_code_point),
         )
 
     @staticmethod
@@ -224,6 +275,15 @@ class PostgreSQLSink(Sink):
             raise RowsRejected(
                 f"{stored} of {len(rows)} rows were stored: a trigger of table {table} keeps the others out"
             )
+
+
+def _milliseconds(column: str) -> str:
+    return f"floor(extract(epoch FROM {column}) * 1000)::bigint"
+
+
+def _by_code_point(text: str) -> str:
+    """Whatever the database's language."""
+    return f'{text} COLLATE "C"'
 
 
 def _timeouts(url: sa.URL) -> list[int]:
@@ -260,6 +320,3 @@ def _signatures(connection: sa.Connection, tables: Sequence[str]) -> dict[str, d
     for number, name, kind in rows:
         found[tables[number - 1]][name] = kind
     return found
-
-
-register_sink(PostgreSQLSink.backends, PostgreSQLSink)

@@ -28,7 +28,7 @@ _SYNONYMS = {
     "time": "time without time zone",
 }
 # FLOAT(p) is a double from here on (manual, "Floating-Point Types").
-_DOUBLE_FROM_BITS = 25
+DOUBLE_FROM_BITS = 25
 # A NUMERIC without precision is declared as that of ten digits, as everywhere in this package; the server's own holds all.
 _DECLARED_DIGITS = (10, 0)
 _MICROSECONDS = 6
@@ -58,7 +58,7 @@ def parse_type(text: str, members: tuple[str, ...] = ()) -> ColumnType:
     name = _SYNONYMS.get(name, name)
     numbers = (None if found[2] is None else int(found[2]), None if found[3] is None else int(found[3]))
     if name == "float":
-        is_double = numbers[0] is None or numbers[0] >= _DOUBLE_FROM_BITS
+        is_double = numbers[0] is None or numbers[0] >= DOUBLE_FROM_BITS
         return ColumnType("double precision" if is_double else "real")
     if name == "numeric" and numbers[0] is not None:
         return ColumnType(name, numbers[0], numbers[1] or 0)
