@@ -80,6 +80,12 @@ def mariadb_url(mariadb: LocalDatabase) -> str:
 
 
 @pytest.fixture
+def postgresql_url(postgresql: LocalDatabaseServer) -> str:
+    """An empty database for what does not depend on the server."""
+    return fresh_database(postgresql)
+
+
+@pytest.fixture
 def database_url(database: LocalDatabase) -> str:
     """An empty database of the test's own."""
     return fresh_database(database)

@@ -46,20 +46,11 @@ pytestmark = pytest.mark.services
 
 SECONDS = 20.0
 EVERY_COLUMN = ("id", "note", "small", "number", "big", "ratio", "price", "flag", "data", "level", "at", "seen")
-STEPS = [step for step in LoadStep if step not in (LoadStep.AHEAD, LoadStep.DONE)]
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPostgreSQL]:
     found = LocalPostgreSQL.start("postgresql", tmp_path_factory.mktemp("postgresql"))
-    yield found
-    found.stop()
-
-
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPostgreSQL]:
-    """One that tests may kill: with few databases, as after that each file of each is looked at."""
-    found = LocalPostgreSQL.start("postgresql", tmp_path_factory.mktemp("killed"))
     yield found
     found.stop()
 
@@ -76,14 +67,6 @@ def url(server: LocalPostgreSQL) -> Iterator[sa.URL]:
 @pytest.fixture
 def target(url: sa.URL) -> Iterator[Target]:
     yield from _target(url)
-
-
-@pytest.fixture
-def target_to_kill(killed: LocalPostgreSQL) -> Iterator[Target]:
-    name = f"t_{uuid.uuid4().hex[:12]}"
-    killed.create_database(name)
-    yield from _target(sa.make_url(killed.url(name)))
-    killed.run_as_administrator(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _target(url: sa.URL) -> Iterator[Target]:
@@ -336,33 +319,6 @@ def test_topics_of_one_time_are_compared_by_code_point(url: sa.URL, order: tuple
 # --- trouble ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_a_server_that_is_killed_at_any_step_has_all_of_the_load_or_nothing(
-    killed: LocalPostgreSQL, target_to_kill: Target, step: LoadStep
-) -> None:
-    target, raw = target_to_kill, at(0, event("a"), account("k", 1), gone("j"), Msg(b"no json"))
-
-    def pull_the_plug(reached: str) -> None:
-        if reached == step:
-            killed.kill()
-
-    with pytest.raises(DatabaseUnavailable):
-        target.load(raw, at_step=pull_the_plug)
-    killed.restart()
-    result = target.load(raw)
-    assert (result.total("rows"), result.total("deletes"), result.total("dead_letters")) == (2, 1, 1)
-    assert (names(target), balances(target), len(target.dead_letters())) == (["a"], {"k": 1}, 1)
-    assert target.offsets() == {"mixed[0]": 4, "mixed[1]": 0}
-
-
-def test_what_was_committed_outlives_a_kill_of_the_server(killed: LocalPostgreSQL, target_to_kill: Target) -> None:
-    target = target_to_kill
-    target.load(at(0, event("a"), account("k", 1)))
-    killed.kill()
-    killed.restart()
-    assert (names(target), balances(target), target.offsets()["mixed[0]"]) == (["a"], {"k": 1}, 2)
-
-
 def test_a_run_that_dies_leaves_nothing_and_its_locks_go_with_it(target: Target) -> None:
     def die(step: str) -> None:
         if step == LoadStep.COMMIT:
@@ -411,15 +367,16 @@ def failing(url: sa.URL) -> KafkaIngestError:
 def test_a_refused_sign_in_says_what_to_check_and_no_secret(server: LocalPostgreSQL, url: sa.URL) -> None:
     error = failing(url.set(password="geheim"))  # noqa: S106  no password of anything
     assert isinstance(error, AccessDenied)
-    assert "28P01" in str(error)
+    assert "password authentication failed" in str(error)
     assert "geheim" not in str(error)
+    assert isinstance(failing(url.set(username="nobody")), AccessDenied)
     assert isinstance(failing(url.set(database="nowhere")), SchemaMismatch)
     assert isinstance(failing(url.set(port=1)), DatabaseUnavailable)
     role = f"r_{uuid.uuid4().hex[:8]}"
     server.run_as_administrator(f"CREATE ROLE {role} LOGIN PASSWORD 'p' CONNECTION LIMIT 0")
     full = failing(url.set(username=role, password="p"))  # noqa: S106
     assert isinstance(full, DatabaseUnavailable)
-    assert "53300" in str(full)
+    assert "too many connections for role" in str(full)
 
 
 def test_a_database_that_does_not_hold_all_characters_is_refused(server: LocalPostgreSQL, url: sa.URL) -> None:
