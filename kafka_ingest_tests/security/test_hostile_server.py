@@ -1,4 +1,4 @@
-"""A database server that asks for the client's files, met by a whole run: see also sinks/test_local_infile.py."""
+"""A database server that asks for the client's files, met by a whole run: see also sinks/mysql/test_load_data_connection.py."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# The stubs leave out what is PyMySQL's own; test_local_infile.py notices when it changes.
+# The stubs leave out what is PyMySQL's own; test_load_data_connection.py notices when it changes.
 from pymysql.connections import Connection, LoadLocalPacketWrapper, MySQLResult  # type: ignore[attr-defined]
 from pymysql.cursors import Cursor
 from pymysql.err import DataError
