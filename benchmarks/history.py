@@ -21,7 +21,7 @@ from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
-from dagster._core.events import DagsterEvent, StepMaterializationData
+from dagster._core.events import StepMaterializationData
 
 from kafka_ingest.checks.dead_letter_ratio import check_dead_letter_ratio
 from kafka_ingest.checks.run_ledger import check_accounting, check_tiling
@@ -180,11 +180,11 @@ def runs(count: int) -> None:
             window = (START + dt.timedelta(minutes=10 * number)).strftime("%Y-%m-%d-%H:00")
             for key in keys:
                 made = dg.AssetMaterialization(key, partition=window, metadata={f"n{i}": i for i in range(16)})
-                event = DagsterEvent(
+                event = dg.DagsterEvent(
                     "ASSET_MATERIALIZATION", ingest.name, event_specific_data=StepMaterializationData(made)
                 )
                 instance.report_dagster_event(event, run.run_id)
-            instance.report_dagster_event(DagsterEvent("PIPELINE_SUCCESS", ingest.name), run.run_id)
+            instance.report_dagster_event(dg.DagsterEvent("PIPELINE_SUCCESS", ingest.name), run.run_id)
         print(f"\n{count:,} runs made in {time.perf_counter() - started:.0f} s")
         root = Path(folder)
         before, windows = size_of(root), {k: instance.get_materialized_partitions(k) for k in keys}

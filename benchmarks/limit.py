@@ -9,8 +9,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from kafka_ingest.kafka.consumer import open_consumer
 from kafka_ingest.kafka.metadata import KafkaMetadata
-from kafka_ingest.kafka.reader import RangeReader, open_consumer
+from kafka_ingest.kafka.reader import RangeReader
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.pipeline import run_pipeline
 from kafka_ingest.settings import Settings

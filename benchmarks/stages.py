@@ -21,8 +21,9 @@ from benchmarks.command import Figures, table, write_json
 from benchmarks.messages import produce
 from benchmarks.streams import STREAM
 from kafka_ingest.cli.samples.producer import ensure_topic
+from kafka_ingest.kafka.consumer import open_consumer
 from kafka_ingest.kafka.metadata import KafkaMetadata
-from kafka_ingest.kafka.reader import RangeReader, open_consumer
+from kafka_ingest.kafka.reader import RangeReader
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.pipeline import run_pipeline

@@ -18,7 +18,7 @@ from kafka_ingest.errors import ConfigError
 
 DEFAULT_BOOTSTRAP_SERVERS = "127.0.0.1:9092"
 DEFAULT_GROUP_ID = "kafka_ingest"
-DEFAULT_DATABASE_URL = "sqlite:///kafka_ingest.db"
+_DATABASE_URL = "KAFKA_INGEST_DATABASE_URL"
 
 # Read by Kafka's own shell scripts, so they may stand in anybody's environment; they are not librdkafka properties.
 _SHELL_VARIABLES = frozenset(
@@ -40,7 +40,20 @@ class Settings:
 
     kafka: Mapping[str, str] = field(repr=False)
     """librdkafka properties by their dotted names, `bootstrap.servers` and `group.id` included."""
-    database_url: sa.URL = field(repr=False)
+    database: sa.URL | None = field(repr=False)
+    """None where no database is named: what needs none, as producing sample messages, works without."""
+
+    @property
+    def database_url(self) -> sa.URL:
+        """Where the rows go. Raises ConfigError where no database is named: a default would take the rows of a process whose
+        environment lacks the setting, and the consumer group's offsets would say that they are loaded."""
+        if self.database is None:
+            raise ConfigError(
+                f"{_DATABASE_URL} is not set: name the database, such as mysql+pymysql://user:password@host:3306/db, or for a "
+                "look around sqlite:////path/to/file.db",
+                setting=_DATABASE_URL,
+            )
+        return self.database
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -60,16 +73,16 @@ class Settings:
                     raise ConfigError(f"{name}={value} is refused: {_REFUSED[key]}. Unset it.", setting=name)
                 continue
             kafka[key] = value
-        text = environ.get("KAFKA_INGEST_DATABASE_URL") or DEFAULT_DATABASE_URL
+        text = environ.get(_DATABASE_URL, "")
         try:
-            url = sa.make_url(text)
+            database = sa.make_url(text) if text else None
         except (sa.exc.ArgumentError, ValueError):
             # `from None`: the original text may hold the password.
             raise ConfigError(
-                "KAFKA_INGEST_DATABASE_URL is not an SQLAlchemy URL; it looks like mysql+pymysql://user:password@host:3306/db",
-                setting="KAFKA_INGEST_DATABASE_URL",
+                f"{_DATABASE_URL} is not an SQLAlchemy URL; it looks like mysql+pymysql://user:password@host:3306/db",
+                setting=_DATABASE_URL,
             ) from None
-        return cls(kafka=kafka, database_url=url)
+        return cls(kafka=kafka, database=database)
 
     @property
     def bootstrap_servers(self) -> str:
@@ -84,13 +97,15 @@ class Settings:
     def secrets(self) -> tuple[str, ...]:
         """Values that must never be written anywhere."""
         kafka = [v for k, v in self.kafka.items() if v and any(word in k for word in _SECRET_WORDS)]
-        url = self.database_url
+        url = self.database
+        if url is None:
+            return tuple(kafka)
         queried = [str(v) for k, v in url.query.items() if "passw" in k]  # ssl_key_password
         return tuple(s for s in (*kafka, str(url.password or ""), *queried) if s)
 
     @property
     def shown_database_url(self) -> str:
-        """The database's URL for people: without passwords, also those among its options."""
+        """The database's URL for people: without passwords, also those among its options. Raises as `database_url`."""
         url = self.database_url
         hidden = {k: "hidden" for k in url.query if "passw" in k}
         return url.update_query_dict(hidden).render_as_string(hide_password=True)

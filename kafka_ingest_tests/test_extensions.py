@@ -87,7 +87,8 @@ def test_dead_letters_in_a_database_from_outside_are_listed_and_shown(tmp_path: 
         assert expected in done.stdout
 
 
-def test_a_stream_from_outside_has_its_assets_job_and_sensor() -> None:
+def test_a_stream_from_outside_has_its_assets_job_and_sensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_INGEST_DATABASE_URL", "sqlite://")
     defs = build_definitions(declared_streams(["kafka_ingest_tests.support.outside"]).values())
     keys = {spec.key.to_user_string() for spec in defs.resolve_all_asset_specs()}
     assert keys == {"kafka/orders", "orders/t_outside_order", "orders/dead_letters", "orders/ledger"}

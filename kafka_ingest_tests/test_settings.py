@@ -8,11 +8,15 @@ from kafka_ingest.errors import ConfigError
 from kafka_ingest.settings import Settings
 
 
-def test_nothing_set_means_this_machine_and_an_embedded_database() -> None:
+def test_nothing_set_means_this_machine_and_no_database() -> None:
     settings = Settings.from_environment({})
     assert settings.bootstrap_servers == "127.0.0.1:9092"
     assert settings.group_id == "kafka_ingest"
-    assert settings.database_url.get_backend_name() == "sqlite"
+    assert settings.secrets() == ()
+    for read in (lambda: settings.database_url, lambda: settings.shown_database_url):
+        with pytest.raises(ConfigError, match="KAFKA_INGEST_DATABASE_URL is not set") as caught:
+            read()
+        assert caught.value.values() == {"setting": "KAFKA_INGEST_DATABASE_URL"}
 
 
 def test_any_librdkafka_property_is_set_by_its_name_in_upper_case() -> None:

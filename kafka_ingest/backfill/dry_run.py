@@ -12,8 +12,9 @@ from kafka_ingest.backfill.table_forecast import TableForecast, table_comparison
 from kafka_ingest.engine.orders import MessageOrders
 from kafka_ingest.engine.plan import check_requested
 from kafka_ingest.engine.stream_state import group_of, observe
+from kafka_ingest.kafka.consumer import open_consumer
 from kafka_ingest.kafka.metadata import KafkaMetadata
-from kafka_ingest.kafka.reader import RangeReader, open_consumer
+from kafka_ingest.kafka.reader import RangeReader
 from kafka_ingest.ledger.dead_letters import count_waiting_in
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.parsed_slice import ParsedSlice

@@ -87,7 +87,9 @@ class DagsterApi:
                 found: dict[str, Any] = json.load(answer)
         except urllib.error.HTTPError as error:
             # Dagster answers a query it does not understand with 400 and the reasons.
-            raise PermanentError(f"{self._url} answered {error.code}: {_reason(error)}. Is it a Dagster?") from error
+            with error:
+                reason = _reason(error)
+            raise PermanentError(f"{self._url} answered {error.code}: {reason}. Is it a Dagster?") from error
         except (urllib.error.URLError, OSError) as error:
             why = error.reason if isinstance(error, urllib.error.URLError) else error
             raise DagsterUnavailable(

@@ -28,10 +28,11 @@ from kafka_ingest.engine.stream_state import (
 )
 from kafka_ingest.engine.triggers import LiveTrigger, RangeTrigger, Trigger
 from kafka_ingest.errors import CommitUnanswered, KafkaUnavailable, LogCut
+from kafka_ingest.kafka.consumer import open_consumer
 from kafka_ingest.kafka.dead_letter_topic import DeadLetterPublisher
 from kafka_ingest.kafka.group_offsets import commit_group_offsets
 from kafka_ingest.kafka.metadata import KafkaMetadata
-from kafka_ingest.kafka.reader import RangeReader, open_consumer
+from kafka_ingest.kafka.reader import RangeReader
 from kafka_ingest.ledger.positions import LedgerPosition
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.parsed_slice import ParsedSlice

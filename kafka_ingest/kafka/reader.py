@@ -11,15 +11,15 @@ from operator import is_, methodcaller
 from typing import TypedDict
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaError
+from confluent_kafka import KafkaError
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from kafka_ingest.errors import DataLoss, LogCut, RangeReadTimeout
 from kafka_ingest.kafka.client_protocols import AssigningConsumer, KafkaMessage
+from kafka_ingest.kafka.consumer import PREFETCH_KBYTES, QUEUED_MESSAGES
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
 from kafka_ingest.kafka.metadata import LOGGER
 from kafka_ingest.kafka.partition_batch import PartitionBatch, by_partition
-from kafka_ingest.settings import Settings
 from kafka_ingest.slices import LeaderEpoch, LogIdentity, OffsetRange, RawSlice, TopicPartition, ranges_text
 
 _error = methodcaller("error")
@@ -35,14 +35,6 @@ _FIRST_CONSUME = 64
 # What a partition that is done may hold beyond its range's end, for when the range grows, before it is paused.
 _HELD_MESSAGES = 2_000
 _HELD_BYTES = 4 * 1024 * 1024
-# What librdkafka may hold beyond the slice in the making, all partitions together.
-_PREFETCH_KBYTES = 96 * 1024
-# librdkafka counts values only, but holds this many messages of each partition whatever their keys and headers (its default
-# of queued.min.messages). Where those would make more than the above of them, it is told to hold fewer.
-_QUEUED_MESSAGES = 100_000
-# How long a partition whose share of that is full is not asked for more. librdkafka's default of a second is long enough for
-# the loader to run out of messages meanwhile.
-_FETCH_BACKOFF_MS = "10"
 # librdkafka tells of a log that was cut under the code of any other reset, and where it was cut in words only.
 _RESETS = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION)
 _CUT = KafkaError(KafkaError._LOG_TRUNCATION).str()
@@ -77,34 +69,6 @@ class _Partition:
         return self.position >= self.end
 
 
-def open_consumer(
-    settings: Settings, group_id: str, *, partitions: int, queued_messages: int | None = None
-) -> Consumer:
-    """A consumer that only assigns: it never subscribes, joins, rebalances or commits by itself.
-
-    partitions: how many it is going to read; they share the memory for fetched messages.
-    queued_messages: so many of each partition it may hold at most, whatever their values' size allows.
-    """
-    unless_set = {"fetch.queue.backoff.ms": _FETCH_BACKOFF_MS}
-    ours = {
-        "group.id": group_id,
-        "enable.auto.commit": "false",
-        "enable.auto.offset.store": "false",
-        "enable.partition.eof": "true",
-        "isolation.level": "read_committed",
-        "auto.offset.reset": "error",
-        "allow.auto.create.topics": "false",
-        # Per partition; librdkafka's default is 64 MiB for each.
-        "queued.max.messages.kbytes": str(max(1024, _PREFETCH_KBYTES // max(1, partitions))),
-    }
-    if queued_messages is not None:
-        ours["queued.min.messages"] = str(
-            min(queued_messages, int(settings.kafka.get("queued.min.messages", _QUEUED_MESSAGES)))
-        )
-    with kafka_errors("configuring the Kafka client"):
-        return Consumer(unless_set | dict(settings.kafka) | ours | {"logger": LOGGER})
-
-
 class RangeReader:
     """Delivers the messages of ranges in slices bounded by rows and bytes; ranges may be added while it reads.
 
@@ -126,7 +90,7 @@ class RangeReader:
         """Also commits offsets: librdkafka's clients may be used by several threads."""
         self._reading = consumer
         self._reopen = reopen
-        self._queued_messages = _QUEUED_MESSAGES
+        self._queued_messages = QUEUED_MESSAGES
         self.is_lost = False
         """Whether the consumer waits for an answer that may never come: it cannot be used, and closes itself then."""
         self._clock = clock
@@ -332,7 +296,7 @@ class RangeReader:
 
     def _queue_fewer(self, size: int, messages: Sequence[KafkaMessage]) -> None:
         """Where keys and headers are large, go on by a consumer that holds fewer messages."""
-        share = _PREFETCH_KBYTES * 1024 // max(1, len(self._partitions))
+        share = PREFETCH_KBYTES * 1024 // max(1, len(self._partitions))
         if self._reopen is None or size * self._queued_messages <= share * len(messages):
             return
         uncounted = (size - sum(map(len, messages))) // len(messages)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -13,9 +12,6 @@ from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.registry import open_sink
-
-if TYPE_CHECKING:
-    from dagster._core.instance.ref import InstanceRef
 
 # Of the 60 s a tick has, a statement that is not answered takes no more than this; a ping and a sign-in may come before it.
 STATEMENT_SECONDS = 10
@@ -39,7 +35,7 @@ def shared_clients() -> Clients:
     return Clients(settings, KafkaMetadata(settings), sink)
 
 
-_instances: list[tuple[InstanceRef, dg.DagsterInstance]] = []
+_instances: list[tuple[object, dg.DagsterInstance]] = []
 _instances_lock = threading.Lock()
 
 

@@ -129,10 +129,11 @@ def make_ops(stream: Stream) -> dict[str, dg.OpDefinition]:
     )
     def drain(context: dg.AssetExecutionContext, batch: Batch, first: LoadResult) -> Iterator[Any]:
         ingestion = ingestion_of(context.op_execution_context)
-        total, recent = RunReport(), RunReport()
+        is_live = batch.kind == "live"
+        total, recent = RunReport(is_live=is_live), RunReport(is_live=is_live)
         recent.add(first)
         total.add(first)
-        backfill = None if batch.kind == "live" else BackfillProgress(context, batch, first)
+        backfill = None if is_live else BackfillProgress(context, batch, first)
         with op_errors(context.op_execution_context):
             topics = TopicObserver(stream, ingestion.look())
             for result in ingestion.drain(batch):
@@ -142,7 +143,7 @@ def make_ops(stream: Stream) -> dict[str, dg.OpDefinition]:
                     backfill.add(result)
                 elif time.monotonic() - recent.started >= EVENT_SECONDS:
                     yield from events(context, stream, ingestion, recent, topics)
-                    recent = RunReport()
+                    recent = RunReport(is_live=is_live)
             state = ingestion.look()
             lag = state.lag
         if backfill is not None:

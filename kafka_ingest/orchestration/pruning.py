@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
-from dagster._core.storage.tags import PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG
 
+# Dagster's own: the first run, and the last one before, that a run was re-executed from.
+_ROOT_TAG = "dagster/root_run_id"
+_PARENT_TAG = "dagster/parent_run_id"
 _PAGE_RUNS = 200
 _IDS_A_QUERY = 500
 _FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -122,7 +123,7 @@ def _parents_of_kept(
 ) -> set[str]:
     """Those of these runs that a run which stays was re-executed from."""
     found = set()
-    for tag in (ROOT_RUN_ID_TAG, PARENT_RUN_ID_TAG):
+    for tag in (_ROOT_TAG, _PARENT_TAG):
         for record in instance.get_run_records(dg.RunsFilter(tags={tag: list(ids)})):
             run = record.dagster_run
             created = record.create_timestamp.replace(tzinfo=dt.timezone.utc)
@@ -134,9 +135,9 @@ def _parents_of_kept(
 def _delete(instance: dg.DagsterInstance, run_id: str) -> None:
     instance.compute_log_manager.delete_logs(prefix=[run_id])
     instance.delete_run(run_id)
-    storage = instance.event_log_storage
-    if isinstance(storage, SqliteEventLogStorage):  # it empties the run's file and leaves it at its size
-        path = storage.path_for_shard(run_id)
+    path_of_run = getattr(instance.event_log_storage, "path_for_shard", None)
+    if path_of_run is not None:  # SQLite with a file for each run: it has emptied the file and leaves it at its size
+        path = path_of_run(run_id)
         for each in (path, f"{path}-wal", f"{path}-shm", f"{path}-journal"):
             with suppress(FileNotFoundError):
                 Path(each).unlink()

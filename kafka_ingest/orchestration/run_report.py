@@ -27,9 +27,14 @@ _SHOWN_RANGES = 50
 
 
 class RunReport:
-    """Sums of load results. Latencies are those of the slices, weighted by nothing: the latest and the worst."""
+    """Sums of load results. Latencies are those of the slices: of the medians the mean by messages, and the worst of the rest.
 
-    def __init__(self) -> None:
+    is_live: whether latencies say anything. A backfill loads what was produced long ago, and its hours would hide the
+    seconds of the live runs in the same plot.
+    """
+
+    def __init__(self, *, is_live: bool) -> None:
+        self._is_live = is_live
         self.started = time.monotonic()
         self.rows: Counter[str] = Counter()
         self.windows: Counter[str] = Counter()
@@ -50,7 +55,7 @@ class RunReport:
         for counts in result.counts:
             self._widen(counts.range)
             self._stamps += [t for t in (counts.min_timestamp_ms, counts.max_timestamp_ms) if t is not None]
-        if result.latency_p50_seconds is not None and result.latency_p95_seconds is not None:
+        if self._is_live and result.latency_p50_seconds is not None and result.latency_p95_seconds is not None:
             self._latency.append((result.messages, result.latency_p50_seconds, result.latency_p95_seconds))
 
     def _widen(self, new: OffsetRange) -> None:
@@ -87,8 +92,8 @@ class RunReport:
 
     def table_metadata(self, target: TargetTable, lag: int | None) -> Metadata:
         """What a materialization of this table shows. `lag`: offsets that wait now."""
-        rows = self.rows[target.label]
-        own: Metadata = {"rows": rows, "dagster/partition_row_count": rows}
+        # Not Dagster's partition_row_count: these are the run's rows since its last report, and a window has more.
+        own: Metadata = {"rows": self.rows[target.label]}
         return own | self.metadata(lag)
 
     def dead_letter_metadata(self, stream: Stream, lag: int | None) -> Metadata:

@@ -27,7 +27,15 @@ from kafka_ingest.pipelines.columns import Column
 from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.pipelines.tombstones import parse_keys
 from kafka_ingest.slices import DeadLetter, RawSlice, position_columns
-from kafka_ingest.streams.json_schema import DECODE_ERRORS, ROUTE_TYPE, JsonSchema, json_schema, model_schema
+from kafka_ingest.streams.json_schema import (
+    DECODE_ERRORS,
+    MAX_DEPTH,
+    ROUTE_TYPE,
+    JsonSchema,
+    depth_limited,
+    json_schema,
+    model_schema,
+)
 from kafka_ingest.streams.stream import RouteByField, RouteByHeader, Stream
 from kafka_ingest.streams.target import TargetTable
 from kafka_ingest.streams.tombstone_keys import key_schema
@@ -197,6 +205,8 @@ def decode_each(
     Returns what was decoded and the messages it came from; the others are appended to `dead_letters`.
     """
     numbers, values = messages.numbers, messages.values
+    if max(map(len, values), default=0) > 2 * MAX_DEPTH:  # no shorter one can be too deep
+        decode = depth_limited(decode)
     rest = iter(values)
     decoded: list[object] = []
     bad: list[int] = []

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from kafka_ingest.pipelines.validate import Errors, typed_column
-from kafka_ingest.streams.json_schema import DECODE_ERRORS
+from kafka_ingest.streams.json_schema import DECODE_ERRORS, depth_limited
 from kafka_ingest.streams.model import integer_bits
 from kafka_ingest.streams.tombstone_keys import KeySchema
 
@@ -56,10 +56,10 @@ def _read_json(schema: KeySchema, key: bytes | None) -> tuple[object, ...]:
         raise ValueError(f"the key {_shown(key)} is no JSON object with {fields}")
     try:
         if is_object or schema.bare is None:
-            decoded = schema.fields.decode(key)
+            decoded = depth_limited(schema.fields.decode)(key)
             values = tuple(schema.fields.column([decoded], place)[0] for place in range(len(schema.columns)))
         else:
-            values = (schema.bare(key),)
+            values = (depth_limited(schema.bare)(key),)
     except DECODE_ERRORS as error:
         raise ValueError(_explain(error, key, has_one_column=schema.bare is not None)) from error
     for bound, value in zip(schema.columns, values, strict=True):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import decimal
+import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
 import msgspec
+import numpy as np
 import sqlalchemy as sa
 
 from kafka_ingest.errors import ConfigError
@@ -34,6 +37,15 @@ ROUTE_TYPE: tuple[object, object] = (str | int | None, None)
 
 # InvalidOperation: a number with an exponent that no Decimal has.
 DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, decimal.InvalidOperation)
+
+MAX_DEPTH = 900
+"""Levels of objects and lists that a message or a key may have. Up to Python 3.13 the parser itself stops there, at 1,000 less
+the calls it is in; from 3.14 on it goes by the size of the C stack and takes some 10,000: a message has to end the same way."""
+# One without an end, too, so that nothing is read twice.
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+_STEP = np.zeros(256, np.int8)
+_STEP[list(b"[{")] = 1
+_STEP[list(b"]}")] = -1
 
 
 class _Node(dict[str, "_Node | tuple[object, object]"]):
@@ -85,6 +97,27 @@ def json_decoder(kind: object) -> Callable[[bytes], object]:
     """Decoder of one type made of those above; raises one of DECODE_ERRORS."""
     # What is no integer of 64 bits goes through float_hook as its text, so that a decimal is never a float.
     return msgspec.json.Decoder(kind, dec_hook=decode_number, float_hook=decimal.Decimal).decode
+
+
+def depth_limited(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """The decoder, with a RecursionError for what has more than MAX_DEPTH levels, as the parser has before Python 3.14."""
+    if sys.version_info < (3, 14):
+        return decode
+
+    def limited(value: bytes) -> Any:
+        if is_too_deep(value):
+            raise RecursionError(f"more than {MAX_DEPTH} levels")
+        return decode(value)
+
+    return limited
+
+
+def is_too_deep(value: bytes) -> bool:
+    """Whether the JSON has more than MAX_DEPTH levels. Most of it is answered by its length or the number of its brackets."""
+    if len(value) <= 2 * MAX_DEPTH or value.count(b"[") + value.count(b"{") <= MAX_DEPTH:
+        return False
+    steps = _STEP[np.frombuffer(_STRING.sub(b"", value), np.uint8)]
+    return bool(np.cumsum(steps, dtype=np.int64).max(initial=0) > MAX_DEPTH)
 
 
 def model_schema(target: TargetTable) -> JsonSchema:

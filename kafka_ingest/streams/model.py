@@ -156,7 +156,10 @@ def _path(path: str | Sequence[str] | None) -> tuple[str, ...] | None:
 def _exact_on_sqlite(kind: SqlType) -> SqlType:
     """The type, as TEXT on SQLite: by its own name a column would have NUMERIC affinity there, and decimals and the numbers
     of JSON would become doubles (https://sqlite.org/datatype3.html). A variant the model gives itself stays."""
-    return kind if "sqlite" in kind._variant_mapping else kind.with_variant(sa.Text(), "sqlite")
+    try:
+        return kind.with_variant(sa.Text(), "sqlite")
+    except sa.exc.ArgumentError:  # it has one for SQLite
+        return kind
 
 
 def field(

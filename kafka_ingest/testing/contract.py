@@ -16,9 +16,8 @@ import decimal
 import itertools
 import json
 import random
-import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -26,7 +25,6 @@ from typing import Any, ClassVar
 import pandas as pd
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped
 
 from kafka_ingest.backfill.table_forecast import TableForecast, table_comparison
 from kafka_ingest.engine.replay import plan_replay, replay
@@ -39,125 +37,31 @@ from kafka_ingest.sinks.base import Needs, Sink
 from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.sinks.tables import prepare_tables
-from kafka_ingest.slices import BatchKind, LoadResult, RawSlice, TopicPartition
-from kafka_ingest.streams.model import AppendModel, UpsertModel, date_field, field
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.step import StepContext
-from kafka_ingest.streams.stream import RouteByField, Stream
 from kafka_ingest.streams.target import TargetTable
-from kafka_ingest.testing.messages import MORNING_MS, Msg, Part, piped, raw_slice
-from kafka_ingest.testing.target import NOW, Crash, Target
-
-# A test that waits for another thread gives up after this long.
-SECONDS = 60.0
-_ROUNDS = 12
-
-
-class ContractValue(AppendModel):
-    """A column of every type; one of the names is a word of SQL."""
-
-    __tablename__ = "contract_value"
-
-    id: Mapped[str] = field(sa.String(8))
-    text: Mapped[str | None] = field(sa.Text)
-    short: Mapped[str | None] = field(sa.String(20))
-    small: Mapped[int | None] = field(sa.SmallInteger)
-    whole: Mapped[int | None] = field(sa.Integer)
-    large: Mapped[int | None] = field(sa.BigInteger)
-    ratio: Mapped[float | None] = field(sa.Double)
-    price: Mapped[decimal.Decimal | None] = field(sa.Numeric(20, 6))
-    flag: Mapped[bool | None] = field(sa.Boolean)
-    data: Mapped[Any | None] = field(sa.JSON)
-    at: Mapped[dt.datetime | None] = date_field(timezone="UTC")
-    order: Mapped[str | None] = field(sa.String(20), path=("a.b",))
-
-
-class ContractEvent(AppendModel):
-    """With constraints that only the database knows."""
-
-    __tablename__ = "contract_event"
-    __table_args__ = (
-        sa.CheckConstraint("amount <> 13", name="contract_no_thirteen"),
-        sa.UniqueConstraint("code", name="contract_code"),
-    )
-
-    name: Mapped[str] = field(sa.String(20))
-    amount: Mapped[int | None] = field(sa.Integer)
-    code: Mapped[str | None] = field(sa.String(20))
-
-
-class ContractAccount(UpsertModel):
-    """A row per id, deleted by a tombstone whose key is the id as plain text."""
-
-    __tablename__ = "contract_account"
-    __table_args__ = (sa.CheckConstraint("balance <> 13", name="contract_no_thirteen_balance"),)
-
-    delete_on_tombstone: ClassVar[bool] = True
-    tombstone_key: ClassVar[Any] = "text"
-
-    id: Mapped[str] = field(sa.String(20), primary_key=True)
-    balance: Mapped[int | None] = field(sa.Integer)
-
-
-VALUES = Stream(name="contract_values", topics="values", routes={"v": ContractValue})
-STREAM = Stream(
-    name="contract",
-    topics=("contract", "contract2"),
-    routes={"event": ContractEvent, "account": ContractAccount},
-    route_by=RouteByField("type"),
-    max_dead_letter_ratio=1.0,
+from kafka_ingest.testing.contract_stream import (
+    P0,
+    P1,
+    STREAM,
+    TEXTS,
+    VALUES,
+    ContractEvent,
+    ContractValue,
+    account,
+    event,
+    part,
+    tombstone,
 )
-P0, P1 = TopicPartition("contract", 0), TopicPartition("contract", 1)
+from kafka_ingest.testing.messages import MORNING_MS, Msg, Part, piped, raw_slice
+from kafka_ingest.testing.target import NOW, SECONDS, Crash, Held, Target
 
-TEXTS = (
-    "", " ", "a ", " a", "NULL", "null", "\\N", "\\", "\\\\n", "\t", "\n", "\r\n", "a\tb", "'", '"', "`", ";--", "%s", "%", "{}",
-    "\x01\x1a\x7f", "é", "e\u0301", "中文", "𝄞", "😀", "\ufeff", "\u2028", "\u202e", "\ufffd", "x" * 20,
-)  # fmt: skip
-"""Texts that a careless writer changes, none longer than 20 characters."""
-
-
-def event(name: str, amount: int | None = None, code: str | None = None, **more: Any) -> Msg:
-    """A message of `ContractEvent`."""
-    return Msg({"type": "event", "name": name, "amount": amount, "code": code}, **more)
-
-
-def account(key: str, balance: int | None, **more: Any) -> Msg:
-    """A message of `ContractAccount`."""
-    return Msg({"type": "account", "id": key, "balance": balance}, **more)
-
-
-def tombstone(key: str, **more: Any) -> Msg:
-    """A message that deletes the account."""
-    return Msg(None, key=key.encode(), **more)
-
-
-def part(partition: int, *messages: Msg, start: int = 0, end: int | None = None) -> Part:
-    """Messages of one Kafka partition."""
-    return Part(list(messages), topic="contract", partition=partition, start=start, end=end)
+_ROUNDS = 12
 
 
 def _refuse_all(rows: pd.DataFrame, context: StepContext) -> pd.DataFrame:
     context.reject(pd.Series("refused on purpose", index=rows.index))
     return rows.iloc[:0]
-
-
-class Held:
-    """A load in a thread of its own that stops before a step until it is let go."""
-
-    def __init__(self, target: Target, raw: RawSlice, step: LoadStep, kind: BatchKind = "live") -> None:
-        self._step = step
-        self._reached, self._go = threading.Event(), threading.Event()
-        self.result: Future[LoadResult] = ThreadPoolExecutor(1).submit(target.load, raw, kind, at_step=self._at)
-        assert self._reached.wait(SECONDS)
-
-    def _at(self, step: str) -> None:
-        if step == self._step:
-            self._reached.set()
-            assert self._go.wait(SECONDS)
-
-    def let_go(self) -> LoadResult:
-        """Go on, to the end."""
-        self._go.set()
-        return self.result.result(SECONDS)
 
 
 class SinkContract:

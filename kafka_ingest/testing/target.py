@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 import weakref
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,6 +24,9 @@ from kafka_ingest.streams.stream import Stream
 from kafka_ingest.testing.messages import piped
 
 NOW = dt.datetime(2026, 1, 1, 8, tzinfo=dt.timezone.utc)
+
+# A test that waits for another thread gives up after this long.
+SECONDS = 60.0
 
 
 class Crash(BaseException):
@@ -117,3 +122,23 @@ class Target:
             "offsets": sorted(self.offsets().items()),
             "dead_letters": self.dead_letters(),
         }
+
+
+class Held:
+    """A load in a thread of its own that stops before a step until it is let go."""
+
+    def __init__(self, target: Target, raw: RawSlice, step: LoadStep, kind: BatchKind = "live") -> None:
+        self._step = step
+        self._reached, self._go = threading.Event(), threading.Event()
+        self.result: Future[LoadResult] = ThreadPoolExecutor(1).submit(target.load, raw, kind, at_step=self._at)
+        assert self._reached.wait(SECONDS)
+
+    def _at(self, step: str) -> None:
+        if step == self._step:
+            self._reached.set()
+            assert self._go.wait(SECONDS)
+
+    def let_go(self) -> LoadResult:
+        """Go on, to the end."""
+        self._go.set()
+        return self.result.result(SECONDS)

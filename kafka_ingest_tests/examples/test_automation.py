@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from kafka_ingest.examples.information_per_hour import MOST_RUNS, example_definitions
+from kafka_ingest.orchestration.assets import partitions_of
 from kafka_ingest.orchestration.build import build_definitions
 from kafka_ingest.streams.information import STREAM
 
 TABLE = dg.AssetKey(["information", "information"])
 KEY = dg.AssetKey(["information", "information_per_hour"])
 START = dt.datetime(2026, 3, 1, 8, 1, tzinfo=dt.timezone.utc)
-DEFINITIONS = dg.Definitions.merge(build_definitions([STREAM]), example_definitions([STREAM]))
-PARTITIONS = DEFINITIONS.resolve_assets_def(KEY).partitions_def
-assert isinstance(PARTITIONS, dg.TimeWindowPartitionsDefinition)
-WINDOWS = PARTITIONS.get_partition_keys(current_time=START)
+WINDOWS = partitions_of(STREAM).get_partition_keys(current_time=START)
+
+
+@cache
+def definitions() -> dg.Definitions:
+    """The stream's and the example's, made when a test asks: then the environment names a database."""
+    return dg.Definitions.merge(build_definitions([STREAM]), example_definitions([STREAM]))
+
+
 SEVEN = "2026-03-01-07:00"
 
 
@@ -35,7 +42,7 @@ class Sensor:
     def tick(self, minute: float) -> set[str]:
         """Windows asked for so many minutes after START."""
         result = dg.evaluate_automation_conditions(
-            defs=DEFINITIONS,
+            defs=definitions(),
             asset_selection=dg.AssetSelection.assets(KEY),
             instance=self.instance,
             evaluation_time=START + dt.timedelta(minutes=minute),
@@ -112,7 +119,7 @@ def test_windows_whose_run_failed_are_asked_for_again_at_the_full_hour(
     sensor.loaded([SEVEN])
     assert sensor.tick(5) == {SEVEN}
     sensor.counted([SEVEN])
-    definition = DEFINITIONS.resolve_assets_def(KEY)
+    definition = definitions().resolve_assets_def(KEY)
 
     def run(database: Path) -> bool:
         monkeypatch.setenv("KAFKA_INGEST_DATABASE_URL", f"sqlite:///{database}")

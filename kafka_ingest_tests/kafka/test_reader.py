@@ -9,9 +9,11 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from kafka_ingest.errors import AccessDenied, ConfigError, DataLoss, KafkaUnavailable, RangeReadTimeout
+from kafka_ingest.kafka import consumer as consumer_module
 from kafka_ingest.kafka import reader as reader_module
+from kafka_ingest.kafka.consumer import open_consumer
 from kafka_ingest.kafka.group_offsets import commit_group_offsets
-from kafka_ingest.kafka.reader import SILENCE_SECONDS, RangeReader, open_consumer
+from kafka_ingest.kafka.reader import SILENCE_SECONDS, RangeReader
 from kafka_ingest.settings import Settings
 from kafka_ingest.slices import OffsetRange, RawSlice, TopicPartition
 from kafka_ingest_tests.support.cluster import FakeConsumer, FakeMessage, Log, log
@@ -269,7 +271,7 @@ def test_the_consumer_is_configured_to_read_committed_messages_and_to_commit_not
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: dict[str, Any] = {}
-    monkeypatch.setattr(reader_module, "Consumer", asked.update)
+    monkeypatch.setattr(consumer_module, "Consumer", asked.update)
     open_consumer(Settings.from_environment({"KAFKA_AUTO_OFFSET_RESET": "earliest"}), "g", partitions=64)
     assert asked["group.id"] == "g"
     assert (asked["enable.auto.commit"], asked["enable.auto.offset.store"]) == ("false", "false")

@@ -10,7 +10,6 @@ from typing import Any
 import dagster as dg
 import pytest
 import sqlalchemy as sa
-from dagster._core.events import DagsterEvent
 
 from kafka_ingest.orchestration import alerts
 from kafka_ingest.orchestration.alerts import alert_sensors, alerts_sensor
@@ -66,7 +65,7 @@ class Watched:
     def run(self, ok: bool, **tags: str) -> str:
         run = self.instance.create_run_for_job(self.job, tags={STREAM_TAG: "mixed", **tags})
         if ok:
-            event = DagsterEvent(event_type_value="PIPELINE_SUCCESS", job_name=run.job_name)
+            event = dg.DagsterEvent(event_type_value="PIPELINE_SUCCESS", job_name=run.job_name)
             self.instance.report_dagster_event(event, run.run_id)
         else:
             self.instance.report_run_failed(run, "password=s3cret-t0ken broke")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import dagster as dg
 import pytest
 
+from kafka_ingest.errors import ConfigError
 from kafka_ingest.orchestration.assets import partitions_of
 from kafka_ingest.orchestration.build import build_definitions
 from kafka_ingest.orchestration.names import topic_key
@@ -28,6 +29,7 @@ LOAD_WITHOUT_NETWORK = """
 import os, socket, sys
 for name in [n for n in os.environ if n.startswith("KAFKA")]:
     del os.environ[name]
+os.environ["KAFKA_INGEST_DATABASE_URL"] = "mysql+pymysql://nobody:secret@192.0.2.1/none"
 def refuse(*args, **kwargs):
     raise AssertionError("definitions asked the network")
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
@@ -39,7 +41,7 @@ print(sorted(s.name for s in defs.sensors), os.listdir("."))
 """
 
 
-def test_definitions_load_without_environment_network_or_files(tmp_path: object) -> None:
+def test_definitions_load_with_nothing_but_a_databases_name(tmp_path: object) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LOAD_WITHOUT_NETWORK],
         capture_output=True,
@@ -54,6 +56,12 @@ def test_definitions_load_without_environment_network_or_files(tmp_path: object)
         "'information/information_per_hour', 'information/ledger', 'kafka/information']",
         "['information_per_hour_automation', 'information_sensor'] []",
     ]
+
+
+def test_definitions_without_a_database_are_refused_by_the_settings_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KAFKA_INGEST_DATABASE_URL")
+    with pytest.raises(ConfigError, match="KAFKA_INGEST_DATABASE_URL is not set"):
+        build_definitions([MIXED])
 
 
 @pytest.fixture

@@ -107,9 +107,7 @@ def a_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, **tags: str
 
 
 def _event(run: dg.DagsterRun, kind: str) -> Any:
-    from dagster._core.events import DagsterEvent
-
-    return DagsterEvent(event_type_value=kind, job_name=run.job_name)
+    return dg.DagsterEvent(event_type_value=kind, job_name=run.job_name)
 
 
 def now() -> dt.datetime:

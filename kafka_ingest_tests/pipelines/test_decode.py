@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from kafka_ingest.pipelines.decode import StreamDecoder
+from kafka_ingest.streams.json_schema import is_too_deep
 from kafka_ingest.streams.stream import RouteByField, RouteByHeader, RouteByTopic, Stream
 from kafka_ingest.streams.target import TargetTable
 from kafka_ingest.testing.messages import MORNING_MS, Msg, Part, letters_of, one, outcomes, piped, raw_slice, rows_of
@@ -30,11 +31,16 @@ def stamp(text: str) -> dt.datetime:
     return dt.datetime.fromisoformat(text)
 
 
+DEEP = b"[" * 100_000 + b"]" * 100_000
+SHALLOW = b"[" * 700 + b"]" * 700
+
 TAKEN: list[tuple[str, Any, dict[str, Any]]] = [
     ("a full message", {"note": "n", "small": -1, "number": 5, "big": 1 << 40, "ratio": 0.5, "flag": True, "source": {"name": "s"}}, {"note": "n", "small": -1, "number": 5, "big": 1 << 40, "ratio": 0.5, "flag": True, "source": "s"}),
     ("missing fields are NULL", {}, {"note": None, "small": None, "price": None, "flag": None, "data": None, "source": None, "at": None}),
     ("nulls are NULL", {"note": None, "small": None, "price": None, "flag": None, "data": None, "source": None, "at": None}, {"note": None, "small": None, "price": None, "flag": None, "data": None, "source": None, "at": None}),
     ("a null above a path is NULL", {"source": {"name": None}}, {"source": None, "seen": None}),
+    ("700 levels", b'{"type":"e","id":"x","more":' + SHALLOW + b"}", {"id": "x"}),
+    ("brackets in texts are no levels", {"note": '["\\' * 2_000, "more": [[1]] * 2_000}, {"note": '["\\' * 2_000}),
     ("extra fields are skipped", {"more": [1, {"a": 2}], "number": 1}, {"number": 1}),
     ("an integer in a text column is its digits", {"id": 12, "note": 12345678901234567890123}, {"id": "12", "note": "12345678901234567890123"}),
     ("minus zero in a text column is zero", {"id": 0}, {"id": "0"}),
@@ -74,8 +80,6 @@ def test_a_message_becomes_a_row(value: Any, expected: dict[str, Any]) -> None:
     assert {name: row[name] for name in expected} == expected
 
 
-DEEP = b"[" * 100_000 + b"]" * 100_000
-
 REFUSED: list[tuple[str, Any, str, str]] = [
     ("an empty value", b"", "decode", "the value is empty"),
     ("white space only", b" \n ", "decode", "not JSON"),
@@ -95,6 +99,7 @@ REFUSED: list[tuple[str, Any, str, str]] = [
     ("a raw control character", b'{"type":"e","id":"\x01"}', "decode", "not JSON"),
     ("nesting without end", b'{"type":"e","id":"x","more":' + DEEP + b"}", "decode", "nested too deep"),
     ("nesting without end in JSON", b'{"type":"e","id":"x","data":' + DEEP + b"}", "decode", "nested too deep"),
+    ("1,400 levels", b'{"type":"e","id":"x","more":' + b"[" * 700 + SHALLOW + b"]" * 700 + b"}", "decode", "nested too deep"),
     ("invalid UTF-8", b'{"type":"e","id":"a\xff"}', "decode", "not UTF-8: invalid start byte at byte 1"),
     ("invalid UTF-8 in JSON", b'{"type":"e","id":"x","data":["\xff"]}', "validate", "data: 'utf-8' codec can't decode"),
     ("a surrogate encoded as UTF-8", b'{"type":"e","id":"\xed\xa0\x80"}', "decode", "not UTF-8"),
@@ -309,3 +314,20 @@ def test_dates_come_out_as_instants_in_utc_to_the_microsecond() -> None:
     row = becomes({"at": "2026-05-01T12:30:15.123456+02:00"})
     assert isinstance(row, dict)
     assert row["at"] == dt.datetime(2026, 5, 1, 10, 30, 15, 123456)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"[" * 900 + b"]" * 900, False),
+        (b"[" * 901 + b"]" * 901, True),
+        (b'{"a":' * 901 + b"1" + b"}" * 901, True),
+        (b"[]" * 2_000, False),
+        (b'"' + b"[" * 2_000 + b'"', False),
+        (b'["\\"' + b"[" * 2_000 + b'"]', False),
+        (b'["\\\\",' + b"[" * 900 + b"]" * 901, True),
+        (b'"' + b"[" * 2_000, False),
+    ],
+)
+def test_levels_are_counted_outside_of_texts(value: bytes, expected: bool) -> None:
+    assert is_too_deep(value) is expected

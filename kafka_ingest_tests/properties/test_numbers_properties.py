@@ -52,7 +52,7 @@ def slow(text: str) -> decimal.Decimal | None:
 
 def canonical(number: decimal.Decimal, precision: int, scale: int) -> str | None:
     """The text that stands for the number in a column, or None where it does not fit; exact whatever the size."""
-    with decimal.localcontext(prec=500, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN):
+    with decimal.localcontext(decimal.Context(prec=500, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)):
         scaled = number.scaleb(scale)
         if number and (number.adjusted() > 100 or scaled != scaled.to_integral_value() or abs(scaled) >= 10**precision):
             return None

@@ -64,7 +64,7 @@ def test_a_header_name_that_is_no_text_costs_nothing_where_headers_do_not_matter
     kafka: LocalKafka, mysql_url: str, tmp_path: Path
 ) -> None:
     topic = make_topic(kafka, partitions=1)
-    settings = dataclasses.replace(settings_for(kafka, tmp_path), database_url=sa.make_url(mysql_url))
+    settings = dataclasses.replace(settings_for(kafka, tmp_path), database=sa.make_url(mysql_url))
     raw = RawProducer(kafka.bootstrap_servers)
     send(kafka, topic, ["before"])
     raw.send(topic, item("odd"), (b"fine", b"1"), (NO_TEXT, b"2"))
@@ -85,7 +85,7 @@ def test_a_header_name_that_is_no_text_is_a_dead_letter_where_headers_choose_the
     kafka: LocalKafka, mysql_url: str, tmp_path: Path
 ) -> None:
     topic = make_topic(kafka, partitions=1)
-    settings = dataclasses.replace(settings_for(kafka, tmp_path), database_url=sa.make_url(mysql_url))
+    settings = dataclasses.replace(settings_for(kafka, tmp_path), database=sa.make_url(mysql_url))
     raw = RawProducer(kafka.bootstrap_servers)
     send(kafka, topic, ["before"], headers=[("kind", b"information")])
     raw.send(topic, item("odd"), (b"kind", b"information"), (NO_TEXT, b""))

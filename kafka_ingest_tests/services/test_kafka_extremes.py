@@ -57,7 +57,7 @@ def test_messages_of_1_and_10_megabytes_load_in_bounded_memory(
 ) -> None:
     topic = make_topic(kafka, partitions=1, max_message_bytes=str(12 * MEGABYTE))
     names = _send_large(kafka, topic, [MEGABYTE] * 40 + [10 * MEGABYTE] * 8)
-    settings = dataclasses.replace(settings_for(kafka, tmp_path), database_url=sa.make_url(mysql_url))
+    settings = dataclasses.replace(settings_for(kafka, tmp_path), database=sa.make_url(mysql_url))
     stream = stream_of(topic, batch=BatchPolicy(max_rows=1_000, max_bytes=16 * MEGABYTE, linger_seconds=0))
     process = psutil.Process()
     before, peak, done = process.memory_info().rss, [0], threading.Event()
@@ -82,7 +82,7 @@ def test_a_message_over_the_slices_bytes_comes_alone_and_a_bad_one_keeps_all_its
     kafka: LocalKafka, mysql_url: str, tmp_path: Path
 ) -> None:
     topic = make_topic(kafka, partitions=1, max_message_bytes=str(12 * MEGABYTE))
-    settings = dataclasses.replace(settings_for(kafka, tmp_path), database_url=sa.make_url(mysql_url))
+    settings = dataclasses.replace(settings_for(kafka, tmp_path), database=sa.make_url(mysql_url))
     stream = stream_of(topic, batch=BatchPolicy(max_bytes=MEGABYTE, linger_seconds=0))
     bad = b"\xff" + b"not JSON, with quotes ' and \\ and \x00 in it " * 230_000
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "message.max.bytes": 20 * MEGABYTE})
@@ -102,7 +102,7 @@ def test_messages_of_1970_and_2100_load_and_are_found_by_their_time(
 ) -> None:
     """Kafka refuses timestamps in the future unless it is told to take them."""
     topic = make_topic(kafka, partitions=1, message_timestamp_after_max_ms=str(2**62))
-    settings = dataclasses.replace(settings_for(kafka, tmp_path), database_url=sa.make_url(database_url))
+    settings = dataclasses.replace(settings_for(kafka, tmp_path), database=sa.make_url(database_url))
     stream = stream_of(topic)
     utc = dt.timezone.utc
     instant = {

@@ -159,6 +159,11 @@ def test_a_topic_deleted_between_plan_and_read_is_left_out(kafka: LocalKafka, tm
     with opened(stream, settings) as ingestion:
         batch = dataclasses.replace(ingestion.plan((), "live"), until_caught_up=True)
         delete(kafka, gone)
+
+        def is_gone() -> None:  # brokers hear of it a moment after the controller has answered
+            assert gone not in {tp.topic for tp in ingestion.metadata.topics(stream).partitions}
+
+        retried(is_gone, AssertionError)
         result = ingestion.load(ingestion.apply_steps(ingestion.read(batch)), "live")
         ingestion.commit(result.next_offsets)
         list(ingestion.drain(batch))

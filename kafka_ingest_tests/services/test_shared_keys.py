@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import pytest
@@ -13,12 +13,12 @@ from sqlalchemy.orm import Mapped
 
 from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.sinks.registry import open_sink
-from kafka_ingest.slices import BatchKind, LoadResult, RawSlice
+from kafka_ingest.slices import RawSlice
 from kafka_ingest.streams.model import UpsertModel, field
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.testing.messages import MORNING_MS, Msg, Part, raw_slice
 from kafka_ingest.testing.models import MIXED
-from kafka_ingest.testing.target import Target
+from kafka_ingest.testing.target import Held, Target
 from kafka_ingest_tests.support.loads import P0, P1, account, balances, gone
 
 pytestmark = pytest.mark.services
@@ -32,26 +32,6 @@ def target(any_database_url: str) -> Iterator[Target]:
     found.pin({P0: 0, P1: 0})
     yield found
     found.sink.close()
-
-
-class Held:
-    """A load in a thread of its own that stops before a step until it is let go."""
-
-    def __init__(self, target: Target, raw: RawSlice, step: LoadStep, kind: BatchKind = "live") -> None:
-        self._step = step
-        self._reached, self._go = threading.Event(), threading.Event()
-        self._pool = ThreadPoolExecutor(1)
-        self.result: Future[LoadResult] = self._pool.submit(target.load, raw, kind, run_id="held", at_step=self._at)
-        assert self._reached.wait(SECONDS)
-
-    def _at(self, step: str) -> None:
-        if step == self._step:
-            self._reached.set()
-            assert self._go.wait(SECONDS)
-
-    def let_go(self) -> LoadResult:
-        self._go.set()
-        return self.result.result(SECONDS)
 
 
 def at(partition: int, *messages: Msg, start: int = 0) -> RawSlice:

@@ -53,10 +53,10 @@ def examine() -> Iterator[Finding]:
     """Every check, in order of what depends on what."""
     try:
         settings = Settings.from_environment()
+        where = f"Kafka {settings.bootstrap_servers}, group {settings.group_id}, database {settings.shown_database_url}"
     except KafkaIngestError as error:
         yield fail("settings", str(error), "Correct the environment variable.")
         return
-    where = f"Kafka {settings.bootstrap_servers}, group {settings.group_id}, database {settings.shown_database_url}"
     yield ok("settings", where)
     try:
         streams = tuple(declared_streams().values())

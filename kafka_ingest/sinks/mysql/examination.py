@@ -39,7 +39,10 @@ def examine_server(connection: sa.Connection) -> Iterator[Finding]:
     else:
         yield ok("database server", f"{name} {version}")
     yield from _clock(connection)
+    yield from _settings(connection)
 
+
+def _settings(connection: sa.Connection) -> Iterator[Finding]:
     def variable(name: str) -> str:
         row = connection.execute(sa.text("SHOW VARIABLES LIKE :name"), {"name": name}).one_or_none()
         return "" if row is None else str(row[1])

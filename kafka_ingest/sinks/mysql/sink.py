@@ -13,12 +13,8 @@ import pymysql
 import sqlalchemy as sa
 
 from kafka_ingest.errors import (
-    AccessDenied,
     DatabaseUnavailable,
     KafkaIngestError,
-    PermanentError,
-    SchemaMismatch,
-    TransactionConflict,
 )
 from kafka_ingest.findings import Finding
 from kafka_ingest.local.database import LocalDatabase
@@ -28,12 +24,23 @@ from kafka_ingest.sinks.driver_rows import driver_rows
 from kafka_ingest.sinks.latest_per_key import OrderSql
 from kafka_ingest.sinks.misfits import Misfit
 from kafka_ingest.sinks.mysql import load_data_format
+from kafka_ingest.sinks.mysql.errors import (
+    LOCKED,
+    NO_LOCAL_INFILE,
+    ROW_ERRORS,
+    SCHEMA,
+    TOO_LONG,
+    classified,
+    error_number,
+    error_text,
+    rejected,
+)
 from kafka_ingest.sinks.mysql.exact_text import is_mariadb
 from kafka_ingest.sinks.mysql.examination import examine_engines, examine_privileges, examine_server
 from kafka_ingest.sinks.mysql.load_data_connection import FILE, OfferingConnection
-from kafka_ingest.sinks.mysql.merge import DuplicateKey, Statements, bury, delete_buried, drop_buried, merge
+from kafka_ingest.sinks.mysql.merge import Statements, bury, delete_buried, drop_buried, merge
 from kafka_ingest.sinks.mysql.misfits import mysql_misfits
-from kafka_ingest.sinks.mysql.tls import split_tls, tls_refusal
+from kafka_ingest.sinks.mysql.tls import split_tls
 from kafka_ingest.streams.model import PLACE_COLUMNS
 from kafka_ingest.streams.target import TargetTable
 from kafka_ingest.type_names import SqlColumn, SqlExpression, SqlType
@@ -54,79 +61,8 @@ _SESSION = (
     "ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'"
 )
 
-# Error numbers: MySQL Error Message Reference; MariaDB shares them below 1900 and has its own from 1900 and 4000 on.
-# What the value of one row can bring about. LOAD DATA makes a warning of each, so all but _SCHEMA are a row's there.
-_ROW_ERRORS = frozenset(
-    {
-        1022,  # duplicate key on write
-        1048,  # column cannot be NULL
-        1062,  # duplicate entry
-        1118,  # the row is too large for a page
-        1153,  # packet larger than max_allowed_packet: one row of a statement
-        1216, 1452,  # foreign key, child row
-        1217, 1451,  # foreign key, parent row: a tombstone for a row that others refer to
-        1264,  # out of range
-        1265,  # data truncated
-        1292,  # incorrect datetime value
-        1300,  # invalid character string
-        1365, 1411, 1441, 1690,  # in a generated column: division by 0, wrong value, out of range
-        1366, 1367,  # incorrect value for column
-        1406,  # data too long
-        1526,  # no partition for the value
-        1586,  # duplicate entry, with the key's name
-        1644,  # SIGNAL from a trigger
-        3140, 3141, 3150, 3151, 3157,  # JSON: invalid, too large, a name too long, nested too deep
-        3156, 3751, 3903, 3904, 3905, 3906, 3907, 3908,  # JSON or text that an index over an expression does not take
-        3819, 4025,  # check constraint (MySQL, MariaDB)
-    }
-)  # fmt: skip
-_DUPLICATE_ENTRY = frozenset({1062, 1586})
-_LOCKED = frozenset({3572, 1205})  # NOWAIT on MySQL, and on MariaDB
-# The server has ended the transaction, or would not wait longer, as another one wants the same rows. Never a fault of a row.
-_CONFLICTS = frozenset(
-    {
-        1020,  # record has changed since it was read (MariaDB, innodb_snapshot_isolation)
-        1205,  # lock wait timeout
-        1213,  # deadlock
-        1305,  # a savepoint is gone: the server has rolled the whole transaction back
-    }
-)
-_RETRYABLE = frozenset(
-    {
-        1021,  # disk full
-        1040,  # too many connections
-        1041,  # out of memory
-        1047,  # WSREP has not yet prepared node (MariaDB Galera, while a node joins)
-        1053,  # server shutdown in progress
-        1077,  # normal shutdown
-        1080,
-        1114,  # table is full (temporary space, usually)
-        1129,  # host is blocked
-        1158, 1159, 1160, 1161,  # network packets
-        1180,  # error during commit
-        1203, 1226,  # too many connections of this user
-        1290,  # read-only (failover in progress)
-        1317,  # query interrupted
-        1412,  # table definition has changed
-        1615,  # prepared statement needs to be re-prepared
-        1792,  # read-only transaction
-        1836,  # read-only mode
-        1927,  # connection was killed (MariaDB)
-        2002, 2003, 2004, 2005, 2006, 2012, 2013, 2014, 2055,  # connection trouble (client errors)
-        3024,  # execution time exceeded
-        3100,  # error on observer while running replication hook
-        4031,  # disconnected for inactivity
-    }
-)  # fmt: skip
-_DENIED = frozenset({1044, 1045, 1142, 1143, 1227, 1370, 1698, 1820, 1862, 2026, 2059, 2061, 3118, 3159, 4151})
-# No database, no column, number of columns, no table, no view, no default for a column nobody writes.
-_SCHEMA = frozenset({1049, 1054, 1136, 1146, 1051, 1347, 1356, 1364})
-# A statement took longer than it may (MySQL, a kill, MariaDB).
-_TOO_LONG = frozenset({3024, 1317, 1969})
 # FLOAT has 24 bits up to this precision (MySQL manual, "Floating-Point Types").
 _SINGLE_PRECISION = 24
-# The server or its configuration forbids LOCAL INFILE.
-_NO_LOCAL_INFILE = frozenset({1148, 2068, 3948, 3950, 4166})
 
 
 class MySQLSink(Sink):
@@ -175,7 +111,7 @@ class MySQLSink(Sink):
         return connection
 
     def is_locked(self, error: sa.exc.DBAPIError) -> bool:
-        return _errno(error.orig) in _LOCKED
+        return error_number(error.orig) in LOCKED
 
     def misfits(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> list[Misfit]:
         return mysql_misfits(connection, tables)
@@ -202,7 +138,7 @@ class MySQLSink(Sink):
         try:
             return RowCount(int(connection.exec_driver_sql(text).scalar_one()), True)
         except sa.exc.DBAPIError as error:
-            if _errno(error.orig) not in _TOO_LONG:
+            if error_number(error.orig) not in TOO_LONG:
                 raise
         estimate = sa.text(
             "SELECT table_rows FROM information_schema.tables "
@@ -307,35 +243,8 @@ class MySQLSink(Sink):
         )
 
     def classify_error(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
-        """By the numbers above; a refused certificate by the error's cause, as its number is that of a lost connection."""
-        error = _first(error)
-        original = getattr(error, "orig", None)
-        number = _errno(original)
-        if isinstance(error, sa.exc.PendingRollbackError):
-            return DatabaseUnavailable(f"{doing}: the connection was lost. It is retried.")
-        if number is None:
-            kind = DatabaseUnavailable if isinstance(original, pymysql.err.InterfaceError) else PermanentError
-            return kind(f"{doing}: {type(error).__name__}: {original or error}")
-        text = f"{doing}: {_message(original)} (error {number})"
-        refused = tls_refusal(original)
-        if refused is not None:
-            return AccessDenied(
-                f"{text}. TLS refused a certificate; check the ssl_ options of KAFKA_INGEST_DATABASE_URL, and that the "
-                "certificates are for this host and user and not expired.",
-                code=number,
-            )
-        if number in _CONFLICTS:
-            return TransactionConflict(f"{text}. Another transaction wants the same rows.", code=number)
-        if number in _RETRYABLE:
-            return DatabaseUnavailable(f"{text}. It is retried; if it stays, run `kafka-ingest doctor`.", code=number)
-        if number in _DENIED:
-            return AccessDenied(
-                f"{text}. Check the user, password and grants of KAFKA_INGEST_DATABASE_URL; see `kafka-ingest doctor`.",
-                code=number,
-            )
-        if number in _SCHEMA:
-            return SchemaMismatch(f"{text}. The database or a table is missing or was altered under us.", code=number)
-        return PermanentError(text, code=number)
+        """As `Sink.classify_error`, by MySQL's error numbers."""
+        return classified(error, doing)
 
     def _bulk(self, connection: sa.Connection, table: str, names: Sequence[str], rows: pd.DataFrame) -> None:
         """Rows into a table by LOAD DATA or by INSERT, both equally strict: LOCAL turns every error into a warning and goes on
@@ -352,10 +261,10 @@ class MySQLSink(Sink):
             try:
                 stored, warnings = driver.load_local(statement, load_data_format.encode_rows(rows, names))
             except pymysql.err.MySQLError as error:
-                if _errno(error) not in _NO_LOCAL_INFILE:
+                if error_number(error) not in NO_LOCAL_INFILE:
                     self._raise(error, statement)
                 self.uses_load_data = False
-                self._say_insert(_message(error))
+                self._say_insert(error_text(error))
             else:
                 self._expect(connection, statement, stored, warnings, len(rows))
                 return
@@ -373,7 +282,7 @@ class MySQLSink(Sink):
             return
         found = connection.exec_driver_sql("SHOW WARNINGS").all()
         for _level, number, message in found:
-            if number in _SCHEMA:
+            if number in SCHEMA:
                 self._raise(pymysql.err.OperationalError(number, message), statement)
         shown = "; ".join(f"{message} (error {number})" for _level, number, message in found[:3])
         raise RowsRejected(shown or f"{stored} of {sent} rows were stored")
@@ -385,15 +294,15 @@ class MySQLSink(Sink):
         try:
             return connection.exec_driver_sql(sql, values).rowcount
         except sa.exc.DBAPIError as error:
-            if _errno(error.orig) in _ROW_ERRORS:
-                raise _rejected(error.orig) from error
+            if error_number(error.orig) in ROW_ERRORS:
+                raise rejected(error.orig) from error
             raise
 
     @staticmethod
     def _raise(error: pymysql.err.MySQLError, statement: str) -> NoReturn:
         """Raise a driver error met below SQLAlchemy as SQLAlchemy's, so that it is classified in one place."""
-        if _errno(error) in _ROW_ERRORS:
-            raise _rejected(error) from error
+        if error_number(error) in ROW_ERRORS:
+            raise rejected(error) from error
         raise sa.exc.DBAPIError(statement, None, error) from error
 
     @staticmethod
@@ -401,37 +310,10 @@ class MySQLSink(Sink):
         LOGGER.warning("rows go by multi-row INSERT, two to four times slower than LOAD DATA: %s", why)
 
 
-def _first(error: sa.exc.SQLAlchemyError) -> sa.exc.SQLAlchemyError:
-    """The error that came first, where this one only follows from it: a savepoint cannot be rolled back when a deadlock has
-    ended its transaction (InnoDB rolls all of it back), and a lost connection cannot be used."""
-    found, at = error, error.__context__
-    while at is not None and (
-        isinstance(found, sa.exc.PendingRollbackError) or _errno(getattr(found, "orig", None)) == 1305
-    ):
-        if isinstance(at, sa.exc.SQLAlchemyError):
-            found = at
-        at = at.__context__
-    return found
-
-
 def _stage(table: sa.Table) -> str:
     """Name of a table's staging table; hashed, as a table's own name may already have all 64 characters."""
     return f"_kafka_ingest_stage_{hashlib.sha256(table.fullname.encode()).hexdigest()[:16]}"
 
 
-def _rejected(error: BaseException | None) -> RowsRejected:
-    kind = DuplicateKey if _errno(error) in _DUPLICATE_ENTRY else RowsRejected
-    return kind(f"{_message(error)} (error {_errno(error)})")
-
-
 def _milliseconds(column: str) -> str:
     return f"TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {column}) DIV 1000"
-
-
-def _errno(error: BaseException | None) -> int | None:
-    number = error.args[0] if error is not None and error.args else None
-    return number if isinstance(number, int) and number else None
-
-
-def _message(error: BaseException | None) -> str:
-    return str(error.args[1]) if error is not None and len(error.args) > 1 else str(error)

@@ -1,1 +1,1 @@
-"""SQLite: the embedded default."""
+"""SQLite, for trying things out."""

@@ -1,4 +1,4 @@
-"""SQLite: the embedded default, for trying things out and for tests of everything around the database."""
+"""SQLite, for trying things out and for tests of everything around the database."""
 
 from __future__ import annotations
 

@@ -1,0 +1,46 @@
+"""The client that fetches messages, configured to assign only."""
+
+from __future__ import annotations
+
+from confluent_kafka import Consumer
+
+from kafka_ingest.kafka.errors import kafka_errors
+from kafka_ingest.kafka.metadata import LOGGER
+from kafka_ingest.settings import Settings
+
+# What librdkafka may hold beyond the slice in the making, all partitions together.
+PREFETCH_KBYTES = 96 * 1024
+# librdkafka counts values only, but holds this many messages of each partition whatever their keys and headers (its default
+# of queued.min.messages). Where those would make more than the above of them, it is told to hold fewer.
+QUEUED_MESSAGES = 100_000
+# How long a partition whose share of that is full is not asked for more. librdkafka's default of a second is long enough for
+# the loader to run out of messages meanwhile.
+_FETCH_BACKOFF_MS = "10"
+
+
+def open_consumer(
+    settings: Settings, group_id: str, *, partitions: int, queued_messages: int | None = None
+) -> Consumer:
+    """A consumer that only assigns: it never subscribes, joins, rebalances or commits by itself.
+
+    partitions: how many it is going to read; they share the memory for fetched messages.
+    queued_messages: so many of each partition it may hold at most, whatever their values' size allows.
+    """
+    unless_set = {"fetch.queue.backoff.ms": _FETCH_BACKOFF_MS}
+    ours = {
+        "group.id": group_id,
+        "enable.auto.commit": "false",
+        "enable.auto.offset.store": "false",
+        "enable.partition.eof": "true",
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "error",
+        "allow.auto.create.topics": "false",
+        # Per partition; librdkafka's default is 64 MiB for each.
+        "queued.max.messages.kbytes": str(max(1024, PREFETCH_KBYTES // max(1, partitions))),
+    }
+    if queued_messages is not None:
+        ours["queued.min.messages"] = str(
+            min(queued_messages, int(settings.kafka.get("queued.min.messages", QUEUED_MESSAGES)))
+        )
+    with kafka_errors("configuring the Kafka client"):
+        return Consumer(unless_set | dict(settings.kafka) | ours | {"logger": LOGGER})

@@ -1,0 +1,98 @@
+"""The tables and messages of the contract's tests."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped
+
+from kafka_ingest.slices import TopicPartition
+from kafka_ingest.streams.model import AppendModel, UpsertModel, date_field, field
+from kafka_ingest.streams.stream import RouteByField, Stream
+from kafka_ingest.testing.messages import Msg, Part
+
+
+class ContractValue(AppendModel):
+    """A column of every type; one of the names is a word of SQL."""
+
+    __tablename__ = "contract_value"
+
+    id: Mapped[str] = field(sa.String(8))
+    text: Mapped[str | None] = field(sa.Text)
+    short: Mapped[str | None] = field(sa.String(20))
+    small: Mapped[int | None] = field(sa.SmallInteger)
+    whole: Mapped[int | None] = field(sa.Integer)
+    large: Mapped[int | None] = field(sa.BigInteger)
+    ratio: Mapped[float | None] = field(sa.Double)
+    price: Mapped[decimal.Decimal | None] = field(sa.Numeric(20, 6))
+    flag: Mapped[bool | None] = field(sa.Boolean)
+    data: Mapped[Any | None] = field(sa.JSON)
+    at: Mapped[dt.datetime | None] = date_field(timezone="UTC")
+    order: Mapped[str | None] = field(sa.String(20), path=("a.b",))
+
+
+class ContractEvent(AppendModel):
+    """With constraints that only the database knows."""
+
+    __tablename__ = "contract_event"
+    __table_args__ = (
+        sa.CheckConstraint("amount <> 13", name="contract_no_thirteen"),
+        sa.UniqueConstraint("code", name="contract_code"),
+    )
+
+    name: Mapped[str] = field(sa.String(20))
+    amount: Mapped[int | None] = field(sa.Integer)
+    code: Mapped[str | None] = field(sa.String(20))
+
+
+class ContractAccount(UpsertModel):
+    """A row per id, deleted by a tombstone whose key is the id as plain text."""
+
+    __tablename__ = "contract_account"
+    __table_args__ = (sa.CheckConstraint("balance <> 13", name="contract_no_thirteen_balance"),)
+
+    delete_on_tombstone: ClassVar[bool] = True
+    tombstone_key: ClassVar[Any] = "text"
+
+    id: Mapped[str] = field(sa.String(20), primary_key=True)
+    balance: Mapped[int | None] = field(sa.Integer)
+
+
+VALUES = Stream(name="contract_values", topics="values", routes={"v": ContractValue})
+STREAM = Stream(
+    name="contract",
+    topics=("contract", "contract2"),
+    routes={"event": ContractEvent, "account": ContractAccount},
+    route_by=RouteByField("type"),
+    max_dead_letter_ratio=1.0,
+)
+P0, P1 = TopicPartition("contract", 0), TopicPartition("contract", 1)
+
+TEXTS = (
+    "", " ", "a ", " a", "NULL", "null", "\\N", "\\", "\\\\n", "\t", "\n", "\r\n", "a\tb", "'", '"', "`", ";--", "%s", "%", "{}",
+    "\x01\x1a\x7f", "é", "e\u0301", "中文", "𝄞", "😀", "\ufeff", "\u2028", "\u202e", "\ufffd", "x" * 20,
+)  # fmt: skip
+"""Texts that a careless writer changes, none longer than 20 characters."""
+
+
+def event(name: str, amount: int | None = None, code: str | None = None, **more: Any) -> Msg:
+    """A message of `ContractEvent`."""
+    return Msg({"type": "event", "name": name, "amount": amount, "code": code}, **more)
+
+
+def account(key: str, balance: int | None, **more: Any) -> Msg:
+    """A message of `ContractAccount`."""
+    return Msg({"type": "account", "id": key, "balance": balance}, **more)
+
+
+def tombstone(key: str, **more: Any) -> Msg:
+    """A message that deletes the account."""
+    return Msg(None, key=key.encode(), **more)
+
+
+def part(partition: int, *messages: Msg, start: int = 0, end: int | None = None) -> Part:
+    """Messages of one Kafka partition."""
+    return Part(list(messages), topic="contract", partition=partition, start=start, end=end)

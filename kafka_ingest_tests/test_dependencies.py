@@ -1,0 +1,62 @@
+"""What pyproject.toml allows of other packages, against what is installed and what the package imports."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import kafka_ingest
+from kafka_ingest_tests.architecture.imports import When, imports_of, read_modules
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PACKAGE = Path(kafka_ingest.__file__).parent
+PROJECT: dict[str, Any] = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+DEPENDENCIES = [Requirement(each) for each in PROJECT["dependencies"]]
+FOREIGN = [
+    i
+    for modules in [read_modules(PACKAGE)]
+    for module in modules.values()
+    for i in imports_of(module, modules)
+    # What is imported for types only cannot fail when the package runs.
+    if i.imported.partition(".")[0] not in {*sys.stdlib_module_names, "kafka_ingest"}
+    and i.when not in (When.BY_NAME, When.TYPING)
+]
+
+
+@pytest.mark.parametrize("dependency", DEPENDENCIES, ids=str)
+def test_the_tests_run_with_versions_that_the_package_allows(dependency: Requirement) -> None:
+    assert dependency.specifier.contains(version(dependency.name))
+
+
+@pytest.mark.parametrize(("name", "newest"), [("dagster", "1.13"), ("dagster-webserver", "1.13"), ("PyMySQL", "1.2")])
+def test_a_package_whose_internals_are_used_is_allowed_up_to_the_newest_tested_minor(name: str, newest: str) -> None:
+    (specifier,) = [each.specifier for each in DEPENDENCIES if each.name == name]
+    major, minor = map(int, newest.split("."))
+    assert specifier.contains(f"{newest}.0")
+    assert not specifier.contains(f"{major}.{minor + 1}.0")
+
+
+def test_private_modules_of_other_packages_are_not_imported() -> None:
+    private = [i for i in FOREIGN if any(part.startswith("_") for part in i.imported.split("."))]
+    assert private == []
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    declared = {canonicalize_name(each.name) for each in DEPENDENCIES}
+    tests_of_a_sink = {"pytest"}  # who runs kafka_ingest.testing has it
+    undeclared = {
+        (i.importer, i.imported)
+        for i in FOREIGN
+        if canonicalize_name(i.imported.partition(".")[0]) not in declared | tests_of_a_sink
+    }
+    assert undeclared == set()
