@@ -49,7 +49,7 @@ class Servers:
 
 @contextmanager
 def servers(database: str = "mysql") -> Iterator[Servers]:
-    """Started now, stopped and deleted at the end, also when this process is told to end. database: a kind with a local server."""
+    """Started now, stopped and deleted at the end, also when this process is told to end. database: one with a local server."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory() as name, ExitStack() as running:
         folder = Path(name)

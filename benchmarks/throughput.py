@@ -3,8 +3,8 @@
     python -m benchmarks.throughput [--messages 2000000] [--rounds 5] [--only append] [--database mysql] [--json FILE]
 
 Each round: an empty database, LOAD DATA (COPY) of the prepared files; an empty database again, a `dagster dev` whose sensor
-launches the run. Our time starts where Dagster makes the run's record, so the queue, the process and its imports are in it, and ends
-where the last row can be read. The ratio is taken round by round; medians.
+launches the run. Our time starts where Dagster makes the run's record, so the queue, the process and its imports are in it, and
+ends where the last row can be read. The ratio is taken round by round; medians.
 """
 
 from __future__ import annotations
