@@ -13,6 +13,7 @@ from hypothesis import settings
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.database_server import LocalDatabaseServer
 from kafka_ingest.local.kafka import LocalKafka
+from kafka_ingest.sinks.postgresql.sink import PostgreSQLSink
 from kafka_ingest_tests.support.made import Make, making
 
 # Hypothesis gives an example 200 ms, which a machine that is busy with something else takes now and then.
@@ -38,6 +39,14 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalDatabase]
     yield from _database("mariadb", tmp_path_factory.mktemp("mariadb"))
 
 
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalDatabaseServer]:
+    server_class = PostgreSQLSink.local_server()
+    server = server_class.start("postgresql", tmp_path_factory.mktemp("postgresql"))
+    yield server
+    server.stop()
+
+
 def _database(kind: str, folder: Path) -> Iterator[LocalDatabase]:
     server = LocalDatabase.start(kind, folder)
     yield server
@@ -48,6 +57,13 @@ def _database(kind: str, folder: Path) -> Iterator[LocalDatabase]:
 def database(request: pytest.FixtureRequest) -> LocalDatabase:
     """Both servers in turn."""
     server: LocalDatabase = request.getfixturevalue(request.param)
+    return server
+
+
+@pytest.fixture(params=["mysql", "mariadb", "postgresql"])
+def any_database(request: pytest.FixtureRequest) -> LocalDatabaseServer:
+    """Each server in turn, for what is about none of them."""
+    server: LocalDatabaseServer = request.getfixturevalue(request.param)
     return server
 
 
@@ -64,9 +80,21 @@ def mariadb_url(mariadb: LocalDatabase) -> str:
 
 
 @pytest.fixture
+def postgresql_url(postgresql: LocalDatabaseServer) -> str:
+    """An empty database for what does not depend on the server."""
+    return fresh_database(postgresql)
+
+
+@pytest.fixture
 def database_url(database: LocalDatabase) -> str:
     """An empty database of the test's own."""
     return fresh_database(database)
+
+
+@pytest.fixture
+def any_database_url(any_database: LocalDatabaseServer) -> str:
+    """An empty database of the test's own."""
+    return fresh_database(any_database)
 
 
 def fresh_database(server: LocalDatabaseServer) -> str:

@@ -107,6 +107,6 @@ def test_a_database_url_finds_its_sink_and_connects_only_when_used(url: str, exp
 
 def test_a_database_without_a_sink_is_refused_and_those_with_one_are_named() -> None:
     with pytest.raises(
-        ConfigError, match=r"backend 'oracle'; there is a sink for mariadb, .*mysql, sqlite.*register_sink"
+        ConfigError, match=r"backend 'oracle'; there is a sink for mariadb, .*mysql, postgresql, sqlite.*register_sink"
     ):
         open_sink(sa.make_url("oracle://u:hunter2@h/d"))

@@ -54,9 +54,9 @@ class ServerProcess:
             return None
         return pid if _alive(pid, start) and _command_names(pid, self._marker) else None
 
-    def stop(self, timeout_seconds: float = 60.0) -> None:
-        """SIGTERM, then SIGKILL when it still runs after the timeout. Does nothing when it does not run."""
-        if not self._signal_and_wait(signal.SIGTERM, timeout_seconds):
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout_seconds: float = 60.0) -> None:
+        """That signal, then SIGKILL when it still runs after the timeout. Does nothing when it does not run."""
+        if not self._signal_and_wait(number, timeout_seconds):
             self.kill()
         self._pid_file.unlink(missing_ok=True)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from kafka_ingest.local.errors import LocalServerError
 from kafka_ingest.local.files import Progress, locked, read_json, write_private_json
@@ -15,6 +17,7 @@ from kafka_ingest.local.process import POLL_SECONDS, ServerProcess
 READY_TIMEOUT_SECONDS = 120.0
 PORT_RELEASE_SECONDS = 10.0
 PORT_ATTEMPTS = 3
+STATE_FILE = "server.json"
 
 
 class LocalServer(ABC):
@@ -25,6 +28,8 @@ class LocalServer(ABC):
 
     title: str
     """What the server is called in messages, such as 'Apache Kafka'."""
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    """What makes it end cleanly and at once; kept beside the data, for whoever stops it later."""
 
     def __init__(self, data_dir: Path, *, name: str, version: str, settings: Mapping[str, str]) -> None:
         self.data_dir = data_dir
@@ -33,7 +38,7 @@ class LocalServer(ABC):
         self.pid = 0
         self._settings = dict(settings)
         self._process = ServerProcess(data_dir, data_dir / f"{name}.log")
-        self._state_file = data_dir / "server.json"
+        self._state_file = data_dir / STATE_FILE
 
     @property
     def running(self) -> bool:
@@ -41,8 +46,8 @@ class LocalServer(ABC):
         return self._process.live_pid() is not None
 
     def stop(self) -> None:
-        """Stop it cleanly (SIGTERM, SIGKILL after a minute); does nothing when it does not run."""
-        self._process.stop()
+        """Stop it cleanly (`stop_signal`, SIGKILL after a minute); does nothing when it does not run."""
+        self._process.stop(self.stop_signal)
 
     def kill(self) -> None:
         """End it as a power cut would (SIGKILL)."""
@@ -112,7 +117,12 @@ class LocalServer(ABC):
         self.pid = self._launch()
         write_private_json(
             self._state_file,
-            {"port": self.port, "version": self.version, "settings": self._settings},
+            {
+                "port": self.port,
+                "version": self.version,
+                "settings": self._settings,
+                "stop_signal": int(self.stop_signal),
+            },
         )
         try:
             self._wait_until_ready()
@@ -142,5 +152,6 @@ def is_running(data_dir: Path) -> bool:
 def stop_data_dir(data_dir: Path) -> bool:
     """Stop whatever server runs on this data folder, whoever started it; returns whether one ran."""
     ran = is_running(data_dir)
-    ServerProcess(data_dir, data_dir / "server.log").stop()
+    number = read_json(data_dir / STATE_FILE).get("stop_signal", signal.SIGTERM)
+    ServerProcess(data_dir, data_dir / "server.log").stop(signal.Signals(number))
     return ran

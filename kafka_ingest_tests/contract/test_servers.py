@@ -1,4 +1,4 @@
-"""MySQL and MariaDB keep the contract of a sink."""
+"""MySQL, MariaDB and PostgreSQL keep the contract of a sink."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ pytestmark = pytest.mark.services
 
 class TestServers(SinkContract):
     @pytest.fixture
-    def database_url(self, database: LocalDatabaseServer) -> str:
-        return fresh_database(database)
+    def database_url(self, any_database: LocalDatabaseServer) -> str:
+        return fresh_database(any_database)

@@ -60,10 +60,15 @@ def _plain(row: Any) -> dict[str, Any]:
     """A row without its position, with JSON and booleans as Python has them."""
     found = {k: v for k, v in row.items() if not k.startswith("_kafka")}
     if found.get("tags") is not None:
-        found["tags"] = json.loads(found["tags"])
+        found["tags"] = _read(found["tags"])
     if found.get("is_original") is not None:
         found["is_original"] = bool(found["is_original"])
     return found
+
+
+def _read(value: Any) -> Any:
+    """JSON of a list: psycopg has read it already."""
+    return json.loads(value) if isinstance(value, str) else value
 
 
 def _dead_letters(connection: sa.Connection) -> dict[Any, Any]:
@@ -71,7 +76,7 @@ def _dead_letters(connection: sa.Connection) -> dict[Any, Any]:
     found = {}
     for r in rows:
         assert r["error"], r
-        headers = None if r["message_headers"] is None else json.loads(r["message_headers"])
+        headers = None if r["message_headers"] is None else _read(r["message_headers"])
         decoded = None if headers is None else [(n, None if v is None else base64.b64decode(v)) for n, v in headers]
         found[r["topic"], r["kafka_partition"], r["kafka_offset"]] = (r["message_key"], r["message_value"], decoded)
     return found

@@ -42,16 +42,18 @@ def run_child(environ: dict[str, str], *arguments: str) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def test_a_run_killed_at_any_step_loses_and_doubles_nothing(kafka: LocalKafka, database_url: str, topic: str) -> None:
+def test_a_run_killed_at_any_step_loses_and_doubles_nothing(
+    kafka: LocalKafka, any_database_url: str, topic: str
+) -> None:
     truth = Truth()
-    environ = environment(kafka.bootstrap_servers, database_url, topic)
+    environ = environment(kafka.bootstrap_servers, any_database_url, topic)
     for number, step in enumerate(STEPS * REPEATS):
         produce(kafka.bootstrap_servers, topic, news(seed=number, count=300, bad_ratio=0.1), truth)
         code, _, err = run_child(environ, "--die-at", step)
         assert code == -signal.SIGKILL, f"step {step}: {err}"
     code, _, err = run_child(environ)
     assert code == 0, err
-    assert_exactly_once(database_url, kafka.bootstrap_servers, topic, truth)
+    assert_exactly_once(any_database_url, kafka.bootstrap_servers, topic, truth)
 
 
 def test_a_run_killed_while_it_writes_one_slice_ahead_of_another_loses_and_doubles_nothing(

@@ -12,13 +12,14 @@ import os
 import sys
 import time
 
-from kafka_ingest_tests.interleavings.mutations import MUTATIONS, SHAPES
+from kafka_ingest_tests.interleavings.mutations import MUTATIONS, SHAPES, mutations_of
 from kafka_ingest_tests.interleavings.runner import Wanted, check, mutate, silence_the_pool
+from kafka_ingest_tests.interleavings.servers import SERVERS
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--database", choices=("mysql", "mariadb"), default="mysql")
+    parser.add_argument("--database", choices=sorted(SERVERS), default="mysql")
     parser.add_argument("--examples", type=int, default=20_000)
     parser.add_argument("--minutes", type=float, default=0.0, help="stop after this long; 0: no limit")
     parser.add_argument("--seed", type=int, default=int(time.time()))
@@ -30,7 +31,7 @@ def main() -> int:
     options = parser.parse_args()
     silence_the_pool()
     if options.mutation is not None:
-        names = list(MUTATIONS) if options.mutation == "all" else [options.mutation]
+        names = mutations_of(options.database) if options.mutation == "all" else [options.mutation]
         return not mutate(names, options.database, options.seed, options.examples)
     return not check(
         Wanted(options.database, options.seed, options.examples, options.minutes * 60, options.workers, options.shape)

@@ -2,7 +2,7 @@
 
 Each actor is a thread. It stops at every step (`Actor.pause`) until the scheduler lets it go on; the scheduler then waits until
 it stands at its next step, has ended, or waits in the database for a lock that another one holds. The last is seen in the
-server's own count of row lock waits, which is compared with the number of actors that are under way: where as many wait as are
+server's own count of lock waits, which is compared with the number of actors that are under way: where as many wait as are
 under way, no one moves until somebody else goes on.
 """
 
@@ -13,25 +13,25 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-import pymysql
 import sqlalchemy as sa
 
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.commit_order import CommitTicket
 from kafka_ingest.testing.target import Crash
 from kafka_ingest_tests.interleavings.example import Fault
+from kafka_ingest_tests.interleavings.servers import Server
 
 # An actor under way for so long, and not in the server's count, waits for something that is not counted (GET_LOCK, a
 # metadata lock). Far longer than any statement takes, as others would go on while this one still runs.
 UNSEEN_SECONDS = 1.5
 FIRST_LOOK_SECONDS = 0.01
-# Nobody moves for so long: longer than the servers' innodb_lock_wait_timeout, which the tests set to 5 s.
+# Nobody moves for so long: longer than the servers' lock timeout, which the tests set to 5 s.
 STUCK_SECONDS = 20.0
 
 # Statements on tables to upsert, or on those of their tombstones or keys; temporary ones are nobody else's.
-_UPSERTING = re.compile(r"\s*(INSERT|UPDATE|DELETE|REPLACE|SELECT)\b.*\bi_(account|coded)", re.DOTALL)
+_UPSERTING = re.compile(r"\s*(INSERT|UPDATE|DELETE|REPLACE|SELECT|WITH)\b.*\bi_(account|coded)", re.DOTALL)
 
 _current = threading.local()
 
@@ -63,7 +63,7 @@ class Process:
         """As new, for the next example."""
         self.is_dead, self.went_on, self.commits, self.lost_commits = False, 0, 0, lost_commits
 
-    def watch(self) -> None:
+    def watch(self, server: Server) -> None:
         """Note every connection, lose the answers to COMMIT that are to be lost, and stop before each statement that looks at or
         changes rows of a table to upsert: what is decided by one statement may no longer hold in the next. Once."""
 
@@ -74,83 +74,17 @@ class Process:
                 actor.pause(" ".join(statement.split())[:60])
 
         @sa.event.listens_for(self.sink.engine, "connect")
-        def connected(driver: pymysql.Connection[pymysql.cursors.Cursor], _record: object) -> None:
-            self.connections.add(driver.thread_id())  # type: ignore[no-untyped-call]
+        def connected(driver: Any, _record: object) -> None:
+            self.connections.add(server.number(driver))
             commit = driver.commit
 
             def commit_and_lose() -> None:
                 commit()
                 self.commits += 1
                 if self.commits in self.lost_commits:
-                    driver._force_close()  # type: ignore[attr-defined]
-                    raise pymysql.err.OperationalError(2013, "Lost connection to MySQL server during query")
+                    server.lose(driver)
 
-            driver.commit = commit_and_lose  # type: ignore[method-assign]
-
-
-class Server:
-    """The test's own connection: what waits, and who is killed."""
-
-    def __init__(self, url: sa.URL) -> None:
-        assert url.host
-        assert url.port
-        self._connection = pymysql.connect(
-            host=url.host,
-            port=url.port,
-            user=url.username,
-            password=url.password or "",
-            database=url.database,
-            autocommit=True,
-            ssl_disabled=True,
-            client_flag=pymysql.constants.CLIENT.MULTI_STATEMENTS,
-        )
-        is_mariadb = "MariaDB" in str(self.rows("SELECT VERSION()"))
-        # A third of the time of SHOW GLOBAL STATUS.
-        self._waits_query = (
-            f"SELECT variable_value FROM {'information' if is_mariadb else 'performance'}_schema.global_status "
-            "WHERE variable_name = 'Innodb_row_lock_current_waits'"
-        )
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def rows(self, query: str) -> tuple[tuple[object, ...], ...]:
-        with self._connection.cursor() as cursor:
-            cursor.execute(query)
-            return cursor.fetchall()
-
-    def run(self, *statements: str) -> None:
-        """All in one round trip."""
-        self.all_rows(*statements)
-
-    def all_rows(self, *statements: str) -> list[tuple[tuple[object, ...], ...]]:
-        """Those of each statement, in one round trip."""
-        with self._connection.cursor() as cursor:
-            cursor.execute("; ".join(statements))
-            found = [cursor.fetchall()]
-            while cursor.nextset():
-                found.append(cursor.fetchall())
-        return found
-
-    def lock_waits(self) -> int:
-        """How many transactions wait for a row lock now. MySQL and MariaDB both count it; unlike information_schema.innodb_trx,
-        which is a copy that is made anew ten times a second at most, it is never old."""
-        return int(str(self.rows(self._waits_query)[0][0]))
-
-    def kill(self, connections: set[int]) -> None:
-        """As the server does when it notices that a client is gone. Returns when all is rolled back."""
-        for number in connections:
-            try:
-                self.run(f"KILL {number}")
-            except pymysql.err.MySQLError as error:
-                if error.args[0] != 1094:  # it is gone already
-                    raise
-        numbers = ", ".join(map(str, connections)) or "0"
-        deadline = time.monotonic() + STUCK_SECONDS
-        while self.rows(f"SELECT 1 FROM information_schema.processlist WHERE id IN ({numbers})"):
-            assert time.monotonic() < deadline, "the server keeps connections that were killed"
-            time.sleep(0.001)
-        connections.clear()
+            driver.commit = commit_and_lose
 
 
 class Actor:

@@ -20,8 +20,11 @@ from kafka_ingest.ledger.tables import BATCHES, OFFSETS, of_partition
 from kafka_ingest.sinks import load, table_writer
 from kafka_ingest.sinks.admission import AdmittedPart, AdmittedSlice, RangeProposal
 from kafka_ingest.sinks.base import RowsRejected
+from kafka_ingest.sinks.latest_per_key import is_later_sql, same_key_sql
 from kafka_ingest.sinks.mysql import merge as mysql_merge
 from kafka_ingest.sinks.mysql import sink as mysql
+from kafka_ingest.sinks.postgresql import merge as postgresql_merge
+from kafka_ingest.sinks.postgresql import sink as postgresql
 from kafka_ingest_tests.interleavings.example import Shape
 
 _LITTLE = Shape(
@@ -66,14 +69,23 @@ class Mutation:
     """What the code does no longer."""
     apply: Callable[[], AbstractContextManager[Any]]
     shape: str = "everything"
+    databases: tuple[str, ...] = ("mysql", "mariadb", "postgresql")
+    is_rare: bool = False
+    """It is found after many hundreds of examples: by hand, and not in every check."""
 
 
-def _patched(where: Any, **changes: Any) -> Callable[[], AbstractContextManager[Any]]:
+def mutations_of(database: str) -> list[str]:
+    """Names of those that this database has."""
+    return [name for name, mutation in MUTATIONS.items() if database in mutation.databases]
+
+
+def _patched(*where: Any, **changes: Any) -> Callable[[], AbstractContextManager[Any]]:
     @contextmanager
     def patched() -> Iterator[None]:
         with ExitStack() as stack:
-            for name, change in changes.items():
-                stack.enter_context(mock.patch.object(where, name, change))
+            for each in where:
+                for name, change in changes.items():
+                    stack.enter_context(mock.patch.object(each, name, change))
             yield
 
     return patched
@@ -108,12 +120,60 @@ def _ignore_tombstones(
         statements.run(f"INSERT IGNORE INTO {table} ({columns}) SELECT {columns} FROM {stage}")
 
 
-def _old_rule(_target: Any, _quote: Any, _milliseconds: Any, one: str, other: str) -> str:
+def _old_rule(_target: Any, _order: Any, one: str, other: str) -> str:
     by_time = [f"({row}._kafka_timestamp, {row}._kafka_partition, {row}._kafka_offset)" for row in (one, other)]
     return (
-        f"IF({one}._kafka_partition = {other}._kafka_partition, {one}._kafka_offset > {other}._kafka_offset, "
-        f"{by_time[0]} > {by_time[1]})"
+        f"CASE WHEN {one}._kafka_partition = {other}._kafka_partition THEN {one}._kafka_offset > {other}._kafka_offset "
+        f"ELSE {by_time[0]} > {by_time[1]} END"
     )
+
+
+def _unclaimed(
+    statements: Any, target: Any, table: str, stage: str, names: Any, wanted: int, graves: Any = None
+) -> None:
+    postgresql_merge.merge(statements, target, table, stage, names, wanted)
+
+
+def _claimed_unlocked(*of_merge: Any) -> None:
+    """A tombstone that is there is only looked at by the claim."""
+    claiming = postgresql_merge._claiming
+
+    def weak(*of_claiming: Any) -> str:
+        sql = claiming(*of_claiming)
+        begin = sql.index("ON CONFLICT", sql.index("claimed AS"))
+        return f"{sql[:begin]}ON CONFLICT DO NOTHING {sql[sql.index('RETURNING 1)', begin) :]}"
+
+    with mock.patch.object(postgresql_merge, "_claiming", weak):
+        postgresql_merge.merge(*of_merge)
+
+
+def _unguarded(*of_merge: Any) -> None:
+    """Whatever stands there is replaced."""
+    written = postgresql_merge._written
+
+    def weak(*of_written: Any) -> str:
+        return written(*of_written).split(" WHERE NOT")[0]
+
+    with mock.patch.object(postgresql_merge, "_written", weak):
+        postgresql_merge.merge(*of_merge)
+
+
+def _unguarded_tombstones(
+    statements: Any, target: Any, table: str, stage: str, names: Any, wanted: int, graves: Any = None
+) -> None:
+    is_of_rows = list(names) == list(target.columns)
+    merge = postgresql_merge.merge if is_of_rows else _unguarded
+    merge(statements, target, table, stage, names, wanted, graves)
+
+
+def _compared_before(
+    statements: Any, target: Any, table: str, stage: str, names: Any, _wanted: int, graves: Any = None
+) -> None:
+    """In a statement before the one that writes."""
+    same = same_key_sql(statements.quote, target.key, "s", "t")
+    later = is_later_sql(target, statements.order, "t", "s")
+    statements.run(f"DELETE FROM {stage} AS s USING {table} AS t WHERE {same} AND {later}")
+    _unguarded(statements, target, table, stage, names, 0, graves)
 
 
 def _judge_at_once(_writer: Any, _admitted: Any, refused: Mapping[Any, set[int]]) -> dict[int, Any]:
@@ -179,6 +239,11 @@ def _deadlock_of_a_row() -> Iterator[None]:
         yield
 
 
+def _code(error: Exception) -> Any:
+    original = error.orig if isinstance(error, sa.exc.DBAPIError) else None
+    return None if original is None else getattr(original, "sqlstate", None) or original.args[0]
+
+
 def _blame_a_row(
     connection: sa.Connection, rows: pd.DataFrame, write: Callable[[pd.DataFrame], None]
 ) -> dict[int, str]:
@@ -191,10 +256,10 @@ def _blame_a_row(
             connection.exec_driver_sql("SAVEPOINT part")
             write(part)
         except (RowsRejected, sa.exc.DBAPIError) as error:
-            number = error.orig.args[0] if isinstance(error, sa.exc.DBAPIError) and error.orig else None
-            if number is not None and number not in (1205, 1213):
+            number = _code(error)
+            if number is not None and number not in (1205, 1213, "55P03", "40P01"):
                 raise
-            if number != 1213:
+            if number != 1213:  # MySQL has rolled the whole transaction back
                 connection.exec_driver_sql("ROLLBACK TO SAVEPOINT part")
             if len(part) == 1:
                 refused[int(part.index[0])] = str(error)
@@ -223,24 +288,62 @@ def _no_position_fence() -> Iterator[None]:
         yield
 
 
+_MYSQL, _POSTGRESQL = ("mysql", "mariadb"), ("postgresql",)
+
 MUTATIONS: Mapping[str, Mutation] = {
     "1062 is bad data": Mutation(
         "a key that another transaction has committed meanwhile is looked at again",
         _not_looked_at_again,
         "keys",
+        databases=_MYSQL,
     ),
     "a vanished row": Mutation(
         "a row that was deleted between INSERT and UPDATE is written again",
         _patched(mysql, merge=_merge_once),
         "row and tombstone",
+        databases=_MYSQL,
     ),
     "no burying": Mutation(
         "a row whose later tombstone was committed meanwhile is deleted",
-        _patched(mysql, bury=lambda *_all: None),
+        _patched(mysql, postgresql, bury=lambda *_all: None),
         "tombstones",
     ),
     "INSERT IGNORE of tombstones": Mutation(
-        "of two tombstones the later one stays", _patched(mysql, merge=_ignore_tombstones), "two tombstones"
+        "of two tombstones the later one stays",
+        _patched(mysql, merge=_ignore_tombstones),
+        "two tombstones",
+        databases=_MYSQL,
+    ),
+    "no claims": Mutation(
+        "a key that is new is claimed in the table of tombstones",
+        _patched(postgresql, merge=_unclaimed),
+        "tombstones",
+        databases=_POSTGRESQL,
+    ),
+    "claims do not lock": Mutation(
+        "a claim locks the older tombstone that is there",
+        _patched(postgresql, merge=_claimed_unlocked),
+        "row and tombstone",
+        databases=_POSTGRESQL,
+        is_rare=True,
+    ),
+    "no comparison": Mutation(
+        "a row is replaced by a later one only",
+        _patched(postgresql, merge=_unguarded),
+        "keys",
+        databases=_POSTGRESQL,
+    ),
+    "compared before": Mutation(
+        "rows are compared under their lock",
+        _patched(postgresql, merge=_compared_before),
+        "keys",
+        databases=_POSTGRESQL,
+    ),
+    "no comparison of tombstones": Mutation(
+        "of two tombstones the later one stays",
+        _patched(postgresql, merge=_unguarded_tombstones),
+        "two tombstones",
+        databases=_POSTGRESQL,
     ),
     "order by timestamp": Mutation(
         "the order of a message is the largest timestamp up to it",
@@ -249,7 +352,7 @@ MUTATIONS: Mapping[str, Mutation] = {
     ),
     "order by offset or timestamp": Mutation(
         "rows compare by one total order within and between partitions",
-        _patched(mysql_merge, is_later_sql=_old_rule),
+        _patched(mysql_merge, postgresql_merge, is_later_sql=_old_rule),
         "order",
     ),
     "judged at once": Mutation(

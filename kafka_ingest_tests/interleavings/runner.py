@@ -18,11 +18,12 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
-from kafka_ingest.local.database import LocalDatabase
+from kafka_ingest.sinks.registry import local_server
 from kafka_ingest_tests.interleavings.example import Example, interleavings
 from kafka_ingest_tests.interleavings.mutations import MUTATIONS, SHAPES
+from kafka_ingest_tests.interleavings.servers import SERVERS
 from kafka_ingest_tests.interleavings.shrink import shrink
-from kafka_ingest_tests.interleavings.world import SERVER_OPTIONS, Violation, World
+from kafka_ingest_tests.interleavings.world import Violation, World
 
 # Parsing a slice takes as long as loading it; interleavings of one log share what is parsed.
 OF_ONE_LOG = 20
@@ -51,7 +52,9 @@ def world(kind: str) -> Iterator[World]:
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
     with tempfile.TemporaryDirectory(prefix="interleavings") as folder:
-        server = LocalDatabase.start(kind, Path(folder), options=SERVER_OPTIONS)
+        server_class = local_server(kind)
+        assert server_class is not None
+        server = server_class.start(kind, Path(folder), options=SERVERS[kind].options)
         try:
             found = World(server.url())
             yield found

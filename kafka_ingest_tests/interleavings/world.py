@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-
 from kafka_ingest.sinks.load import LoadContext, load
 from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.testing.target import NOW
 from kafka_ingest_tests.interleavings.example import Example, ranges_from
-from kafka_ingest_tests.interleavings.harness import Process, Scheduler, Server
+from kafka_ingest_tests.interleavings.harness import Process, Scheduler
 from kafka_ingest_tests.interleavings.log import HELD, PARTITIONS, STREAMS, TOPIC, TOPIC_ID
 from kafka_ingest_tests.interleavings.oracle import Found, Load, violations
+from kafka_ingest_tests.interleavings.servers import connect
 from kafka_ingest_tests.interleavings.writers import Writer
 
 WRITERS = 4
-
-# What a test's server needs: nobody waits for a disk, and a wait that never ends is seen while the test looks.
-SERVER_OPTIONS = {
-    "innodb-flush-log-at-trx-commit": "0",
-    "sync-binlog": "0",
-    "innodb-lock-wait-timeout": "5",
-}
 
 PIN = (
     "INSERT INTO kafka_ingest_offsets "
     "(stream, topic, kafka_partition, next_offset, topic_id, kafka_order, loaded_to, run_id, updated_at) "
     f"VALUES ('interleaved', '{TOPIC}', {{p}}, 0, '{TOPIC_ID}', -1, 0, 'pin', '2026-01-01 08:00')"
-)
-
-_CHILD = (
-    "CREATE TABLE IF NOT EXISTS i_child (account VARCHAR(8) CHARACTER SET utf8mb4 COLLATE {collation} PRIMARY KEY, "
-    "FOREIGN KEY (account) REFERENCES i_account (id)) ENGINE=InnoDB"
 )
 
 
@@ -50,28 +37,20 @@ class World:
     """On one database of its own, which nobody else uses and no other database of the server is used beside. Close it."""
 
     def __init__(self, url: str) -> None:
-        plain = sa.make_url(url).update_query_dict(
-            {"ssl_disabled": "true"}
-        )  # a third of a statement's time, on loopback
-        self._server = Server(plain)
-        self._processes = [Process(f"w{n}", open_sink(plain)) for n in range(WRITERS)]
-        self._tables: list[str] = []
+        self._server = connect(url)
+        self._processes = [Process(f"w{n}", open_sink(self._server.url)) for n in range(WRITERS)]
         sink = self._processes[0].sink
-        self._server.run("SET foreign_key_checks = 0")
-        for (name,) in self._server.rows("SHOW TABLES"):
-            self._server.run(f"DROP TABLE `{name}`")  # of an earlier world
+        self._server.drop_tables()
         for versions in STREAMS.values():
             for stream in versions.values():
                 prepare_tables(sink, stream)
-        with sink.engine.connect() as connection:
-            collation = {c["name"]: c for c in sa.inspect(connection).get_columns("i_account")}["id"]["type"].collation  # type: ignore[attr-defined]
-        self._server.run(_CHILD.format(collation=collation))
+        self._server.make_child()
         # What already holds rows is the database's own state (which version made it), not an example's.
-        for (name,) in self._server.rows("SHOW TABLES"):
-            if not self._server.rows(f"SELECT 1 FROM `{name}` LIMIT 1"):
-                self._tables.append(str(name))
+        self._tables = [
+            name for name in self._server.tables() if not self._server.rows(f"SELECT 1 FROM {name} LIMIT 1")
+        ]
         for process in self._processes:
-            process.watch()
+            process.watch(self._server)
         sink.engine.dispose()
 
     def close(self) -> None:
@@ -115,7 +94,7 @@ class World:
     def _begin(self, example: Example) -> None:
         self._server.run(
             "BEGIN",
-            *(f"DELETE FROM `{name}`" for name in self._tables),
+            *(f"DELETE FROM {name}" for name in self._tables),
             # As `ledger.positions.pin_positions` writes them.
             *(PIN.format(p=tp.partition) for tp in PARTITIONS),
             "COMMIT",
@@ -146,7 +125,7 @@ class World:
             "SELECT kafka_partition, kafka_offset FROM kafka_ingest_dead_letters "
             "WHERE replay_outcome IS NULL OR replay_outcome = 'dead_letter'",
             "SELECT kafka_partition, start_offset, end_offset, kind, row_count + delete_count + dead_letter_count + "
-            "ignored_count + absent_count, SUBSTRING_INDEX(run_id, ' ', -1) FROM kafka_ingest_batches ORDER BY id",
+            f"ignored_count + absent_count, {self._server.last_word('run_id')} FROM kafka_ingest_batches ORDER BY id",
             "SELECT next_offset FROM kafka_ingest_offsets ORDER BY kafka_partition",
         )
         return Found(

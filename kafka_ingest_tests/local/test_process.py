@@ -18,6 +18,7 @@ import pytest
 from kafka_ingest.local.files import build_once, write_private_json
 from kafka_ingest.local.ports import LOOPBACK, free_port, port_answers, port_is_free
 from kafka_ingest.local.process import ServerProcess
+from kafka_ingest.local.server import stop_data_dir
 from kafka_ingest.processes import boot_id
 
 SLEEP = "import time; time.sleep(120)"
@@ -91,6 +92,26 @@ def test_a_process_that_ignores_sigterm_is_killed_after_the_timeout(server: Serv
         time.sleep(0.02)
     server.stop(timeout_seconds=0.3)
     assert not Path(f"/proc/{pid}").exists()
+
+
+ONLY_ON_INTERRUPT = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGINT, lambda *_: (pathlib.Path(sys.argv[1], "ended").touch(), sys.exit(0)))
+pathlib.Path(sys.argv[1], "ready").touch()
+time.sleep(60)
+"""
+
+
+def test_a_folder_is_stopped_by_the_signal_that_its_server_wants(server: ServerProcess, tmp_path: Path) -> None:
+    server.spawn([sys.executable, "-c", ONLY_ON_INTERRUPT, str(tmp_path)])
+    write_private_json(tmp_path / "server.json", {"stop_signal": int(signal.SIGINT)})
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "ready").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert stop_data_dir(tmp_path)
+    assert (tmp_path / "ended").exists()
 
 
 def test_a_pid_given_to_another_program_is_not_signalled(

@@ -22,13 +22,19 @@ PARTITIONS = [TopicPartition("t", number) for number in range(4)]
 
 
 @pytest.fixture
-def sink(database_url: str) -> Iterator[Sink]:
-    found = open_sink(sa.make_url(database_url))
+def sink(any_database_url: str) -> Iterator[Sink]:
+    found = open_sink(sa.make_url(any_database_url))
     with found.engine.begin() as connection:
         METADATA.create_all(connection)
         pin_positions(connection, "s", dict.fromkeys(PARTITIONS, 0), {}, run_id="r", now=NOW)
     yield found
     found.close()
+
+
+def wait_one_second(connection: sa.Connection) -> None:
+    """For a lock, at most."""
+    variable = "lock_timeout = '1s'" if connection.dialect.name == "postgresql" else "innodb_lock_wait_timeout = 1"
+    connection.exec_driver_sql(f"SET SESSION {variable}")
 
 
 def holds(connection: sa.Connection, *numbers: int) -> None:
@@ -45,7 +51,7 @@ def holds(connection: sa.Connection, *numbers: int) -> None:
 )
 def test_different_partitions_do_not_wait(sink: Sink, first: tuple[int, ...], second: tuple[int, ...]) -> None:
     with sink.engine.connect() as one, sink.engine.connect() as other:
-        other.exec_driver_sql("SET SESSION innodb_lock_wait_timeout = 1")
+        wait_one_second(other)
         holds(one, *first)
         holds(other, *second)
         other.commit()
@@ -57,7 +63,7 @@ def test_different_partitions_do_not_wait(sink: Sink, first: tuple[int, ...], se
 
 def test_the_same_partition_waits(sink: Sink) -> None:
     with sink.engine.connect() as one, sink.engine.connect() as other:
-        other.exec_driver_sql("SET SESSION innodb_lock_wait_timeout = 1")
+        wait_one_second(other)
         holds(one, 0, 1)
-        with pytest.raises(sa.exc.OperationalError, match="Lock wait timeout"):
+        with pytest.raises(sa.exc.OperationalError, match=r"Lock wait timeout|due to lock timeout"):
             lock_fences(other, "s", [PARTITIONS[1], PARTITIONS[2]])

@@ -17,7 +17,7 @@ from kafka_ingest_tests.support.ordered import ORDERED, versioned
 pytestmark = pytest.mark.services
 
 
-@pytest.fixture(params=["sqlite", "mysql", "mariadb"])
+@pytest.fixture(params=["sqlite", "mysql", "mariadb", "postgresql"])
 def target(request: pytest.FixtureRequest) -> Iterator[Target]:
     kind: str = request.param
     url = "sqlite://" if kind == "sqlite" else request.getfixturevalue(f"{kind}_url")

@@ -27,8 +27,8 @@ SECONDS = 30.0
 
 
 @pytest.fixture
-def target(database_url: str) -> Iterator[Target]:
-    found = Target(MIXED, open_sink(sa.make_url(database_url)))
+def target(any_database_url: str) -> Iterator[Target]:
+    found = Target(MIXED, open_sink(sa.make_url(any_database_url)))
     found.pin({P0: 0, P1: 0})
     yield found
     found.sink.close()
@@ -164,8 +164,8 @@ def owner(key: str, age: int) -> Msg:
 
 
 @pytest.fixture
-def pets(database_url: str) -> Iterator[Target]:
-    found = Target(PETS, open_sink(sa.make_url(database_url)))
+def pets(any_database_url: str) -> Iterator[Target]:
+    found = Target(PETS, open_sink(sa.make_url(any_database_url)))
     found.pin({P0: 0, P1: 0})
     with found.sink.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE t_pet ADD FOREIGN KEY (owner) REFERENCES t_owner (id)")

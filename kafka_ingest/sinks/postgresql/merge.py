@@ -1,0 +1,146 @@
+"""Staged rows into a table by business key on PostgreSQL, with the same outcome whoever else writes these keys.
+
+Transactions are READ COMMITTED. There (PostgreSQL manual, 13.2.1 "Read Committed Isolation Level"; "INSERT", ON CONFLICT Clause;
+13.3.2 "Row-Level Locks")
+ a. a statement sees what was committed as it began, and what its own transaction did before it;
+ b. INSERT … ON CONFLICT DO UPDATE does one of two things with each row, whatever the statement sees: it inserts it, or it locks
+    the row that has the key, waiting for whoever has inserted or changed that, and updates its newest version where WHERE holds
+    for that version. Rows are locked also where WHERE does not hold;
+ c. UPDATE and DELETE wait for the lock of each row they find, and look at its newest version then: their WHERE is asked again.
+    They find only rows that a. lets them see: not one that another transaction has inserted and not yet committed.
+
+Rows of one key. `merge` is a single statement (b), whose WHERE compares under the row's lock. So each staged key ends with a row
+that is its own, or was later under that lock; rows only ever move up in the total order, so the last one stays, in whichever
+order the transactions come. Tombstones of one key the same, in their own table.
+
+A row and a tombstone of one key stand in two tables. Who writes the row (R) deletes it where it then finds a later tombstone; who
+writes the tombstone (T) then deletes an earlier row. By (c) alone both could miss the other's where neither is committed. So who
+inserts a row whose key was not in the table also *claims* the key in the table of tombstones: by (b), with an entry that stands
+before every message where there is none, which is deleted at once. Until R's transaction ends, another one that writes a
+tombstone of the key waits for it, though the entry is gone: only then is it known whether there is such a key.
+ 1. R claims before T writes its tombstone: T waits until R has ended, and its DELETE, a later statement, sees R's row (a).
+ 2. T writes its tombstone before R claims: R waits until T has ended, and its own look at tombstones, a later statement, sees
+    T's.
+ 3. R updates a row and claims nothing. Whoever inserted that row had claimed the key, so by 1 and 2 T's DELETE sees the row in
+    some version, or the row came after T had ended, and R's look, later still, sees T's tombstone. Where T sees a version that is
+    earlier than its tombstone, it waits for R's lock and compares with R's version (c). Where it sees a later one it leaves
+    the row alone, and R's is later still. Where T has deleted the row before R came, R waits for T (b), inserts, and 2 holds.
+Neither can miss the other. Where two wait for each other in a circle, the server ends one (40P01), which begins again.
+
+Whether a row was inserted is told by `xmax`, which is zero of a version nobody has deleted or locked ("System Columns"). A row
+that was updated may look inserted by it, and is claimed in vain; never the other way round.
+
+Staged rows are taken in the order of their keys, so transactions lock keys in one order, and seldom wait in a circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from kafka_ingest.sinks.base import RowsRejected
+from kafka_ingest.sinks.latest_per_key import OrderSql, is_later_sql, same_key_sql
+from kafka_ingest.streams.target import TargetTable
+
+# No message has this offset: what stands there is a claim, before every message in the total order.
+_CLAIM_OFFSET = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """How SQL is sent, as a sink classifies its errors."""
+
+    run: Callable[[str], int]
+    """Rows affected, or returned. Raises RowsRejected."""
+    row: Callable[[str], Sequence[int]]
+    """The one row of numbers a query gives. Raises RowsRejected."""
+    order: OrderSql
+
+    @property
+    def quote(self) -> Callable[[str], str]:
+        """A column's name, quoted."""
+        return self.order.quote
+
+
+def merge(
+    statements: Statements,
+    target: TargetTable,
+    table: str,
+    stage: str,
+    names: Sequence[str],
+    wanted: int,
+    graves: str | None = None,
+) -> None:
+    """Insert or replace the `wanted` rows of `stage`, except where `table` holds a later one.
+
+    table, stage, graves: quoted. table: of the rows or of the tombstones of `target`. names: all columns, the key among them.
+    graves: where new keys are claimed, for rows of a table with tombstones; `bury` has to follow.
+    Raises RowsRejected where the database refuses a row.
+    """
+    written = _written(statements, target, table, stage, names)
+    if graves is None:
+        count = statements.run(written)
+    else:
+        count, claims = statements.row(_claiming(statements, target, written, graves))
+        if claims:
+            _unclaim(statements, target, stage, graves)
+    if count < wanted:
+        _expect_keys(statements, target, table, stage)
+
+
+def drop_buried(statements: Statements, target: TargetTable, stage: str, graves: str) -> int:
+    """Take rows out of `stage` that a later tombstone has deleted already; how many. Saves writing them."""
+    same = same_key_sql(statements.quote, target.key, "s", "g")
+    later = is_later_sql(target, statements.order, "g", "s")
+    return statements.run(f"DELETE FROM {stage} AS s USING {graves} AS g WHERE {same} AND {later}")
+
+
+def bury(statements: Statements, target: TargetTable, table: str, stage: str, graves: str) -> None:
+    """Delete the rows of `stage`'s keys whose tombstone is later. After `merge` of rows, or of tombstones. Raises RowsRejected
+    where the database refuses it."""
+    quote, keys = statements.quote, target.key
+    statements.run(
+        f"DELETE FROM {table} AS t USING {stage} AS s, {graves} AS g WHERE {same_key_sql(quote, keys, 's', 'g')} "
+        f"AND {same_key_sql(quote, keys, 's', 't')} AND {is_later_sql(target, statements.order, 'g', 't')}"
+    )
+
+
+def _written(statements: Statements, target: TargetTable, table: str, stage: str, names: Sequence[str]) -> str:
+    quote, keys = statements.quote, target.key
+    columns = ", ".join(map(quote, names))
+    in_order = ", ".join(map(quote, keys))
+    changes = ", ".join(f"{quote(n)} = excluded.{quote(n)}" for n in names if n not in keys)
+    return (
+        f"INSERT INTO {table} AS t ({columns}) SELECT {columns} FROM {stage} ORDER BY {in_order} "
+        f"ON CONFLICT ({in_order}) DO UPDATE SET {changes} WHERE NOT ({is_later_sql(target, statements.order, 't', 'excluded')})"
+    )
+
+
+def _claiming(statements: Statements, target: TargetTable, written: str, graves: str) -> str:
+    """The statement, and the claims of the keys it inserts; how many rows were written, and how many claims are new."""
+    keys = ", ".join(map(statements.quote, target.key))
+    own = ", ".join(f"t.{statements.quote(key)}" for key in target.key)
+    return (
+        f"WITH written AS ({written} RETURNING {own}, t.xmax = 0 AS is_new), "
+        f"claimed AS (INSERT INTO {graves} AS g ({keys}, _kafka_topic, _kafka_partition, _kafka_offset) "
+        f"SELECT {keys}, '', -1, {_CLAIM_OFFSET} FROM written WHERE is_new "
+        # Locks an entry that is there, and changes nothing.
+        f"ON CONFLICT ({keys}) DO UPDATE SET _kafka_offset = g._kafka_offset WHERE false RETURNING 1) "
+        "SELECT (SELECT count(*) FROM written), (SELECT count(*) FROM claimed)"
+    )
+
+
+def _unclaim(statements: Statements, target: TargetTable, stage: str, graves: str) -> None:
+    same = same_key_sql(statements.quote, target.key, "s", "g")
+    statements.run(f"DELETE FROM {graves} AS g USING {stage} AS s WHERE {same} AND g._kafka_offset = {_CLAIM_OFFSET}")
+
+
+def _expect_keys(statements: Statements, target: TargetTable, table: str, stage: str) -> None:
+    """Rows that were not written have a later one in their place, which is locked by now. Raises RowsRejected where there is
+    none."""
+    same = same_key_sql(statements.quote, target.key, "s", "t")
+    (lacking,) = statements.row(
+        f"SELECT count(*) FROM {stage} AS s WHERE NOT EXISTS (SELECT 1 FROM {table} AS t WHERE {same})"
+    )
+    if lacking:
+        raise RowsRejected(f"{lacking} rows were not stored: a trigger or a rule of table {table} keeps them out")
