@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
+from pathlib import Path
 
 import click
 
 from kafka_ingest.cli.lazy import LazyCommand, LazyGroup
+from kafka_ingest.cli.working_folder import use_working_folder
 
 COMMANDS = {
     "demo": LazyCommand(
@@ -43,7 +47,8 @@ def cli() -> None:
     """Kafka topics in, database tables out.
 
     Kafka is found by KAFKA_BOOTSTRAP_SERVERS and any other librdkafka property as KAFKA_..., the database by
-    KAFKA_INGEST_DATABASE_URL.
+    KAFKA_INGEST_DATABASE_URL, in the environment or in the file .env of this folder.
     """
+    use_working_folder(Path.cwd(), os.environ, sys.path)
     # librdkafka's chatter about connections: what matters of it comes back as an error.
     logging.getLogger("kafka_ingest.kafka").addHandler(logging.NullHandler())
