@@ -164,29 +164,33 @@ class FateFinder:
         """The row or the tombstone of this very message."""
         if not known.loads:
             return None
-        where = dict(zip(KAFKA_COLUMNS, known.position, strict=False))
         replayed = ", after its dead letter was replayed" if known.dead_letter is not None else ""
-        # Upsert tables have no index on positions: they are asked by key, and searched only where no key is known.
-        is_key_known = today is not None and today.outcome != "dead_letter"
         for target in self._stream.targets:
-            is_asked_by_key = target.is_upsert and is_key_known
-            if is_asked_by_key and (today is None or today.target != target):
+            wanted = _wanted_in(target, known.position, today)
+            if wanted is None:
                 continue
-            wanted = today.key if is_asked_by_key and today is not None and today.key is not None else where
             for table in target.tables:
                 rows = self._rows(table, wanted)
                 if not rows or _position(rows[0]) != known.position:
                     continue
-                key = {name: rows[0][name] for name in target.key} if target.is_upsert else None
-                own = replace(known, table=target.label, key=key)
+                key = {name: rows[0][name] for name in target.key}
+                own = replace(known, table=target.label, key=key or None)
                 if table is target.table:
                     return replace(own, fate="row", text=f"a row of table {target.label}{replayed}")
-                return replace(
-                    own,
-                    fate="tombstone",
-                    text=f"a tombstone: the row of its key in {target.label} is deleted{replayed}",
-                )
+                return self._of_tombstone(own, target, key, replayed)
         return None
+
+    def _of_tombstone(
+        self, known: FoundMessage, target: TargetTable, key: Mapping[str, object], replayed: str
+    ) -> FoundMessage:
+        """A tombstone that is remembered; a later message may have made a row of its key anew."""
+        rows = self._rows(target.table, key)
+        if rows:
+            by = _position(rows[0])
+            text = f"a tombstone, superseded by {by}, the later message of its key"
+            return replace(known, fate="superseded", by=by, text=text)
+        text = f"a tombstone: the row of its key in {target.label} is deleted{replayed}"
+        return replace(known, fate="tombstone", text=text)
 
     def _of_log(self, known: FoundMessage, is_in_log: bool, today: Today | None) -> FoundMessage | None:
         """What only the log and the ledger's ranges say."""
@@ -295,6 +299,16 @@ class FateFinder:
     def _order_of(self, position: Position) -> int:
         tp = position.topic_partition
         return self._metadata.largest_timestamps_below({tp: position.offset + 1})[tp]
+
+
+def _wanted_in(target: TargetTable, position: Position, today: Today | None) -> Mapping[str, object] | None:
+    """By what the row of a message is looked for; None where today's code puts it into another table.
+
+    Upsert tables have no index on positions: they are asked by key, and searched through only where no key is known.
+    """
+    if not target.is_upsert or today is None or today.outcome == "dead_letter":
+        return dict(zip(KAFKA_COLUMNS, position, strict=False))
+    return today.key if today.target == target else None
 
 
 def _position(row: sa.RowMapping) -> Position:
