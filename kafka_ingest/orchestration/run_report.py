@@ -105,9 +105,7 @@ class RunReport:
             "dead_letter_ratio": ratio,
             "to_read_them": dg.MetadataValue.text(f"kafka-ingest dead-letters list --stream {stream.name}"),
         }
-        if waiting:
-            own["newest_waiting"] = dg.MetadataValue.md(_letters_table(waiting))
-        return own | self.metadata(lag)
+        return own | letters_metadata(waiting) | self.metadata(lag)
 
 
 def _instant(milliseconds: int) -> float:
@@ -129,10 +127,13 @@ def newest_letters(sink: Sink, stream: Stream) -> list[WaitingLetter]:
         return newest_waiting(connection, stream.name, _SHOWN_LETTERS)
 
 
-def _letters_table(letters: Sequence[WaitingLetter]) -> str:
+def letters_metadata(waiting: Sequence[WaitingLetter]) -> Metadata:
+    """The letters as a table; nothing where none waits."""
+    if not waiting:
+        return {}
     lines = ["| position | stage | error |", "|---|---|---|"]
-    lines += [f"| {code(one.position)} | {one.stage} | {code(one.error, limit=_ERROR_CHARACTERS)} |" for one in letters]
-    return "\n".join(lines)
+    lines += [f"| {code(one.position)} | {one.stage} | {code(one.error, limit=_ERROR_CHARACTERS)} |" for one in waiting]
+    return {"newest_waiting": dg.MetadataValue.md("\n".join(lines))}
 
 
 class BackfillProgress:

@@ -14,7 +14,7 @@ from kafka_ingest.cli.ingest import failure_of
 from kafka_ingest.orchestration import find_job as find_job_module
 from kafka_ingest.orchestration.build import build_definitions
 from kafka_ingest.orchestration.names import find_job_name
-from kafka_ingest.orchestration.run_report import RunReport, newest_letters
+from kafka_ingest.orchestration.run_report import letters_metadata, newest_letters
 from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.testing.messages import Msg
 from kafka_ingest.testing.models import MIXED
@@ -108,33 +108,38 @@ def test_a_config_out_of_range_is_refused_with_field_and_bound(
     assert refusal in failure_of(result)
 
 
-def page(topic: Searched) -> dict[str, Any]:
-    found = RunReport().dead_letter_metadata(STREAM, 0, newest_letters(topic.target.sink, STREAM))
-    return {k: v.value if isinstance(v, dg.MetadataValue) else v for k, v in found.items()}
+def page(topic: Searched) -> list[str]:
+    """The lines of the table, without its head."""
+    found = letters_metadata(newest_letters(topic.target.sink, STREAM))
+    table = found["newest_waiting"]
+    assert isinstance(table, dg.MarkdownMetadataValue)
+    head, rule, *lines = str(table.value).splitlines()
+    assert (head, rule) == ("| position | stage | error |", "|---|---|---|")
+    return lines
+
+
+def positions(topic: Searched) -> list[str]:
+    return [line.split("`")[1] for line in page(topic)]
 
 
 def test_the_page_of_the_dead_letters_has_the_newest_that_wait_as_text(topic: Searched) -> None:
-    rows = page(topic)["newest_waiting"].splitlines()
-    assert rows[:2] == ["| position | stage | error |", "|---|---|---|"]
-    (line,) = rows[2:]
+    (line,) = page(topic)
     assert line.startswith("| `mixed[0]@2` | route | `no route for type ")
     assert (line.count("|"), line.count("`"), line.isprintable()) == (4, 4, True)
     topic.send(*(Msg(f"{{{n}".encode()) for n in range(12)))
     topic.load()
-    lines = page(topic)["newest_waiting"].splitlines()[2:]
-    assert [line.split("`")[1] for line in lines] == [f"mixed[0]@{n}" for n in range(14, 4, -1)]
+    assert positions(topic) == [f"mixed[0]@{n}" for n in range(14, 4, -1)]
 
 
 def test_letters_that_were_tried_in_vain_stand_there_and_those_that_were_replayed_do_not(topic: Searched) -> None:
     topic.send(Msg(b"{"), Msg({"type": "late", "name": "x"}))
     topic.load()
     run_replay(topic.target, replace(STREAM, routes={**STREAM.routes, "late": STREAM.routes["event"]}))
-    rows = page(topic)["newest_waiting"].splitlines()[2:]
-    assert [line.split("`")[1] for line in rows] == ["mixed[0]@3", "mixed[0]@2"]
+    assert positions(topic) == ["mixed[0]@3", "mixed[0]@2"]
     run_replay(topic.target, replace(STREAM, unrouted="ignore"), run_id="another")
-    assert [line.split("`")[1] for line in page(topic)["newest_waiting"].splitlines()[2:]] == ["mixed[0]@3"]
+    assert positions(topic) == ["mixed[0]@3"]
 
 
 def test_where_none_waits_the_page_has_no_table(topic: Searched) -> None:
     run_replay(topic.target, replace(STREAM, unrouted="ignore"))
-    assert "newest_waiting" not in page(topic)
+    assert letters_metadata(newest_letters(topic.target.sink, STREAM)) == {}
