@@ -117,8 +117,9 @@ class FateFinder:
 
     def of(self, position: Position, message: Message | None, today: Today | None) -> FoundMessage:
         """What became of a message; None where the log does not hold it."""
-        loads = loads_of(self._connection, self._stream, position) if self._has_ledger else ()
-        letter = self._letter(position)
+        is_known = self._has_ledger and not self._is_made_anew(position.topic)
+        loads = loads_of(self._connection, self._stream, position) if is_known else ()
+        letter = self._letter(position) if is_known else None
         known = FoundMessage(
             position=position,
             fate="no_row",
@@ -138,9 +139,12 @@ class FateFinder:
             or self._no_row(known, today)
         )
 
+    def _is_made_anew(self, topic: str) -> bool:
+        """Whether the topic was deleted and created again since the ledger saw it: what stands there is of other messages."""
+        known = {p.topic_id for tp, p in self._state.ledger.items() if tp.topic == topic and p.topic_id is not None}
+        return bool(known) and self._state.topics.topic_ids.get(topic) not in known
+
     def _letter(self, position: Position) -> DeadLetterInfo | None:
-        if not self._has_ledger:
-            return None
         mine = sa.and_(DEAD_LETTERS.c.stream == self._stream.name, at_position(position))
         return next(iter(newest(self._connection, mine, 1)), None)
 
@@ -195,10 +199,7 @@ class FateFinder:
     def _of_log(self, known: FoundMessage, is_in_log: bool, today: Today | None) -> FoundMessage | None:
         """What only the log and the ledger's ranges say."""
         position, loads = known.position, known.loads
-        log, following = (
-            self._state.watermarks[position.topic_partition],
-            self._state.position(position.topic_partition),
-        )
+        log = self._state.watermarks[position.topic_partition]
         if loads and loads[0].kind == "lost":
             return replace(
                 known, fate="lost", text="lost: Kafka had deleted it before it was loaded, which the ledger records"
@@ -208,17 +209,28 @@ class FateFinder:
         would = "" if today is None else f"; today's code would make {today} of it"
         if loads:
             return None
-        if following is None or position.offset >= following:
-            next_text = "no run has begun yet" if following is None else f"the ledger's next offset is {following}"
-            if position.topic_partition not in self._state.ledger and following is not None:
-                next_text = f"the first run will begin at offset {following}"
-            return replace(known, fate="waiting", text=f"not loaded yet: {next_text}{would}")
+        why = self._why_waiting(position)
+        if why is not None:
+            return replace(known, fate="waiting", text=f"not loaded yet: {why}{would}")
         return replace(
             known,
             fate="not_loaded",
-            text=f"never loaded: the stream began behind it, and its next offset is {following}{would}",
+            text=f"never loaded: the stream began behind it{would}",
             advice=self._load_again(position),
         )
+
+    def _why_waiting(self, position: Position) -> str | None:
+        """Why a message that was not loaded will be; None where it lies behind the stream's position."""
+        following = self._state.position(position.topic_partition)
+        if self._is_made_anew(position.topic):
+            return "the topic was deleted and created again, and what the ledger knows is of the old one"
+        if following is None:
+            return "no run has begun yet"
+        if position.offset < following:
+            return None
+        if position.topic_partition not in self._state.ledger:
+            return f"the first run will begin at offset {following}"
+        return f"the ledger's next offset is {following}"
 
     def _without_message(self, known: FoundMessage, low: int, high: int) -> FoundMessage:
         offset, loads = known.position.offset, known.loads

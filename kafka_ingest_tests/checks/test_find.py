@@ -159,6 +159,16 @@ def test_before_any_table_is_made_everything_waits(topic: Searched) -> None:
     assert topic.fates("k1") == ["waiting"]
 
 
+def test_rows_of_a_topic_that_was_made_again_since_are_not_those_of_its_messages(topic: Searched) -> None:
+    topic.send(account("k1", 1), event("a"))
+    topic.target.pin({P0: 0}, {"mixed": "id-of-mixed"})
+    topic.load()
+    assert topic.fates("k1") == ["row"]
+    topic.metadata.ids["mixed"] = "another"
+    assert topic.fates("k1") == ["waiting"]
+    assert "deleted and created again" in topic.one("0").text
+
+
 def test_an_offset_beyond_the_log_is_not_there_yet(topic: Searched) -> None:
     topic.send(event("a"))
     assert topic.fates("7") == ["not_yet"]

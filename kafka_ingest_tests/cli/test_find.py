@@ -39,6 +39,7 @@ def topic(monkeypatch: pytest.MonkeyPatch) -> Searched:
         Msg({"type": "account", "id": "k1", "balance": 2}, b"k1"),
         Msg({"type": NASTY}, NASTY.encode()),
         Msg({"type": "event", "name": "a"}, b"\x00\xff"),
+        Msg({"type": "account", "id": NASTY[:8], "balance": 1}, b"nasty"),
     )
     found.load(run_id="first")
     return found
@@ -55,13 +56,13 @@ def test_the_command_says_what_became_of_each_message_with_its_run(topic: Search
         "mixed[0]@0 superseded by mixed[0]@1, the later message of its key",
         '  Kafka timestamp 2026-01-01 07:00:00.000000 UTC, message key "k1"',
         "  table t_account, key id=k1",
-        "  loaded 2026-01-01 08:00:00 UTC: live load of offsets [0,4), 3 rows, 1 dead letters",
+        "  loaded 2026-01-01 08:00:00 UTC: live load of offsets [0,5), 4 rows, 1 dead letters",
         "         run first, window 2026-01-01-07:00",
         "         http://ui/runs/first",
         "mixed[0]@1 a row of table t_account",
         '  Kafka timestamp 2026-01-01 07:00:01.000000 UTC, message key "k1"',
         "  table t_account, key id=k1",
-        "  loaded 2026-01-01 08:00:00 UTC: live load of offsets [0,4), 3 rows, 1 dead letters",
+        "  loaded 2026-01-01 08:00:00 UTC: live load of offsets [0,5), 4 rows, 1 dead letters",
         "         run first, window 2026-01-01-07:00",
         "         http://ui/runs/first",
     ]
@@ -71,8 +72,8 @@ def test_the_command_says_what_became_of_each_message_with_its_run(topic: Search
 
 
 def test_nothing_in_a_message_acts_on_the_terminal(topic: Searched) -> None:
-    for text in ("2", NASTY):
-        done = run(text, "--as", "offset" if text == "2" else "key")
+    for text in ("0:2", NASTY, "nasty"):
+        done = run(text)
         assert done.exit_code == 0, done.output
         assert all(line.isprintable() for line in done.stdout.splitlines())
         assert "\\x1b" in done.stdout
@@ -93,7 +94,7 @@ def test_where_nothing_is_found_the_exit_code_is_1_and_what_was_searched_is_said
 ) -> None:
     done = run("name=nobody", "--last", "2", *options)
     assert done.exit_code == 1
-    assert 'No message was found with field name = "nobody". Searched: mixed[0]@[2,4), 2 messages' in done.stderr
+    assert 'No message was found with field name = "nobody". Searched: mixed[0]@[3,5), 2 messages' in done.stderr
     assert (json.loads(done.stdout)[0]["found"] if options else done.stdout) in ([], "")
 
 
