@@ -153,7 +153,7 @@ class FateFinder:
         if letter is None:
             return None
         if letter.is_waiting:
-            tried = f" (replayed {letter.attempts} times)" if letter.attempts else ""
+            tried = f" (replays: {letter.attempts})" if letter.attempts else ""
             return replace(
                 known,
                 fate="dead_letter",

@@ -112,7 +112,7 @@ def test_a_dead_letter_says_stage_and_error_and_what_a_replay_made_of_it(topic: 
     assert "no route for type 'other'" in topic.one("k3").text
     mended = replace(LENIENT, routes={**LENIENT.routes, "other": LENIENT.routes["account"]})
     run_replay(topic.target, mended, run_id="again")  # has no id: still a dead letter
-    assert "(replayed 1 times)" in topic.one("k3").text
+    assert "(replays: 1)" in topic.one("k3").text
     assert topic.one("k3", stream=mended).fate == "dead_letter"
 
 
