@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from kafka_ingest.slices import OffsetRange, TopicPartition
@@ -45,13 +45,13 @@ def readiness(
     *,
     in_flight: Mapping[TopicPartition, str] | None = None,
     backoff_seconds: float = 0.0,
-    oldest_wait_seconds: float | None = None,
+    oldest_wait_seconds: Callable[[], float | None] = lambda: None,
 ) -> Due | NotDue:
     """Due ranges or a reason, never both, never an offset outside `[position, high)`.
 
     in_flight: partitions that a live run holds → that run's id; they are left alone.
     backoff_seconds: time to wait still after failed batches; 0 where there is none.
-    oldest_wait_seconds: age of the oldest waiting message, for the reason's text only.
+    oldest_wait_seconds: age of the oldest waiting message; asked only where it is part of the reason's text.
 
     A partition whose log start has passed its position (data loss) is due at once: the run reports it.
     """
@@ -78,11 +78,8 @@ def readiness(
     elif aged:
         reason = f"{total} of {policy.min_messages} messages waiting, oldest about {policy.max_wait_seconds:g} s"
     else:
-        age = (
-            ""
-            if oldest_wait_seconds is None
-            else f", oldest {oldest_wait_seconds:.0f} s of {policy.max_wait_seconds:g} s"
-        )
+        oldest = oldest_wait_seconds()
+        age = "" if oldest is None else f", oldest {oldest:.0f} s of {policy.max_wait_seconds:g} s"
         return NotDue(f"{total} of {policy.min_messages} messages waiting{age}")
     return Due(share_rows(free, policy.max_rows), reason)
 

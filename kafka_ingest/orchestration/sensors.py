@@ -82,13 +82,15 @@ def _decide(
     states = partition_states(state, stream, metadata, now=now, next_tick_seconds=TICK_SECONDS)
     loaded_at = max((position.updated_at for position in state.ledger.values()), default=None)
     backoff = backoff_seconds(instance, stream, now, loaded_at)
-    decision = readiness(states, stream.batch, backoff_seconds=backoff)
+    limit = stream.batch.max_wait_seconds
+    decision = readiness(
+        states,
+        stream.batch,
+        backoff_seconds=backoff,
+        oldest_wait_seconds=lambda: oldest_wait_seconds(states, metadata, now=now, limit_seconds=limit),
+    )
     if isinstance(decision, NotDue):
-        limit = stream.batch.max_wait_seconds
-        oldest = oldest_wait_seconds(states, metadata, now=now, limit_seconds=limit)
-        explained = readiness(states, stream.batch, backoff_seconds=backoff, oldest_wait_seconds=oldest)
-        assert isinstance(explained, NotDue)  # noqa: S101  the age only changes the text
-        return dg.SkipReason(explained.reason)
+        return dg.SkipReason(decision.reason)
     window = oldest_window(states, stream, metadata, now=now)
     return _run_request(stream, decision, window, now)
 

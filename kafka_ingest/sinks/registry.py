@@ -62,9 +62,16 @@ def sink_factory(backend: str) -> SinkFactory:
         factory: SinkFactory = point.load()
     except (ImportError, AttributeError) as error:
         raise ConfigError(
-            f"the sink for {backend!r}, {point.value}, cannot be imported: {error}", setting="KAFKA_INGEST_DATABASE_URL"
+            f"the sink for {backend!r}, {point.value}, cannot be imported: {error}{_advice(point)}",
+            setting="KAFKA_INGEST_DATABASE_URL",
         ) from error
     return factory
+
+
+def _advice(point: EntryPoint) -> str:
+    """What to install, where the package of the sink has an extra of its backend's name."""
+    extras = point.dist.metadata.get_all("Provides-Extra") if point.dist else None
+    return f"; run pip install '{point.dist.name}[{point.name}]'" if point.dist and point.name in (extras or []) else ""
 
 
 def sink_kind(backend: str) -> str:

@@ -56,7 +56,7 @@ def test_after_a_failure_even_a_full_batch_waits_and_the_reason_says_how_long() 
 
 
 def test_the_age_of_the_oldest_message_is_for_the_words_only() -> None:
-    found = readiness({P0: state(0, 3)}, POLICY, oldest_wait_seconds=4.2)
+    found = readiness({P0: state(0, 3)}, POLICY, oldest_wait_seconds=lambda: 4.2)
     assert found == NotDue("3 of 10 messages waiting, oldest 4 s of 10 s")
 
 
