@@ -57,7 +57,7 @@ fuzz-atheris: $(VENV)/.dev
 INTERLEAVINGS ?= 20000
 INTERLEAVINGS_SEED ?=
 interleavings: $(VENV)/.dev tools
-	for database in mysql mariadb; do \
+	for database in mysql mariadb postgresql; do \
 		$(BIN)/python -m kafka_ingest_tests.interleavings --database $$database --examples $(INTERLEAVINGS) \
 			$(if $(INTERLEAVINGS_SEED),--seed $(INTERLEAVINGS_SEED)) || exit 1; \
 	done

@@ -1,4 +1,5 @@
-"""The limit: `LOAD DATA LOCAL INFILE` of the same rows from prepared files, over one connection, into the same table."""
+"""The limit: `LOAD DATA LOCAL INFILE`, or COPY on PostgreSQL, of the same rows from prepared files, over one connection, into the
+same table."""
 
 from __future__ import annotations
 
@@ -17,6 +18,8 @@ from kafka_ingest.pipelines.pipeline import run_pipeline
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.mysql import load_data_format
 from kafka_ingest.sinks.mysql.load_data_connection import FILE, OfferingConnection
+from kafka_ingest.sinks.postgresql import copy_format
+from kafka_ingest.sinks.postgresql.connection import TimedConnection
 from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.slices import OffsetRange
@@ -28,7 +31,7 @@ ROWS_A_FILE = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A topic's rows as LOAD DATA reads them."""
+    """A topic's rows as LOAD DATA or COPY reads them."""
 
     files: tuple[tuple[Path, int], ...]
     """Each with its number of rows."""
@@ -45,6 +48,8 @@ def prepare(stream: Stream, settings: Settings, folder: Path) -> Prepared:
     reader = RangeReader(open_consumer(settings, "limit", partitions=len(ends)))
     reader.restart([OffsetRange(*tp, 0, end) for tp, end in ends.items()])
     decoder = StreamDecoder(stream)
+    backend = sa.make_url(settings.database_url).get_backend_name()
+    encode = copy_format.encode if backend == "postgresql" else load_data_format.encode_rows
     (target,) = stream.targets
     files: list[tuple[Path, int]] = []
     while reader.remaining():
@@ -53,23 +58,23 @@ def prepare(stream: Stream, settings: Settings, folder: Path) -> Prepared:
         if parsed.dead_letters:
             raise RuntimeError(f"the limit is measured with good messages only: {parsed.dead_letters[0].error}")
         path = folder / f"{len(files)}.txt"
-        path.write_bytes(load_data_format.encode_rows(parsed.rows[target], target.columns))
+        path.write_bytes(encode(parsed.rows[target], target.columns))
         files.append((path, len(raw)))
     reader.close()
     return Prepared(tuple(files))
 
 
-def load_data(prepared: Prepared, stream: Stream, database_url: str) -> float:
+def load_files(prepared: Prepared, stream: Stream, database_url: str) -> float:
     """Seconds to load the files, one after the other, into the stream's table of an empty database."""
     sink = open_sink(sa.make_url(database_url))
     (target,) = stream.targets
     try:
         prepare_tables(sink, stream)
-        columns = ", ".join(f"`{c}`" for c in target.columns)
-        statement = f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE `{target.name}` {load_data_format.FORMAT} ({columns})"
         with sink.engine.connect() as connection:
+            quote = connection.dialect.identifier_preparer.quote
+            columns, table = ", ".join(map(quote, target.columns)), quote(target.name)
             driver = connection.connection.driver_connection
-            assert isinstance(driver, OfferingConnection)
+            assert isinstance(driver, TimedConnection | OfferingConnection)
             started = time.perf_counter()
             for path, count in prepared.files:
                 with (
@@ -77,10 +82,19 @@ def load_data(prepared: Prepared, stream: Stream, database_url: str) -> float:
                     mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
                     memoryview(text) as view,
                 ):
-                    found = driver.load_local(statement, view)
+                    found = _load(driver, table, columns, view)
                 if found != (count, 0):
                     raise RuntimeError(f"{found[0]} of {count} rows, {found[1]} warnings: no limit to measure by")
                 driver.commit()
             return time.perf_counter() - started
     finally:
         sink.close()
+
+
+def _load(driver: object, table: str, columns: str, text: memoryview) -> tuple[int, int]:
+    """Rows stored, and warnings."""
+    if isinstance(driver, TimedConnection):
+        return driver.copy_in(f"COPY {table} ({columns}) FROM STDIN {copy_format.OPTIONS}", text), 0
+    assert isinstance(driver, OfferingConnection)
+    statement = f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE {table} {load_data_format.FORMAT} ({columns})"
+    return driver.load_local(statement, text)

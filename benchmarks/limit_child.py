@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks.limit import Prepared, load_data, prepare
+from benchmarks.limit import Prepared, load_files, prepare
 from benchmarks.streams import STREAM
 from kafka_ingest.settings import Settings
 
@@ -18,7 +18,7 @@ def main(what: str, folder: Path, *url: str) -> None:
         index.write_text(json.dumps([(str(path), count) for path, count in prepared.files]))
     else:
         files = tuple((Path(path), count) for path, count in json.loads(index.read_text()))
-        print(load_data(Prepared(files), STREAM, *url))
+        print(load_files(Prepared(files), STREAM, *url))
 
 
 if __name__ == "__main__":

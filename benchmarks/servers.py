@@ -10,8 +10,9 @@ from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from kafka_ingest.local.database import LocalDatabase
+from kafka_ingest.local.database_server import LocalDatabaseServer
 from kafka_ingest.local.kafka import LocalKafka
+from kafka_ingest.sinks.registry import local_server
 
 TOPIC_SECONDS = 120
 
@@ -22,7 +23,7 @@ class Servers:
 
     folder: Path
     kafka: LocalKafka
-    database: LocalDatabase
+    database: LocalDatabaseServer
 
     @property
     def bootstrap(self) -> str:
@@ -48,12 +49,14 @@ class Servers:
 
 @contextmanager
 def servers(database: str = "mysql") -> Iterator[Servers]:
-    """Started now, stopped and deleted at the end, also when this process is told to end. database: mysql or mariadb."""
+    """Started now, stopped and deleted at the end, also when this process is told to end. database: one with a local server."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory() as name, ExitStack() as running:
         folder = Path(name)
         kafka = LocalKafka.start(folder / "kafka", progress=print)
         running.callback(kafka.stop)
-        store = LocalDatabase.start(database, folder / database, progress=print)
+        server_class = local_server(database)
+        assert server_class is not None
+        store = server_class.start(database, folder / database, progress=print)
         running.callback(store.stop)
         yield Servers(folder, kafka, store)

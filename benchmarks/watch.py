@@ -15,7 +15,7 @@ from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
 
 _POLL_SECONDS = 0.05
 _SAMPLE_SECONDS = 0.1
-_NO_SUCH_TABLE = 1146
+_NO_SUCH_TABLE = (1146, "42P01")
 
 
 class RunWatch(Repeated):
@@ -62,7 +62,8 @@ class LedgerWatch:
         try:
             rows = self._connection.execute(query).all()
         except sa.exc.ProgrammingError as error:
-            if error.orig is None or error.orig.args[0] != _NO_SUCH_TABLE:
+            code = getattr(error.orig, "sqlstate", None) or (error.orig and error.orig.args[0])
+            if code not in _NO_SUCH_TABLE:
                 raise
             return []
         return [(row.kafka_partition, row.next_offset, row.run_id) for row in rows]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -22,8 +22,14 @@ from kafka_ingest.type_names import SqlColumn, SqlExpression, SqlType
 class RowsRejected(Exception):
     """The database refuses some of the rows it was given; the savepoint around them has to be rolled back.
 
-    Never leaves `sinks/`: the load finds the rows by bisection and makes dead letters of them.
+    Never leaves `sinks/`: the load makes dead letters of them. Which they are it finds by bisection where `numbers` does not say.
+
+    numbers: of the messages of refused rows, as far as they are known.
     """
+
+    def __init__(self, message: str, numbers: Collection[int] = ()) -> None:
+        super().__init__(message)
+        self.numbers = frozenset(numbers)
 
 
 class RowCount(NamedTuple):

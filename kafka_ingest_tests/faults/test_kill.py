@@ -18,7 +18,7 @@ from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest_tests.e2e import child
 from kafka_ingest_tests.e2e.check import assert_exactly_once, ledger_total
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
-from kafka_ingest_tests.e2e.news import Truth, news, produce
+from kafka_ingest_tests.e2e.news import Truth, as_stored, news, produce
 from kafka_ingest_tests.e2e.scale import IS_FULL
 from kafka_ingest_tests.e2e.streams import environment
 
@@ -48,7 +48,8 @@ def test_a_run_killed_at_any_step_loses_and_doubles_nothing(
     truth = Truth()
     environ = environment(kafka.bootstrap_servers, any_database_url, topic)
     for number, step in enumerate(STEPS * REPEATS):
-        produce(kafka.bootstrap_servers, topic, news(seed=number, count=300, bad_ratio=0.1), truth)
+        sent = as_stored(news(seed=number, count=300, bad_ratio=0.1), any_database_url)
+        produce(kafka.bootstrap_servers, topic, sent, truth)
         code, _, err = run_child(environ, "--die-at", step)
         assert code == -signal.SIGKILL, f"step {step}: {err}"
     code, _, err = run_child(environ)

@@ -10,7 +10,7 @@ import pytest
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest_tests.e2e.check import assert_exactly_once, ledger_total
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
-from kafka_ingest_tests.e2e.news import Truth, news, produce
+from kafka_ingest_tests.e2e.news import Truth, as_stored, news, produce
 from kafka_ingest_tests.e2e.streams import environment
 
 pytestmark = pytest.mark.services
@@ -22,12 +22,11 @@ def test_the_sensor_loads_every_message_exactly_once(
     kafka: LocalKafka, any_database_url: str, topic: str, tmp_path: Path
 ) -> None:
     truth = Truth()
-    produce(kafka.bootstrap_servers, topic, news(seed=1, count=MESSAGES // 2), truth)
+    first, second = (as_stored(news(seed, MESSAGES // 2), any_database_url) for seed in (1, 2))
+    produce(kafka.bootstrap_servers, topic, first, truth)
     with DagsterDev(tmp_path / "dagster", environment(kafka.bootstrap_servers, any_database_url, topic)) as dagster:
         # The second half arrives while runs are loading the first.
-        later = threading.Thread(
-            target=produce, args=(kafka.bootstrap_servers, topic, news(seed=2, count=MESSAGES // 2), truth)
-        )
+        later = threading.Thread(target=produce, args=(kafka.bootstrap_servers, topic, second, truth))
         dagster.wait_for(lambda: ledger_total(any_database_url) > 0, 90, "the first rows")
         later.start()
         later.join()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,6 +35,18 @@ def encode(rows: pd.DataFrame, names: Sequence[str]) -> memoryview:
         return memoryview(b"")
     ends = memoryview(offsets).cast("q")
     return memoryview(data)[ends[lines.offset] : ends[lines.offset + len(lines)]]
+
+
+def with_nul(rows: pd.DataFrame, names: Sequence[str]) -> list[int]:
+    """Which rows have text with U+0000, by their index: COPY takes it in no column."""
+    is_bad = np.zeros(len(rows), dtype=bool)
+    for name in names:
+        array = arrow_column(rows, name)
+        if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+            text = array.cast(pa.large_string())
+            if _may_have(text, "\0"):
+                is_bad |= pc.match_substring(text, "\0").fill_null(False).to_numpy(zero_copy_only=False)
+    return [int(number) for number in rows.index[is_bad]]
 
 
 def _text(text: str) -> pa.LargeStringScalar:
@@ -63,16 +76,16 @@ def _field(array: ArrowArray) -> LargeStrings:
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         # large_string: a slice's text may pass the 2 GiB that string's 32-bit offsets can address.
         text = array.cast(pa.large_string())
-        return _quoted(pc.replace_substring(text, _QUOTE, _QUOTE * 2) if _has_quote(text) else text)
+        return _quoted(pc.replace_substring(text, _QUOTE, _QUOTE * 2) if _may_have(text, _QUOTE) else text)
     if pa.types.is_boolean(kind):
         array = array.cast(pa.int8())
     return as_text_dates(array).cast(pa.large_string())
 
 
-def _has_quote(text: LargeStrings) -> bool:
-    """Whether one may be in the text; what lies outside the array's part of its buffer is looked at too."""
+def _may_have(text: LargeStrings, character: str) -> bool:
+    """Whether it may be in the text; what lies outside the array's part of its buffer is looked at too."""
     data = text.buffers()[2]
-    return data is not None and any(_QUOTE.encode() in part for part in _parts(data))
+    return data is not None and any(character.encode() in part for part in _parts(data))
 
 
 def _parts(data: pa.Buffer) -> Iterator[bytes]:

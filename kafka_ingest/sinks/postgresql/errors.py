@@ -67,7 +67,8 @@ _REFUSED_SIGN_IN = re.compile(
 _SIGN_IN: dict[str, type[PermanentError]] = {"denied": AccessDenied, "missing": SchemaMismatch}
 _CHECK_ACCOUNT = "Check the user, password and grants of KAFKA_INGEST_DATABASE_URL; see `kafka-ingest doctor`."
 _ABORTED = "25P02"  # the transaction has failed before: what came first counts
-_NO_NUL = "22021"
+_BAD_TEXT = "22021"
+NO_NUL = "text in PostgreSQL cannot hold U+0000"
 
 
 def sqlstate(error: BaseException | None) -> str | None:
@@ -94,8 +95,8 @@ def is_of_a_row(error: BaseException | None) -> bool:
 def rejected(error: BaseException | None) -> RowsRejected:
     """The refusal of rows that such an error is."""
     text = _message(error)
-    if sqlstate(error) == _NO_NUL:
-        text += ": text in PostgreSQL cannot hold U+0000, nor what is not UTF-8"
+    if sqlstate(error) == _BAD_TEXT:
+        text += f": {NO_NUL}, nor what is not UTF-8"
     return RowsRejected(f"{text} (SQLSTATE {sqlstate(error)})")
 
 

@@ -20,7 +20,7 @@ from kafka_ingest.sinks.misfits import Misfit
 from kafka_ingest.sinks.postgresql import copy_format
 from kafka_ingest.sinks.postgresql.connection import TimedConnection
 from kafka_ingest.sinks.postgresql.dialect import DRIVER
-from kafka_ingest.sinks.postgresql.errors import TOO_LONG, classify, is_locked, is_of_a_row, rejected, sqlstate
+from kafka_ingest.sinks.postgresql.errors import NO_NUL, TOO_LONG, classify, is_locked, is_of_a_row, rejected, sqlstate
 from kafka_ingest.sinks.postgresql.examination import examine_privileges, examine_server
 from kafka_ingest.sinks.postgresql.local_server import LocalPostgreSQL
 from kafka_ingest.sinks.postgresql.merge import Statements, bury, drop_buried, merge
@@ -265,6 +265,9 @@ class PostgreSQLSink(Sink):
         statement = f"COPY {table} ({columns}) FROM STDIN {copy_format.OPTIONS}".replace("%%", "%")
         driver = connection.connection.driver_connection
         assert isinstance(driver, TimedConnection)  # noqa: S101  our creator makes no other
+        refused = copy_format.with_nul(rows, names)
+        if refused:
+            raise RowsRejected(NO_NUL, refused)
         try:
             stored = driver.copy_in(statement, copy_format.encode(rows, names))
         except psycopg.Error as error:

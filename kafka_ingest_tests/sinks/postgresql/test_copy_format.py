@@ -95,3 +95,15 @@ def test_other_types_are_the_text_the_server_reads(values: list[Any], kind: pa.D
 
 def test_no_rows_are_no_bytes() -> None:
     assert encoded(frame(a=([], pa.large_string()))) == ""
+
+
+def test_rows_with_text_that_the_server_cannot_hold_are_named_by_their_index() -> None:
+    rows = frame(
+        a=(["x", "a\0b", None, "\0", "y"], pa.string()),
+        b=(["p", "q", "r", "s", "t\0"], pa.string()),
+        n=([0, 0, 0, 0, 0], pa.int64()),
+    )
+    rows.index = pd.Index([10, 11, 12, 13, 14])
+    assert copy_format.with_nul(rows, ["a", "b", "n"]) == [11, 13, 14]
+    assert copy_format.with_nul(rows, ["a"]) == [11, 13]
+    assert copy_format.with_nul(rows.iloc[2:3], ["a", "b"]) == []
