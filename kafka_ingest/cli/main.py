@@ -33,6 +33,7 @@ COMMANDS = {
     "trace": LazyCommand(
         "kafka_ingest.cli.trace", "trace_command", "Show where a row came from: Kafka position, ledger, Dagster run."
     ),
+    "metrics": LazyCommand("kafka_ingest.cli.metrics", "metrics", "Serve metrics of streams to Prometheus."),
     "doctor": LazyCommand(
         "kafka_ingest.cli.doctor.command", "doctor", "Check settings, Kafka, the database and Dagster."
     ),
