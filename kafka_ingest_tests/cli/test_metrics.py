@@ -204,7 +204,7 @@ def test_a_scraper_that_asks_for_openmetrics_as_prometheus_does_gets_it(name: st
     asked = {"Accept": "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3"}
     with urllib.request.urlopen(urllib.request.Request(served.url, headers=asked), timeout=SECONDS) as answer:  # noqa: S310  as above
         assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
-        families = list(openmetrics_families(answer.read().decode()))
+        families = list(openmetrics_families(answer.read().decode()))  # type: ignore[no-untyped-call]
     found = [(s.name, s.labels, s.value) for family in families for s in family.samples]
     assert found == [
         ("kafka_ingest_rows_total", {"stream": "s", "table": name, "kind": "live"}, 2),
