@@ -2,44 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
-from kafka_ingest.slices import NO_ORDER
-
-_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001  as stored: naive UTC
-
-
-class Place(NamedTuple):
-    """A message's place in the total order, as `sinks/latest_per_key.py` has it."""
-
-    own: list[object]
-    """The value of the model's own order field; empty for NULL, or where it has none."""
-    order: int
-    topic: str
-    partition: int
-    offset: int
-
-    @classmethod
-    def of(
-        cls, topic: str, partition: int, offset: int, stamp: dt.datetime | None, order: int | None, own: Any = None
-    ) -> Place:
-        """order: None in rows of an older version, for which the timestamp stands."""
-        value = own.strftime("%Y-%m-%d %H:%M:%S.%f") if isinstance(own, dt.datetime) else own
-        if order is None:
-            order = NO_ORDER if stamp is None else (stamp - _EPOCH) // dt.timedelta(milliseconds=1)
-        return cls([] if value is None else [value], order, topic, partition, offset)
-
-    def is_later(self, other: Place) -> bool:
-        """Whether it stands strictly after the other; within a partition only the offset is compared."""
-        if self.own == other.own and (self.topic, self.partition) == (other.topic, other.partition):
-            return self.offset > other.offset
-        return self > other
+from kafka_ingest.sinks.latest_per_key import Place
 
 
 @dataclass(slots=True)

@@ -11,12 +11,12 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from kafka_ingest.backfill.current_rows import Columns, ExistingRows
-from kafka_ingest.backfill.key_forecast import KeyState, KeyStates, Place, key_text
+from kafka_ingest.backfill.key_forecast import KeyState, KeyStates, key_text
 from kafka_ingest.backfill.row_diff import Mask, differs
 from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.driver_rows import arrow_column
-from kafka_ingest.sinks.latest_per_key import latest_per_key
+from kafka_ingest.sinks.latest_per_key import Place, latest_per_key
 from kafka_ingest.slices import OffsetRange
 from kafka_ingest.streams.model import PLACE_COLUMNS
 from kafka_ingest.streams.target import TargetTable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -80,20 +80,28 @@ def trace(sink: Sink, stream: Stream, target: TargetTable, key: str, *, limit: i
         if position is not None:
             return [_at(connection, stream, target, position)]
         wanted = _wanted(target, key)
-        found = [_row(connection, stream, target, r) for r in _rows(connection, table, wanted, limit)]
+        found = [_row(connection, stream, target, r) for r in rows_where(connection, table, wanted, limit)]
         if not found and target.tombstones is not None and set(wanted) == set(target.key):
             found = [
                 _row(connection, stream, target, r, "tombstone")
-                for r in _rows(connection, target.tombstones, wanted, limit)
+                for r in rows_where(connection, target.tombstones, wanted, limit)
             ]
         return found
 
 
-def _rows(connection: sa.Connection, table: sa.Table, wanted: Mapping[str, object], limit: int) -> list[sa.RowMapping]:
+def rows_where(
+    connection: sa.Connection, table: sa.Table, wanted: Mapping[str, object], limit: int, more: Sequence[str] = ()
+) -> list[sa.RowMapping]:
+    """Rows of a table, or of its tombstones, that have these values: business key and position, and the columns `more`."""
     order = [table.c[n] for n in ("_kafka_topic", "_kafka_partition", "_kafka_offset")]
     # Before a run has brought an older table up to date it has no order of messages.
-    shown = [table.c[n] for n in (*(c.name for c in table.primary_key if c.name not in KAFKA_COLUMNS), *KAFKA_COLUMNS)]
-    query = sa.select(*shown).where(*(table.c[n] == v for n, v in wanted.items())).order_by(*order).limit(limit)
+    key = (c.name for c in table.primary_key if c.name not in KAFKA_COLUMNS)
+    query = (
+        sa.select(*(table.c[n] for n in (*key, *KAFKA_COLUMNS, *more)))
+        .where(*(table.c[n] == v for n, v in wanted.items()))
+        .order_by(*order)
+        .limit(limit)
+    )
     return list(connection.execute(query).mappings())
 
 
@@ -155,14 +163,14 @@ def _row(
     position = Position(row["_kafka_topic"], row["_kafka_partition"], row["_kafka_offset"])
     key = {n: row[n] for n in target.key} if target.is_upsert else None
     at = None if stamp is None else aware_utc(stamp)
-    return Traced(fate, position, at, key, None, _loads(connection, stream, position))
+    return Traced(fate, position, at, key, None, loads_of(connection, stream, position))
 
 
 def _at(connection: sa.Connection, stream: Stream, target: TargetTable, position: Position) -> Traced:
     """What stands at a position: a row, a dead letter, or neither."""
     table, letters = target.table, DEAD_LETTERS.c
     names = zip(("_kafka_topic", "_kafka_partition", "_kafka_offset"), position, strict=True)
-    rows = _rows(connection, table, dict(names), 1)
+    rows = rows_where(connection, table, dict(names), 1)
     if rows:
         return _row(connection, stream, target, rows[0])
     letter = connection.execute(
@@ -170,14 +178,15 @@ def _at(connection: sa.Connection, stream: Stream, target: TargetTable, position
             waiting(), letters.stream == stream.name, at_position(position)
         )
     ).first()
-    loads = _loads(connection, stream, position)
+    loads = loads_of(connection, stream, position)
     if letter is None:
         return Traced("no_row", position, None, None, None, loads)
     stamp = None if letter.kafka_timestamp is None else aware_utc(letter.kafka_timestamp)
     return Traced("dead_letter", position, stamp, None, f"{letter.stage}: {letter.error}", loads)
 
 
-def _loads(connection: sa.Connection, stream: Stream, position: Position) -> tuple[LoadedBy, ...]:
+def loads_of(connection: sa.Connection, stream: Stream, position: Position) -> tuple[LoadedBy, ...]:
+    """Every load of a position, the newest first."""
     c = BATCHES.c
     shown = (
         c.start_offset, c.end_offset, c.kind, c.window_key, c.run_id, c.loaded_at, c.row_count, c.dead_letter_count
@@ -218,6 +227,26 @@ class LoadDocument(TypedDict):
     run_url: str | None
 
 
+def key_document(key: Mapping[str, object] | None) -> object:
+    """A business key for programs: what JSON has no type for is text."""
+    return None if key is None else json.loads(json.dumps(dict(key), default=str))
+
+
+def load_document(loaded: LoadedBy, link: Callable[[str], str | None]) -> LoadDocument:
+    """For programs. link: a run's page, where the UI's address is known."""
+    return {
+        "kind": loaded.kind,
+        "start_offset": loaded.start,
+        "end_offset": loaded.end,
+        "window": loaded.window,
+        "loaded_at": loaded.loaded_at.isoformat(),
+        "rows": loaded.rows,
+        "dead_letters": loaded.dead_letters,
+        "run_id": loaded.run_id,
+        "run_url": link(loaded.run_id),
+    }
+
+
 class TracedDocument(TypedDict):
     table: str
     fate: str
@@ -236,24 +265,11 @@ def as_document(traced: Traced, table: str, link: Callable[[str], str | None]) -
     return {
         "table": table,
         "fate": traced.fate,
-        "key": None if traced.key is None else json.loads(json.dumps(dict(traced.key), default=str)),
+        "key": key_document(traced.key),
         "topic": traced.position.topic,
         "partition": traced.position.partition,
         "offset": traced.position.offset,
         "timestamp": None if stamp is None else stamp.isoformat(),
         "error": traced.error,
-        "loads": [
-            {
-                "kind": each.kind,
-                "start_offset": each.start,
-                "end_offset": each.end,
-                "window": each.window,
-                "loaded_at": each.loaded_at.isoformat(),
-                "rows": each.rows,
-                "dead_letters": each.dead_letters,
-                "run_id": each.run_id,
-                "run_url": link(each.run_id),
-            }
-            for each in traced.loads
-        ],
+        "loads": [load_document(each, link) for each in traced.loads],
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kafka_ingest.cli.terminal import hexdump, safe_text, shortened
-from kafka_ingest.ledger.dead_letters import DeadLetterGroup, DeadLetterInfo, StoredDeadLetter
+from kafka_ingest.ledger.dead_letters import DeadLetterGroup, DeadLetterInfo, StoredDeadLetter, bytes_document
 from kafka_ingest.sinks.replay_proposal import ReplayedLetter, ReplayResult
 from kafka_ingest.slices import Outcome
 
@@ -101,8 +100,8 @@ def letter_json(letter: DeadLetterInfo) -> dict[str, object]:
         "value_bytes": letter.value_bytes,
     }
     if isinstance(letter, StoredDeadLetter):
-        found["key"], found["value"] = _bytes_json(letter.key), _bytes_json(letter.value)
-        found["headers"] = [[name, _bytes_json(value)] for name, value in letter.headers or ()]
+        found["key"], found["value"] = bytes_document(letter.key), bytes_document(letter.value)
+        found["headers"] = [[name, bytes_document(value)] for name, value in letter.headers or ()]
     return found
 
 
@@ -229,16 +228,6 @@ def replayed_table(letters: Iterable[ReplayedLetter]) -> Table:
         cells = (str(one.id), one.position, one.outcome, one.stage or "", shortened(one.error or "", _ERROR_CHARACTERS))
         table.add_row(*(Text(safe_text(cell)) for cell in cells))
     return table
-
-
-def _bytes_json(data: bytes | None) -> dict[str, str | None] | None:
-    if data is None:
-        return None
-    try:
-        text: str | None = data.decode("utf-8")
-    except UnicodeDecodeError:
-        text = None
-    return {"base64": base64.b64encode(data).decode("ascii"), "text": text}
 
 
 def _time(instant: dt.datetime | None) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import closing
 
 import click
 
-from kafka_ingest.checks.trace import Traced, as_document, stream_of_table, trace
+from kafka_ingest.checks.trace import LoadedBy, Traced, as_document, stream_of_table, trace
 from kafka_ingest.cli.json_output import json_option, print_json
 from kafka_ingest.cli.options import streams_named
 from kafka_ingest.errors import ConfigError
@@ -62,7 +63,12 @@ def _print(traced: Traced, known: MonitoringSettings) -> None:
         click.echo(f"  {traced.error}")
     if not traced.loads:
         click.echo("  not in the ledger: this position has not been loaded")
-    for number, each in enumerate(traced.loads):
+    print_loads(traced.loads, known)
+
+
+def print_loads(loads: Sequence[LoadedBy], known: MonitoringSettings) -> None:
+    """Every load of a position, the newest first, with its run and the run's page."""
+    for number, each in enumerate(loads):
         when = f"{each.loaded_at:%Y-%m-%d %H:%M:%S} UTC"
         said = (
             f"{each.kind} load of offsets [{each.start},{each.end}), {each.rows} rows, {each.dead_letters} dead letters"

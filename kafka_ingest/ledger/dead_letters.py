@@ -91,6 +91,15 @@ class StoredDeadLetter(DeadLetterInfo):
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingLetter:
+    """A dead letter in a line."""
+
+    position: str
+    stage: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetterGroup:
     """Dead letters of a stream that failed alike."""
 
@@ -206,6 +215,17 @@ def decode_headers(text: str | None) -> Headers | None:
     return [(name, None if value is None else base64.b64decode(value)) for name, value in json.loads(text)]
 
 
+def bytes_document(data: bytes | None) -> dict[str, str | None] | None:
+    """A message's bytes for programs: in base64, and as text where they are UTF-8."""
+    if data is None:
+        return None
+    try:
+        text: str | None = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = None
+    return {"base64": base64.b64encode(data).decode("ascii"), "text": text}
+
+
 def has_dead_letters_table(connection: sa.Connection) -> bool:
     """False before the first run has made the ledger."""
     return sa.inspect(connection).has_table(DEAD_LETTERS.name)
@@ -253,6 +273,21 @@ def newest(connection: sa.Connection, where: Condition, limit: int) -> list[Dead
     """The dead letters recorded last, newest first, without their bytes."""
     rows = connection.execute(_info_query(connection).where(where).order_by(_C.id.desc()).limit(limit)).mappings()
     return [DeadLetterInfo(**_plain(row)) for row in rows]
+
+
+def newest_waiting(connection: sa.Connection, stream: str, limit: int) -> list[WaitingLetter]:
+    """Of the stream's letters that wait to be replayed those recorded last, newest first.
+
+    However many wait or were replayed, so many of each outcome are read: the index of outcomes ends with the id.
+    """
+    outcomes = (_C.replay_outcome.is_(None), _C.replay_outcome == "dead_letter")  # together `waiting()`
+    last = (sa.select(_C.id).where(_C.stream == stream, o).order_by(_C.id.desc()).limit(limit) for o in outcomes)
+    ids = sa.union_all(*(sa.select(each.subquery()) for each in last)).subquery()
+    shown = sa.select(_C.topic, _C.kafka_partition, _C.kafka_offset, _C.stage, _C.error)
+    rows = connection.execute(shown.join(ids, ids.c.id == _C.id).order_by(_C.id.desc()).limit(limit))
+    return [
+        WaitingLetter(str(Position(topic, part, offset)), stage, error) for topic, part, offset, stage, error in rows
+    ]
 
 
 def read_dead_letters(connection: sa.Connection, where: Condition, limit: int) -> list[StoredDeadLetter]:

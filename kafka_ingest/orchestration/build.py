@@ -11,6 +11,7 @@ from kafka_ingest.orchestration.alerts import alert_sensors
 from kafka_ingest.orchestration.assets import ledger_spec, stream_assets, topic_specs
 from kafka_ingest.orchestration.audit_schedule import audit_schedule, stream_audit
 from kafka_ingest.orchestration.checks import stream_checks
+from kafka_ingest.orchestration.find_job import find_job
 from kafka_ingest.orchestration.io_manager import run_files_io_manager
 from kafka_ingest.orchestration.names import STREAM_TAG, job_name
 from kafka_ingest.orchestration.preview import preview_job
@@ -53,7 +54,7 @@ def build_definitions(streams: Iterable[Stream]) -> dg.Definitions:
             tags={STREAM_TAG: stream.name},
             description=f"Loads stream {stream.name}: Kafka {stream.topic_text} into its tables.",
         )
-        jobs += [job, preview_job(stream), replay_job(stream)]
+        jobs += [job, preview_job(stream), replay_job(stream), find_job(stream)]
         assets.append(ledger_spec(stream, database_kind))
         checks += [stream_checks(stream), stream_audit(stream)]
         sensors.append(stream_sensor(stream, job))

@@ -39,6 +39,11 @@ def replay_job_name(stream: Stream) -> str:
     return f"replay_dead_letters_{stream.name}"
 
 
+def find_job_name(stream: Stream) -> str:
+    """The job that says what became of a message."""
+    return f"find_message_{stream.name}"
+
+
 def sensor_name(stream: Stream) -> str:
     return f"{stream.name}_sensor"
 

@@ -23,7 +23,14 @@ from kafka_ingest.orchestration.names import (
     STREAM_TAG,
 )
 from kafka_ingest.orchestration.resources import INGESTION, RUN_FILES, IngestionResource, run_window
-from kafka_ingest.orchestration.run_report import EVENT_SECONDS, BackfillProgress, RunReport, events, materializations
+from kafka_ingest.orchestration.run_report import (
+    EVENT_SECONDS,
+    BackfillProgress,
+    RunReport,
+    events,
+    materializations,
+    newest_letters,
+)
 from kafka_ingest.orchestration.topic_observations import TopicObserver
 from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.slices import Batch, LoadResult, ranges_text
@@ -146,6 +153,7 @@ def make_ops(stream: Stream) -> dict[str, dg.OpDefinition]:
                     recent = RunReport(is_live=is_live)
             state = ingestion.look()
             lag = state.lag
+            waiting = newest_letters(ingestion.sink, stream)
         if backfill is not None:
             backfill.end()
         windows = run_windows(context)
@@ -156,7 +164,7 @@ def make_ops(stream: Stream) -> dict[str, dg.OpDefinition]:
         yield from topics.observations(state)
         # In a backfill, a message of another window does not load that window again.
         if backfill is None or not windows:
-            yield from materializations(stream, recent, lag, leave_out=windows)
+            yield from materializations(stream, recent, lag, waiting, leave_out=windows)
         if len(windows) > 1:  # each window's materialization also says what was its own of the run's numbers
             for window in windows:
                 own = {"messages_of_window": total.windows[window]}
@@ -164,7 +172,7 @@ def make_ops(stream: Stream) -> dict[str, dg.OpDefinition]:
                     context.add_asset_metadata(own, asset_key=key, partition_key=window)
         for target in stream.targets:
             yield dg.Output(None, target.identifier, metadata=total.table_metadata(target, lag))
-        yield dg.Output(None, DEAD_LETTERS, metadata=total.dead_letter_metadata(stream, lag))
+        yield dg.Output(None, DEAD_LETTERS, metadata=total.dead_letter_metadata(stream, lag, waiting))
         run_files_of(context.instance).forget([context.run.run_id, *_ancestors(context)])
 
     return {

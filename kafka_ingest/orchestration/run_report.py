@@ -11,9 +11,11 @@ import dagster as dg
 
 from kafka_ingest.backfill.progress import PROGRESS_TAG, PaceMeter
 from kafka_ingest.engine.ingestion import Ingestion
+from kafka_ingest.ledger.dead_letters import WaitingLetter, newest_waiting
 from kafka_ingest.orchestration.markdown import code
 from kafka_ingest.orchestration.names import Metadata, dead_letters_key, table_key
 from kafka_ingest.orchestration.topic_observations import TopicObserver
+from kafka_ingest.sinks.base import Sink
 from kafka_ingest.slices import Batch, LoadResult, OffsetRange, TopicPartition
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
@@ -24,6 +26,8 @@ EVENT_SECONDS = 10.0
 PROGRESS_SECONDS = 2.0
 
 _SHOWN_RANGES = 50
+_SHOWN_LETTERS = 10
+_ERROR_CHARACTERS = 200
 
 
 class RunReport:
@@ -96,8 +100,9 @@ class RunReport:
         own: Metadata = {"rows": self.rows[target.label]}
         return own | self.metadata(lag)
 
-    def dead_letter_metadata(self, stream: Stream, lag: int | None) -> Metadata:
-        """What a materialization of the dead letters shows. `lag`: offsets that wait now."""
+    def dead_letter_metadata(self, stream: Stream, lag: int | None, waiting: Sequence[WaitingLetter]) -> Metadata:
+        """What a materialization of the dead letters shows. `lag`: offsets that wait now. waiting: the newest letters that wait
+        to be replayed, as `newest_letters` gives them."""
         messages = self.totals["messages"]
         ratio = round(self.totals["dead_letters"] / messages, 4) if messages else 0.0
         own: Metadata = {
@@ -105,7 +110,7 @@ class RunReport:
             "dead_letter_ratio": ratio,
             "to_read_them": dg.MetadataValue.text(f"kafka-ingest dead-letters list --stream {stream.name}"),
         }
-        return own | self.metadata(lag)
+        return own | letters_metadata(waiting) | self.metadata(lag)
 
 
 def _instant(milliseconds: int) -> float:
@@ -119,6 +124,21 @@ def _ranges_table(ranges: Mapping[TopicPartition, OffsetRange]) -> str:
     if len(shown) > _SHOWN_RANGES:
         lines.append(f"\n…and {len(shown) - _SHOWN_RANGES} more partitions; all are in `kafka_ingest_batches`.")
     return "\n".join(lines)
+
+
+def newest_letters(sink: Sink, stream: Stream) -> list[WaitingLetter]:
+    """The newest dead letters of the stream that wait; one query."""
+    with sink.errors(f"reading the dead letters of stream {stream.name}"), sink.engine.connect() as connection:
+        return newest_waiting(connection, stream.name, _SHOWN_LETTERS)
+
+
+def letters_metadata(waiting: Sequence[WaitingLetter]) -> Metadata:
+    """The letters as a table; nothing where none waits."""
+    if not waiting:
+        return {}
+    lines = ["| position | stage | error |", "|---|---|---|"]
+    lines += [f"| {code(one.position)} | {one.stage} | {code(one.error, limit=_ERROR_CHARACTERS)} |" for one in waiting]
+    return {"newest_waiting": dg.MetadataValue.md("\n".join(lines))}
 
 
 class BackfillProgress:
@@ -168,11 +188,11 @@ def events(
         f"{recent.totals['rows']} rows, {recent.totals['dead_letters']} dead letters in {recent.slices} slices; lag {lag}"
     )
     yield from topics.observations(state)
-    yield from materializations(stream, recent, lag, leave_out=())
+    yield from materializations(stream, recent, lag, newest_letters(ingestion.sink, stream), leave_out=())
 
 
 def materializations(
-    stream: Stream, progress: RunReport, lag: int, *, leave_out: Sequence[str]
+    stream: Stream, progress: RunReport, lag: int, waiting: Sequence[WaitingLetter], *, leave_out: Sequence[str]
 ) -> Iterator[dg.AssetMaterialization]:
     """One per asset and window that got messages. The numbers are the run's since the last report, not the window's."""
     for window in progress.windows:
@@ -182,5 +202,5 @@ def materializations(
         for target in stream.targets:
             metadata = progress.table_metadata(target, lag) | extra
             yield dg.AssetMaterialization(table_key(stream, target), partition=window, metadata=metadata)
-        metadata = progress.dead_letter_metadata(stream, lag) | extra
+        metadata = progress.dead_letter_metadata(stream, lag, waiting) | extra
         yield dg.AssetMaterialization(dead_letters_key(stream), partition=window, metadata=metadata)

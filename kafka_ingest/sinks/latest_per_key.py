@@ -1,4 +1,4 @@
-"""Which of several messages for one business key counts: the last one in a total order over messages, in pandas and in SQL.
+"""Which of several messages for one business key counts: the last one in a total order over messages, in Python, pandas and SQL.
 
 A message's place is (order, topic, Kafka partition, offset). Its order is the largest Kafka timestamp of its partition up to and
 including it (`RawSlice.orders`), so places rise with the offset within a partition, and compare by time between partitions. They
@@ -10,8 +10,10 @@ Rows of a version before there was an order have none. Their own timestamp, the 
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,34 @@ from kafka_ingest.streams.model import ORDER_COLUMN
 from kafka_ingest.streams.target import TargetTable
 
 _POSITION = ("_kafka_topic", "_kafka_partition", "_kafka_offset")
+_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001  as stored: naive UTC
+
+
+class Place(NamedTuple):
+    """A message's place in the total order."""
+
+    own: list[object]
+    """The value of the model's own order field; empty for NULL, or where it has none."""
+    order: int
+    topic: str
+    partition: int
+    offset: int
+
+    @classmethod
+    def of(
+        cls, topic: str, partition: int, offset: int, stamp: dt.datetime | None, order: int | None, own: Any = None
+    ) -> Place:
+        """order: None in rows of an older version, for which the timestamp stands."""
+        value = own.strftime("%Y-%m-%d %H:%M:%S.%f") if isinstance(own, dt.datetime) else own
+        if order is None:
+            order = NO_ORDER if stamp is None else (stamp - _EPOCH) // dt.timedelta(milliseconds=1)
+        return cls([] if value is None else [value], order, topic, partition, offset)
+
+    def is_later(self, other: Place) -> bool:
+        """Whether it stands strictly after the other; within a partition only the offset is compared."""
+        if self.own == other.own and (self.topic, self.partition) == (other.topic, other.partition):
+            return self.offset > other.offset
+        return self > other
 
 
 def latest_per_key(

@@ -61,7 +61,7 @@ FLOORS: tuple[tuple[Room, ...], ...] = (
     (Room("engine", "One run: what is due, plan, stages, loss, replay."),),
     (
         Room("backfill", "Which ranges a backfill loads, what it would change, and how far it is."),
-        Room("checks", "Whether ledger, log, consumer group and tables agree; traces and alerts."),
+        Room("checks", "Whether ledger, log, consumer group and tables agree; what became of a message; alerts."),
     ),
     (
         Room("orchestration", "Streams as Dagster assets, jobs, sensors, schedules and checks."),

@@ -97,6 +97,8 @@ def test_arguments_out_of_bounds_are_usage_errors(arguments: list[str]) -> None:
         (["dead-letters", "replay", "--partition", str(2**31)], str(2**31), "0<=x<=2147483647"),
         (["dead-letters", "replay", "--limit", str(2**63)], str(2**63), f"1<=x<={2**63 - 1}"),
         (["trace", "--limit", "1001", "a"], "1001", "1<=x<=1000"),
+        (["find", "--limit", "1001", "a", "b"], "1001", "1<=x<=1000"),
+        (["find", "--last", "0", "a", "b"], "0", f"1<=x<={2**63 - 1}"),
     ],
 )
 def test_a_number_out_of_range_is_refused_with_field_value_and_bound(

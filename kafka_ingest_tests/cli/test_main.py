@@ -141,6 +141,7 @@ def test_every_command_with_json_tells_an_error_as_json(monkeypatch: pytest.Monk
     for arguments in (
         ["status"],
         ["trace", "information", "id=1"],
+        ["find", "information", "id=1"],
         ["dead-letters", "list"],
         ["dead-letters", "show", "1"],
         ["dead-letters", "replay", "--yes"],

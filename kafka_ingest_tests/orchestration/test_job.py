@@ -18,7 +18,8 @@ from kafka_ingest.orchestration.launching import ranges_config
 from kafka_ingest.orchestration.liveness import process_of, this_process
 from kafka_ingest.orchestration.names import LIVE_TAG, PROCESS_TAG
 from kafka_ingest.slices import OffsetRange
-from kafka_ingest_tests.support.world import STREAM, World
+from kafka_ingest_tests.support.cluster import FakeMessage
+from kafka_ingest_tests.support.world import P0, STREAM, World
 
 # Dagster asks pydantic for fields in a way pydantic 2 finds old-fashioned; what we can do about it is nothing.
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
@@ -88,6 +89,18 @@ def test_a_run_loads_what_waits_and_materializes_every_asset_with_numbers(
         "dagster/partition_row_count" not in own.metadata
     )  # the run's rows since its last report are not the window's
     assert "| `mixed` | 0 | 0 | 12 | 12 |" in str(own.metadata["offset_ranges"].value)
+
+
+def test_the_dead_letters_page_shows_the_last_ones_that_wait(world: World, instance: dg.DagsterInstance) -> None:
+    assert "newest_waiting" not in materializations(execute(instance))["mixed/dead_letters"][-1].metadata
+    log = world.logs[P0]
+    for offset in range(12, 20):
+        log.messages[offset] = FakeMessage(
+            P0, offset, b"{" if offset == 15 else log.messages[0].body, 1_767_250_800_000
+        )
+    log.end = 20
+    for found in materializations(execute(instance))["mixed/dead_letters"]:
+        assert "| `mixed[0]@15` | decode | `not JSON" in str(found.metadata["newest_waiting"].value)
 
 
 def test_messages_of_another_window_are_reported_to_that_window(world: World, instance: dg.DagsterInstance) -> None:

@@ -34,7 +34,7 @@ def test_an_image_in_a_messages_type_is_text_in_the_pages_of_runs(kafka: LocalKa
     topic, url = make_topic(kafka, partitions=1), f"sqlite:///{tmp_path}/ui.db"
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers})
     for attack in ATTACKS:
-        producer.produce(topic, json.dumps({"type": attack}))
+        producer.produce(topic, json.dumps({"type": attack}), "attack")
     producer.flush(30)
     with (
         DagsterDev(tmp_path / "dagster", environment(kafka.bootstrap_servers, url, topic)) as dagster,
@@ -43,7 +43,12 @@ def test_an_image_in_a_messages_type_is_text_in_the_pages_of_runs(kafka: LocalKa
         dagster.wait_for(lambda: ledger_total(url) == len(ATTACKS), 90, "the messages")
         api = DagsterApi(f"http://127.0.0.1:{dagster.port}")
         preview = {"ops": {"information_dry_run": {"config": {"offset_from": 0, "offset_to": len(ATTACKS)}}}}
-        for job, config in (("replay_dead_letters_information", {}), ("preview_information", preview)):
+        search = {"ops": {"information_find_message": {"config": {"topic": topic, "text": "attack"}}}}
+        for job, config in (
+            ("replay_dead_letters_information", {}),
+            ("preview_information", preview),
+            ("find_message_information", search),
+        ):
             run_id = api.launch(job, config, {})
             assert api.follow(run_id, lambda _look: None).status == "SUCCESS"
             page.goto(f"/runs/{run_id}")

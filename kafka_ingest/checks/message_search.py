@@ -1,0 +1,286 @@
+"""Messages of a topic, found in Kafka by key, field or offset: bounded ranges, read without joining a group. Writes nothing."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, Literal
+
+import numpy as np
+
+from kafka_ingest.engine.stream_state import group_of
+from kafka_ingest.errors import ConfigError
+from kafka_ingest.kafka.consumer import open_consumer
+from kafka_ingest.kafka.metadata import KafkaMetadata, Watermarks
+from kafka_ingest.kafka.reader import RangeReader
+from kafka_ingest.settings import Settings
+from kafka_ingest.slices import Headers, OffsetRange, Position, RawSlice, TopicPartition
+from kafka_ingest.streams.json_schema import DECODE_ERRORS, json_decoder
+from kafka_ingest.streams.stream import Stream
+
+DEFAULT_LAST = 100_000
+"""Offsets of each partition that are searched where nothing else is said, the last ones."""
+MAX_LIMIT = 1_000
+
+Meant = Literal["key", "field", "offset"]
+
+_OFFSET = re.compile(r"(?:(?P<partition>[0-9]{1,9}):)?(?P<offset>[0-9]{1,18})")
+# No braces, brackets and quotes: a key that is JSON may hold an = sign.
+_FIELD = re.compile(r"""(?P<path>[^=\s{}\[\]"]+)=(?P<value>.*)""", re.DOTALL)
+_HEX = re.compile(r"0x(?P<bytes>(?:[0-9A-Fa-f]{2})+)")
+
+_decode = json_decoder(Any)
+_NOTHING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class AtOffset:
+    """An offset, in one Kafka partition or in each."""
+
+    offset: int
+    partition: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OfKey:
+    """Messages with this key."""
+
+    text: str
+
+    def numbers(self, raw: RawSlice, _read: Reading) -> list[int]:
+        """The messages of the slice that are meant."""
+        exact, wanted = self._exact(), _json_of(self.text)
+        return [
+            number
+            for number, key in enumerate(raw.keys)
+            if key is not None and (key in exact or (key[:1] in b'"{[' and key and self._is_same(key, wanted)))
+        ]
+
+    def _exact(self) -> frozenset[bytes]:
+        """The text itself, what its hexadecimal digits say, and what serializers of integers make of it (4 and 8 bytes,
+        big-endian)."""
+        found = [self.text.encode("utf-8", "surrogateescape")]
+        match = _HEX.fullmatch(self.text)
+        if match is not None:
+            found.append(bytes.fromhex(match["bytes"]))
+        if re.fullmatch(r"-?[0-9]{1,19}", self.text):
+            for form in (">i", ">q"):
+                with suppress(struct.error):
+                    found.append(struct.pack(form, int(self.text)))
+        return frozenset(found)
+
+    def _is_same(self, key: bytes, wanted: object) -> bool:
+        """Whether a JSON key says the same, whatever its white space, escapes and order of fields."""
+        with suppress(*DECODE_ERRORS):
+            found = _decode(key)
+            return found == self.text if isinstance(found, str) else found == wanted
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class WithField:
+    """Messages in which the field at a dotted path has this value, whether a model names it or not."""
+
+    path: str
+    text: str
+
+    def numbers(self, raw: RawSlice, read: Reading) -> list[int]:
+        """The messages of the slice that are meant."""
+        wanted = _json_of(self.text)
+        found = []
+        for number, value in enumerate(raw.values):
+            if value is None:
+                continue
+            try:
+                message = _decode(value)
+            except DECODE_ERRORS:
+                read.undecodable += 1
+                continue
+            if any(_says(each, self.text, wanted) for each in _values_at(message, self.path)):
+                found.append(number)
+        return found
+
+
+Wanted = OfKey | WithField | AtOffset
+
+
+def wanted_of(topic: str, text: str, meant: Meant | None = None) -> Wanted:
+    """What a text asks for: an offset (`N`, `P:N` or `topic[P]@N`), a field (`path=value`), else a key.
+
+    meant: what the text is, where it could be more than one of these; a key of digits, or with an = sign.
+    Raises ConfigError for an offset or a field that is none, and for a position in another topic.
+    """
+    if meant in (None, "offset"):
+        position = Position.parse(text)
+        if position is not None and position.topic == topic:
+            return AtOffset(position.offset, position.partition)
+        match = _OFFSET.fullmatch(text)
+        if match is not None:
+            return AtOffset(int(match["offset"]), None if match["partition"] is None else int(match["partition"]))
+        if position is not None:
+            raise ConfigError(f"{text!r} is a position in topic {position.topic}, and the search is in {topic}")
+        if meant == "offset":
+            raise ConfigError(f"{text!r} is no offset: write N, PARTITION:N or {topic}[PARTITION]@N")
+    if meant in (None, "field"):
+        match = _FIELD.fullmatch(text)
+        if match is not None:
+            return WithField(match["path"], match["value"])
+        if meant == "field":
+            raise ConfigError(f"{text!r} is no field: write PATH=VALUE, with dots in the path, as source.name=abc")
+    return OfKey(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much of each partition is searched: Kafka timestamps `[since, until)`, and of that at most the last offsets."""
+
+    since: dt.datetime | None = None
+    until: dt.datetime | None = None
+    last: int | None = None
+    """DEFAULT_LAST where it is left out and no time is given."""
+
+    def ranges(self, marks: Mapping[TopicPartition, Watermarks], metadata: KafkaMetadata) -> tuple[OffsetRange, ...]:
+        """What they come to in these logs, empty ranges left out. Raises ConfigError for bounds the wrong way round."""
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise ConfigError(f"from is {self.since}, not before to, {self.until}", setting="from")
+        low = {} if self.since is None else metadata.offsets_for_time(marks, self.since)
+        high = {} if self.until is None else metadata.offsets_for_time(marks, self.until)
+        last = DEFAULT_LAST if self.last is None and not low and not high else self.last
+        ranges = []
+        for tp, log in sorted(marks.items()):
+            start, end = low.get(tp, log.low), high.get(tp, log.high)
+            # -1: no message is so late. The log may have grown or lost its beginning between the questions.
+            start, end = (log.high if offset < 0 else min(max(offset, log.low), log.high) for offset in (start, end))
+            start = start if last is None else max(start, end - last)
+            if start < end:
+                ranges.append(OffsetRange(*tp, start, end))
+        return tuple(ranges)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as Kafka has it."""
+
+    position: Position
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers | None
+
+
+@dataclass(slots=True)
+class Reading:
+    """What a search has read."""
+
+    ranges: tuple[OffsetRange, ...]
+    messages: int = 0
+    undecodable: int = 0
+    """Messages that are no JSON, and so could not be searched for a field."""
+    matched: int = 0
+    found: list[Message] = field(default_factory=list)
+    """Of those that matched the newest by Kafka timestamp, as many as the limit allows."""
+
+    def add(self, raw: RawSlice, numbers: Sequence[int], limit: int) -> None:
+        """Count a slice in which the messages of these numbers match."""
+        self.messages += len(raw)
+        self.matched += len(numbers)
+        self.found += [_message(raw, number) for number in numbers]
+        self.found.sort(key=lambda message: (message.timestamp_ms, message.position))
+        del self.found[:-limit]
+
+
+def search(
+    stream: Stream,
+    ranges: Sequence[OffsetRange],
+    wanted: Wanted,
+    *,
+    settings: Settings,
+    limit: int,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Reading:
+    """Read the ranges slice by slice and keep what matches. Of an AtOffset every message of the ranges is meant.
+
+    on_progress: told offsets done and all offsets, after each slice. Raises what broken infrastructure raises.
+    """
+    reading = Reading(tuple(ranges))
+    if not ranges:
+        return reading
+    total = sum(r.size for r in ranges)
+    with closing(RangeReader(open_consumer(settings, group_of(stream, settings), partitions=len(ranges)))) as reader:
+        reader.restart(ranges)
+        while reader.remaining():
+            raw = reader.read_slice(max_rows=stream.batch.max_rows, max_bytes=stream.batch.max_bytes)
+            numbers = range(len(raw)) if isinstance(wanted, AtOffset) else wanted.numbers(raw, reading)
+            reading.add(raw, numbers, limit)
+            on_progress(total - sum(r.size for r in reader.remaining()), total)
+    return reading
+
+
+def slice_of(messages: Sequence[Message]) -> RawSlice:
+    """Messages as one slice, in their order, which is that of their positions."""
+    by_partition = [list(some) for _, some in groupby(messages, key=lambda message: message.position.topic_partition)]
+    ranges = tuple(
+        OffsetRange(*some[0].position.topic_partition, some[0].position.offset, some[-1].position.offset + 1)
+        for some in by_partition
+    )
+    return RawSlice(
+        ranges=ranges,
+        range_index=np.repeat(np.arange(len(ranges), dtype=np.int32), [len(some) for some in by_partition]),
+        offsets=np.array([message.position.offset for message in messages], dtype=np.int64),
+        timestamps_ms=np.array([message.timestamp_ms for message in messages], dtype=np.int64),
+        keys=[message.key for message in messages],
+        values=[message.value for message in messages],
+        headers=[message.headers for message in messages],
+        absent=tuple(r.size - len(some) for r, some in zip(ranges, by_partition, strict=True)),
+    )
+
+
+def _message(raw: RawSlice, number: int) -> Message:
+    where = raw.ranges[raw.range_index[number]]
+    return Message(
+        Position(where.topic, where.partition, int(raw.offsets[number])),
+        int(raw.timestamps_ms[number]),
+        raw.keys[number],
+        raw.values[number],
+        raw.headers[number],
+    )
+
+
+def _json_of(text: str) -> object:
+    """What the text is as JSON; _NOTHING where it is none."""
+    try:
+        return _decode(text.encode("utf-8", "surrogateescape"))
+    except DECODE_ERRORS:
+        return _NOTHING
+
+
+def _values_at(message: object, path: str) -> Iterator[object]:
+    """The values at a dotted path; a field's own name may have dots, too."""
+    if not isinstance(message, dict):
+        return
+    if path in message:
+        yield message[path]
+    for match in re.finditer(r"\.", path):
+        yield from _values_at(message.get(path[: match.start()]), path[match.end() :])
+
+
+def _says(value: object, text: str, wanted: object) -> bool:
+    """Whether a field's value is what the text says: a text as it stands, anything else as JSON."""
+    if isinstance(value, str):
+        return value == text
+    return isinstance(value, bool) == isinstance(wanted, bool) and value == wanted
+
+
+def as_text(wanted: Wanted) -> str:
+    """What is searched, for a person."""
+    if isinstance(wanted, OfKey):
+        return f"key {json.dumps(wanted.text, ensure_ascii=False)}"
+    if isinstance(wanted, WithField):
+        return f"field {wanted.path} = {json.dumps(wanted.text, ensure_ascii=False)}"
+    return f"offset {wanted.offset}" + ("" if wanted.partition is None else f" of partition {wanted.partition}")
