@@ -78,6 +78,11 @@ INSIDE_FUNCTIONS: dict[tuple[str, str], str] = {
     ("cli.doctor.command", "cli.doctor.kafka"): "as above",
     ("cli.ingest", "definitions"): "Dagster takes seconds to load; an option that is refused is refused at once",
     ("cli.ingest", "orchestration.names"): "as above",
+    ("cli.metrics", "cli.metrics_server"): "it needs prometheus-client, which only the extra `metrics` brings",
+    (
+        "cli.metrics",
+        "orchestration.run_metrics",
+    ): "Dagster takes seconds to load; it is looked at where DAGSTER_HOME is set",
     ("redaction", "settings"): "it brings SQLAlchemy, and the command line answers --help without",
 }
 """The only imports of this package inside functions, with the reason of each. They keep the floors, too."""
