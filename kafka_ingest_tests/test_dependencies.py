@@ -22,6 +22,11 @@ else:
 PACKAGE = Path(kafka_ingest.__file__).parent
 PROJECT: dict[str, Any] = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
 DEPENDENCIES = [Requirement(each) for each in PROJECT["dependencies"]]
+# Modules that are imported only where an extra is wanted, and what it brings.
+EXTRAS = {
+    "kafka_ingest.cli.metrics_server": ("metrics", "prometheus-client"),
+    "kafka_ingest.sinks.postgresql": ("postgresql", "psycopg"),
+}
 FOREIGN = [
     i
     for modules in [read_modules(PACKAGE)]
@@ -59,6 +64,18 @@ def test_every_package_that_is_imported_is_declared() -> None:
         (i.importer, i.imported)
         for i in FOREIGN
         if not {canonicalize_name(each) for each in owners.get(i.imported.partition(".")[0], [])}
-        & (declared | tests_of_a_sink)
+        & (declared | tests_of_a_sink | brought_by_an_extra(i.importer))
     }
     assert undeclared == set()
+
+
+def brought_by_an_extra(module: str) -> set[str]:
+    return {package for place, (_, package) in EXTRAS.items() if f"{module}.".startswith(f"{place}.")}
+
+
+@pytest.mark.parametrize(("extra", "package"), EXTRAS.values())
+def test_an_extra_brings_what_its_modules_import_and_the_tests_have_it(extra: str, package: str) -> None:
+    for group in (extra, "dev"):
+        assert package in {
+            canonicalize_name(Requirement(each).name) for each in PROJECT["optional-dependencies"][group]
+        }

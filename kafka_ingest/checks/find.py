@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from kafka_ingest.checks.fate import Fate, FateFinder, FoundMessage, Today, outcomes_today
-from kafka_ingest.checks.message_search import AtOffset, Bounds, Message, Reading, Wanted, search
+from kafka_ingest.checks.message_search import AtOffset, Bounds, Message, MessagesRead, Wanted, search
 from kafka_ingest.checks.trace import LoadDocument, key_document, load_document
 from kafka_ingest.engine.stream_state import observe
 from kafka_ingest.errors import ConfigError
@@ -25,7 +25,7 @@ class Answer:
 
     stream: str
     topic: str
-    reading: Reading
+    reading: MessagesRead
     found: tuple[FoundMessage, ...]
     """In order of position; of the messages that matched the newest."""
 
@@ -128,7 +128,7 @@ class AnswerDocument(TypedDict):
     found: list[FoundDocument]
 
 
-def as_document(answer: Answer, link: Callable[[str], str | None]) -> AnswerDocument:
+def answer_document(answer: Answer, link: Callable[[str], str | None]) -> AnswerDocument:
     """For programs. Names and meanings stay; new ones may come.
 
     `ranges`: what was read of the log, the end exclusive. `messages`: how many it held; `undecodable` of them are no JSON and

@@ -53,7 +53,7 @@ class OfKey:
 
     text: str
 
-    def numbers(self, raw: RawSlice, _read: Reading) -> list[int]:
+    def numbers(self, raw: RawSlice, _read: MessagesRead) -> list[int]:
         """The messages of the slice that are meant."""
         exact, wanted = self._exact(), _json_of(self.text)
         return [
@@ -90,7 +90,7 @@ class WithField:
     path: str
     text: str
 
-    def numbers(self, raw: RawSlice, read: Reading) -> list[int]:
+    def numbers(self, raw: RawSlice, read: MessagesRead) -> list[int]:
         """The messages of the slice that are meant."""
         wanted = _json_of(self.text)
         found = []
@@ -175,7 +175,7 @@ class Message:
 
 
 @dataclass(slots=True)
-class Reading:
+class MessagesRead:
     """What a search has read."""
 
     ranges: tuple[OffsetRange, ...]
@@ -203,12 +203,12 @@ def search(
     settings: Settings,
     limit: int,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> Reading:
+) -> MessagesRead:
     """Read the ranges slice by slice and keep what matches. Of an AtOffset every message of the ranges is meant.
 
     on_progress: told offsets done and all offsets, after each slice. Raises what broken infrastructure raises.
     """
-    reading = Reading(tuple(ranges))
+    reading = MessagesRead(tuple(ranges))
     if not ranges:
         return reading
     total = sum(r.size for r in ranges)

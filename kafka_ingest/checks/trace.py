@@ -259,7 +259,7 @@ class TracedDocument(TypedDict):
     loads: list[LoadDocument]
 
 
-def as_document(traced: Traced, table: str, link: Callable[[str], str | None]) -> TracedDocument:
+def traced_document(traced: Traced, table: str, link: Callable[[str], str | None]) -> TracedDocument:
     """For programs."""
     stamp = traced.timestamp
     return {

@@ -8,7 +8,7 @@ import click
 
 from kafka_ingest.backfill.selection import parse_time
 from kafka_ingest.checks.fate import Fate, FoundMessage
-from kafka_ingest.checks.find import Answer, as_document, find, streams_of_topic
+from kafka_ingest.checks.find import Answer, answer_document, find, streams_of_topic
 from kafka_ingest.checks.message_search import DEFAULT_LAST, MAX_LIMIT, Bounds, Meant, as_text, wanted_of
 from kafka_ingest.cli.backfill_view import RunBar
 from kafka_ingest.cli.clients import open_clients
@@ -96,7 +96,9 @@ def find_command(
             )
     known = MonitoringSettings.from_environment()
     if is_json:
-        print_json(redact(json.dumps([as_document(answer, known.run_link) for answer in answers], ensure_ascii=False)))
+        print_json(
+            redact(json.dumps([answer_document(answer, known.run_link) for answer in answers], ensure_ascii=False))
+        )
     else:
         for answer in answers:
             _print(answer, known)

@@ -36,6 +36,7 @@ COMMANDS = {
     "find": LazyCommand(
         "kafka_ingest.cli.find", "find_command", "Show what became of a message: why is a row missing?"
     ),
+    "metrics": LazyCommand("kafka_ingest.cli.metrics", "metrics", "Serve metrics of streams to Prometheus."),
     "doctor": LazyCommand(
         "kafka_ingest.cli.doctor.command", "doctor", "Check settings, Kafka, the database and Dagster."
     ),

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import click
 
-from kafka_ingest.checks.trace import LoadedBy, Traced, as_document, stream_of_table, trace
+from kafka_ingest.checks.trace import LoadedBy, Traced, stream_of_table, trace, traced_document
 from kafka_ingest.cli.json_output import json_option, print_json
 from kafka_ingest.cli.options import streams_named
 from kafka_ingest.errors import ConfigError
@@ -45,7 +45,7 @@ def trace_command(table: str, key: str, is_json: bool, limit: int) -> None:
         found = trace(sink, stream, target, key, limit=limit)
     if is_json:
         print_json(
-            json.dumps([as_document(each, table, MonitoringSettings.from_environment().run_link) for each in found])
+            json.dumps([traced_document(each, table, MonitoringSettings.from_environment().run_link) for each in found])
         )
     else:
         for each in found:

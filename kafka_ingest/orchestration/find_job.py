@@ -11,7 +11,7 @@ from pydantic import Field
 
 from kafka_ingest.backfill.selection import TIME_EXAMPLE, parse_time
 from kafka_ingest.checks.fate import FoundMessage
-from kafka_ingest.checks.find import Answer, as_document, find, streams_of_topic
+from kafka_ingest.checks.find import Answer, answer_document, find, streams_of_topic
 from kafka_ingest.checks.message_search import DEFAULT_LAST, MAX_LIMIT, Bounds, Meant, as_text, wanted_of
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.orchestration.boundary import op_errors
@@ -115,7 +115,7 @@ def _metadata(answer: Answer) -> Metadata:
         "searched_messages": answer.reading.messages,
         "not_json": answer.reading.undecodable,
         "searched": ranges_text(answer.reading.ranges),
-        "details": dg.MetadataValue.json(json.loads(json.dumps(as_document(answer, known.run_link)))),
+        "details": dg.MetadataValue.json(json.loads(json.dumps(answer_document(answer, known.run_link)))),
     }
 
 

@@ -21,10 +21,11 @@ import tarfile
 import tempfile
 import tokenize
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import NamedTuple
 
 from kafka_ingest_tests.architecture.floors import places_of, upward
@@ -113,7 +114,6 @@ def figures_of(root: Path) -> Figures:
     full = [module for module in modules.values() if not module.is_empty]
     functions = [function for module in full for function in ast.walk(module.tree) if isinstance(function, _Function)]
     public = [definition for module in full for definition in _public(module.tree)]
-    top_level = [definition for module in full for definition in _public(module.tree, is_deep=False)]
     # The tables of names that are resolved at run time are what cuts a circle: no arrows.
     imports = [i for i in own_imports(modules) if i.when is not When.BY_NAME]
     return Figures(
@@ -129,8 +129,8 @@ def figures_of(root: Path) -> Figures:
         import_circles=circles((i.importer, i.imported) for i in imports),
         upward_imports=_arrows((i.importer, i.imported) for i, _ in upward(imports, places_of(modules))),
         imports_inside_functions=_arrows((i.importer, i.imported) for i in imports if i.when is When.CALLED),
-        class_names_used_twice=_repeated(d.name for d in top_level if isinstance(d, ast.ClassDef)),
-        function_names_used_twice=_repeated(d.name for d in top_level if isinstance(d, _Function)),
+        class_names_used_twice=_repeated(_names(full, ast.ClassDef)),
+        function_names_used_twice=_repeated(_names(full, _Function)),
         readme_lines=len((root / "README.md").read_text().splitlines()),
     )
 
@@ -184,6 +184,19 @@ def _share(found: Iterable[bool]) -> Share:
 
 def _arrows(pairs: Iterable[tuple[str, str]]) -> list[str]:
     return sorted({f"{importer} -> {imported}" for importer, imported in pairs})
+
+
+def _names(modules: Sequence[Module], kind: type[ast.ClassDef] | UnionType) -> Iterator[str]:
+    """Public names at the top of modules. The folders of the databases do one thing each in its own way, under one name: what
+    stands in several of them counts once."""
+    by_database: set[str] = set()
+    for module in modules:
+        names = [d.name for d in _public(module.tree, is_deep=False) if isinstance(d, kind)]
+        if module.path.match("sinks/*/*.py"):
+            by_database.update(names)
+        else:
+            yield from names
+    yield from by_database
 
 
 def _repeated(names: Iterable[str]) -> list[str]:

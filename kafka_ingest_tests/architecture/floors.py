@@ -61,7 +61,7 @@ FLOORS: tuple[tuple[Room, ...], ...] = (
     (Room("engine", "One run: what is due, plan, stages, loss, replay."),),
     (
         Room("backfill", "Which ranges a backfill loads, what it would change, and how far it is."),
-        Room("checks", "Whether ledger, log, consumer group and tables agree; traces and alerts."),
+        Room("checks", "Whether ledger, log, consumer group and tables agree; what became of a message; alerts."),
     ),
     (
         Room("orchestration", "Streams as Dagster assets, jobs, sensors, schedules and checks."),
@@ -78,6 +78,11 @@ INSIDE_FUNCTIONS: dict[tuple[str, str], str] = {
     ("cli.doctor.command", "cli.doctor.kafka"): "as above",
     ("cli.ingest", "definitions"): "Dagster takes seconds to load; an option that is refused is refused at once",
     ("cli.ingest", "orchestration.names"): "as above",
+    ("cli.metrics", "cli.metrics_server"): "it needs prometheus-client, which only the extra `metrics` brings",
+    (
+        "cli.metrics",
+        "orchestration.run_metrics",
+    ): "Dagster takes seconds to load; it is looked at where DAGSTER_HOME is set",
     ("redaction", "settings"): "it brings SQLAlchemy, and the command line answers --help without",
 }
 """The only imports of this package inside functions, with the reason of each. They keep the floors, too."""

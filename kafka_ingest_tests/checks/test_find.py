@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from kafka_ingest.checks.find import as_document, streams_of_topic
+from kafka_ingest.checks.find import answer_document, streams_of_topic
 from kafka_ingest.engine.loss import handle_loss
 from kafka_ingest.engine.stream_state import observe
 from kafka_ingest.errors import ConfigError
@@ -284,7 +284,7 @@ def test_a_topic_that_no_stream_reads_or_that_does_not_exist_is_refused(topic: S
 def test_the_document_says_all_of_it_to_a_program(topic: Searched) -> None:
     topic.send(account("k1", 1), gone("k1"), Msg(b"{", b"\xff"))
     topic.load(run_id="first")
-    document = as_document(topic.answer("0:0"), lambda run: f"http://ui/runs/{run}")
+    document = answer_document(topic.answer("0:0"), lambda run: f"http://ui/runs/{run}")
     (found,) = document["found"]
     assert (found["fate"], found["by"], found["key"], found["table"]) == (
         "deleted", "mixed[0]@1", {"id": "k1"}, "t_account",
@@ -292,7 +292,7 @@ def test_the_document_says_all_of_it_to_a_program(topic: Searched) -> None:
     assert found["message_key"] == {"base64": "azE=", "text": "k1"}
     assert found["loads"][0]["run_url"] == "http://ui/runs/first"
     assert document["ranges"] == [{"topic": "mixed", "partition": 0, "start": 0, "end": 1}]
-    (letter,) = as_document(topic.answer("2"), lambda _run: None)["found"]
+    (letter,) = answer_document(topic.answer("2"), lambda _run: None)["found"]
     assert letter["dead_letter"] is not None
     assert (letter["dead_letter"]["stage"], letter["message_key"]) == ("decode", {"base64": "/w==", "text": None})
 

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
 
-from kafka_ingest.checks.trace import as_document, stream_of_table, trace
+from kafka_ingest.checks.trace import stream_of_table, trace, traced_document
 from kafka_ingest.cli.main import cli
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.sinks.sqlite.sink import SQLiteSink
@@ -40,7 +40,7 @@ def test_a_position_leads_to_its_loads_the_newest_first(target: Target) -> None:
         ("backfill", 1, 3, "second"),
         ("live", 0, 6, "first"),
     ]
-    document = as_document(found, "t_event", lambda run: f"http://ui/runs/{run}")
+    document = traced_document(found, "t_event", lambda run: f"http://ui/runs/{run}")
     assert document["loads"][0]["run_url"] == "http://ui/runs/second"
     assert json.dumps(document)
 

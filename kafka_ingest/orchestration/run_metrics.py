@@ -1,0 +1,102 @@
+"""What Dagster's storage says of a stream's runs and of its sensor, as samples of the exported metrics. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import sqlalchemy as sa
+
+from kafka_ingest.checks import metric_families as families
+from kafka_ingest.checks.metric_families import Sample
+from kafka_ingest.errors import RetryableError
+from kafka_ingest.orchestration.names import LIVE_TAG, STREAM_TAG, sensor_name
+from kafka_ingest.streams.stream import Stream
+
+if TYPE_CHECKING:
+    from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick
+
+_STATUSES = {
+    "queued": [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED],
+    "started": [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING],
+    "success": [dg.DagsterRunStatus.SUCCESS],
+    "failure": [dg.DagsterRunStatus.FAILURE],
+    "canceled": [dg.DagsterRunStatus.CANCELED],
+}
+_ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+# The last tick may be under way; the one before it has ended.
+_TICKS = 2
+
+
+class DagsterStorageUnavailable(RetryableError):
+    """Dagster's storage could not be read."""
+
+
+class RunMetrics:
+    """Looks at the storage of this process's Dagster (DAGSTER_HOME). One look at a time."""
+
+    def __init__(self, streams: Iterable[Stream]) -> None:
+        """Raises DagsterStorageUnavailable where there is no storage to read."""
+        self._streams = tuple(streams)
+        self._steps: dict[str, tuple[str, list[Sample]]] = {}
+        """By stream the run that ended last, and its steps: they do not change any more."""
+        try:
+            self._instance = dg.DagsterInstance.get()
+        except (dg.DagsterError, sa.exc.SQLAlchemyError, OSError) as error:
+            raise _unavailable(error) from error
+
+    def look(self) -> list[Sample]:
+        """All but `kafka_ingest_dagster_up`. Raises DagsterStorageUnavailable."""
+        try:
+            return list(self._look())
+        except (dg.DagsterError, sa.exc.SQLAlchemyError, OSError) as error:
+            raise _unavailable(error) from error
+
+    def _look(self) -> Iterator[Sample]:
+        states = self._instance.all_instigator_state()
+        for stream in self._streams:
+            yield from self._runs(stream)
+            yield from self._last_run(stream)
+            yield from self._last_tick(stream, [s for s in states if s.instigator_name == sensor_name(stream)])
+
+    def _runs(self, stream: Stream) -> Iterator[Sample]:
+        for status, statuses in _STATUSES.items():
+            count = self._instance.get_runs_count(dg.RunsFilter(tags={STREAM_TAG: stream.name}, statuses=statuses))
+            yield families.RUNS.sample(stream.name, status, value=count)
+
+    def _last_run(self, stream: Stream) -> Iterator[Sample]:
+        ended = dg.RunsFilter(tags={LIVE_TAG: stream.name}, statuses=_ENDED)
+        records = self._instance.get_run_records(ended, limit=1, order_by="end_time")
+        for record in records:
+            if record.start_time is None or record.end_time is None:  # it ended before it began
+                continue
+            yield families.LAST_RUN_SECONDS.sample(stream.name, value=record.end_time - record.start_time)
+            run_id = record.dagster_run.run_id
+            if self._steps.get(stream.name, ("",))[0] != run_id:
+                self._steps[stream.name] = (run_id, list(self._step_samples(stream, run_id)))
+            yield from self._steps[stream.name][1]
+
+    def _step_samples(self, stream: Stream, run_id: str) -> Iterator[Sample]:
+        for step in self._instance.get_run_step_stats(run_id):
+            if step.start_time is not None and step.end_time is not None:
+                label = step.step_key.rpartition(".")[2].removeprefix(f"{stream.name}_")
+                yield families.LAST_RUN_STEP_SECONDS.sample(stream.name, label, value=step.end_time - step.start_time)
+
+    def _last_tick(self, stream: Stream, sensors: Collection[InstigatorState]) -> Iterator[Sample]:
+        """Of the code location that ticked last, where several have a sensor of this name."""
+        ended: list[InstigatorTick] = []
+        for sensor in sensors:
+            ticks = self._instance.get_ticks(sensor.instigator_origin_id, sensor.selector_id, limit=_TICKS)
+            ended += [tick for tick in ticks if tick.end_timestamp is not None]
+        if ended:
+            last = max(ended, key=lambda tick: tick.timestamp)
+            yield families.LAST_TICK.sample(stream.name, value=last.timestamp)
+            yield families.LAST_TICK_SECONDS.sample(stream.name, value=(last.end_timestamp or 0.0) - last.timestamp)
+
+
+def _unavailable(error: Exception) -> DagsterStorageUnavailable:
+    return DagsterStorageUnavailable(
+        f"cannot read Dagster's storage in DAGSTER_HOME ({type(error).__name__}: {error}). Correct DAGSTER_HOME, or unset it: "
+        "runs and ticks are left out then."
+    )
