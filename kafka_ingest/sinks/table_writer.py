@@ -166,8 +166,8 @@ def write_isolating(
 ) -> dict[int, str]:
     """Write `rows`; the refused ones by message number with the database's words.
 
-    One statement where all rows are good; about 2·k·log2(n) for k bad ones of n. Each try is a savepoint, so a refused
-    part leaves nothing behind. Errors other than RowsRejected end the load.
+    One statement where all rows are good; about 2·k·log2(n) for k bad ones of n that the error does not name. Each try is a
+    savepoint, so a refused part leaves nothing behind. Errors other than RowsRejected end the load.
     """
     refused: dict[int, str] = {}
     parts = [rows]
@@ -177,6 +177,12 @@ def write_isolating(
             with connection.begin_nested():
                 write(part)
         except RowsRejected as error:
+            is_named = part.index.isin(error.numbers)
+            if is_named.any():
+                refused.update((int(number), str(error)) for number in part.index[is_named])
+                if not is_named.all():
+                    parts.append(part[~is_named])
+                continue
             if len(part) == 1:
                 refused[int(part.index[0])] = str(error)
                 continue

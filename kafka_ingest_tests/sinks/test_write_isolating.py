@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from kafka_ingest.sinks.base import RowsRejected
-from kafka_ingest.sinks.isolate import write_isolating
+from kafka_ingest.sinks.table_writer import write_isolating
 
 BAD = {3, 4, 40}
 
