@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from kafka_ingest.examples import information_per_hour as example
-from kafka_ingest_tests.e2e.streams import STREAM
+from kafka_ingest_tests.e2e.streams import HASTY_RUNS, STREAM
 
-__all__ = ["MOST_RUNS", "STREAM"]
-
-MOST_RUNS = 3
+__all__ = ["STREAM"]
 
 example.CRON = "* * * * *"
-example.MOST_RUNS = MOST_RUNS
+example.MOST_RUNS = HASTY_RUNS

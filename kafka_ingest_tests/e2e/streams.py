@@ -10,6 +10,11 @@ from kafka_ingest.streams.information import STREAM as DECLARED
 TOPIC_VARIABLE = "KAFKA_INGEST_TEST_TOPIC"
 MAX_ROWS_VARIABLE = "KAFKA_INGEST_TEST_MAX_ROWS"
 
+HASTY_EXAMPLE = "kafka_ingest_tests.e2e.hasty_example"
+"""The stream's module for a child whose example table is counted every minute. Not imported here: it changes the example."""
+HASTY_RUNS = 3
+"""By how many runs at most it is counted."""
+
 STREAM = dataclasses.replace(
     DECLARED,
     topics=os.environ.get(TOPIC_VARIABLE, "information"),

@@ -13,9 +13,8 @@ from confluent_kafka import Producer
 
 from kafka_ingest.examples.information_per_hour import PER_HOUR
 from kafka_ingest.local.kafka import LocalKafka
-from kafka_ingest_tests.e2e import hasty_example
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
-from kafka_ingest_tests.e2e.streams import environment
+from kafka_ingest_tests.e2e.streams import HASTY_EXAMPLE, HASTY_RUNS, environment
 
 pytestmark = pytest.mark.services
 
@@ -30,7 +29,7 @@ def test_scattered_hours_are_counted_by_few_runs(kafka: LocalKafka, mysql_url: s
     present = dt.datetime.now(dt.timezone.utc).replace(minute=0, second=0, microsecond=0)
     hours = [present - dt.timedelta(hours=ago) for ago in HOURS_AGO]
     environ = environment(kafka.bootstrap_servers, mysql_url, topic)
-    environ["KAFKA_INGEST_STREAMS"] = hasty_example.__name__
+    environ["KAFKA_INGEST_STREAMS"] = HASTY_EXAMPLE
     home = tmp_path / "dagster"
     with DagsterDev(home, environ) as dagster, dg.DagsterInstance.from_config(str(home)) as instance:
         states = instance.all_instigator_state
@@ -54,7 +53,7 @@ def test_scattered_hours_are_counted_by_few_runs(kafka: LocalKafka, mysql_url: s
         dagster.wait_for(lambda: windows <= instance.get_materialized_partitions(KEY), 300, "all hours to be counted")
         counting = [r for r in instance.get_runs() if r.asset_selection == {KEY}]
         # One for each hour would be fifteen; the sensor may have looked between two slices, so that it asked twice.
-        assert hasty_example.MOST_RUNS <= len(counting) <= 2 * hasty_example.MOST_RUNS
+        assert HASTY_RUNS <= len(counting) <= 2 * HASTY_RUNS
     engine = sa.create_engine(mysql_url)
     with engine.connect() as connection:
         found = {hour: int(items) for hour, items in connection.execute(sa.text(COUNTED))}

@@ -534,7 +534,7 @@ def test_counting_that_takes_too_long_is_an_estimate(target: Target) -> None:
 class Fitted(AppendModel):
     """A column of each kind that a table may hold differently."""
 
-    __tablename__ = "fitted"
+    __tablename__ = "pg_fitted"
     code: Mapped[str | None] = field(sa.String(20))
     note: Mapped[str | None] = field(sa.Text)
     amount: Mapped[int | None] = field(sa.Integer)
@@ -549,21 +549,21 @@ class Fitted(AppendModel):
 
 
 class Keyed(UpsertModel):
-    __tablename__ = "fitted_keys"
+    __tablename__ = "pg_fitted_keys"
     delete_on_tombstone = True
     id: Mapped[str] = field(sa.String(20), primary_key=True)
     amount: Mapped[int | None] = field(sa.Integer)
 
 
 FITTED = Stream(
-    name="fitted", topics=("fitted", "keys"), route_by=RouteByTopic(), routes={"fitted": Fitted, "keys": Keyed}
+    name="pg_fitted", topics=("pg_fitted", "keys"), route_by=RouteByTopic(), routes={"pg_fitted": Fitted, "keys": Keyed}
 )
 
 
 @pytest.fixture
-def fitted(url: sa.URL) -> Iterator[Target]:
+def pg_fitted(url: sa.URL) -> Iterator[Target]:
     found = Target(FITTED, PostgreSQLSink(url))
-    pin(found, TopicPartition("fitted", 0), TopicPartition("keys", 0))
+    pin(found, TopicPartition("pg_fitted", 0), TopicPartition("keys", 0))
     yield found
     found.sink.close()
 
@@ -613,16 +613,16 @@ CHANGING: list[tuple[str, str, str, Any, Any]] = [
 
 @pytest.mark.parametrize(("column", "problem", "name", "sent", "expected"), CHANGING, ids=[c[0] for c in CHANGING])
 def test_a_column_that_would_change_a_value_is_refused_and_right_after_the_statement_given(
-    fitted: Target, column: str, problem: str, name: str, sent: Any, expected: Any
+    pg_fitted: Target, column: str, problem: str, name: str, sent: Any, expected: Any
 ) -> None:
-    execute(fitted, f"ALTER TABLE fitted ALTER COLUMN {column}")
-    text = refusal(fitted)
+    execute(pg_fitted, f"ALTER TABLE pg_fitted ALTER COLUMN {column}")
+    text = refusal(pg_fitted)
     assert f"column {name} is" in text
     assert problem in text
-    mend(fitted, text)
-    result = fitted.load(raw_slice(Part([Msg({name: sent})], topic="fitted")))
+    mend(pg_fitted, text)
+    result = pg_fitted.load(raw_slice(Part([Msg({name: sent})], topic="pg_fitted")))
     assert result.total("rows") == 1
-    [(found,)] = fitted.all(f"SELECT {name} FROM fitted")
+    [(found,)] = pg_fitted.all(f"SELECT {name} FROM pg_fitted")
     assert (json.loads(found) if name == "data" else found) == expected
 
 
@@ -638,16 +638,16 @@ WIDER = [
 
 
 @pytest.mark.parametrize("alteration", WIDER)
-def test_a_table_that_holds_more_than_the_model_asks_for_is_right(fitted: Target, alteration: str) -> None:
-    execute(fitted, f"ALTER TABLE fitted {alteration}")
-    prepare_tables(fitted.sink, FITTED)
+def test_a_table_that_holds_more_than_the_model_asks_for_is_right(pg_fitted: Target, alteration: str) -> None:
+    execute(pg_fitted, f"ALTER TABLE pg_fitted {alteration}")
+    prepare_tables(pg_fitted.sink, FITTED)
     message = {
         "code": "a ", "note": "n", "amount": 2**31 - 1, "big": 2**63 - 1, "price": 1.2345, "flag": True, "colour": "it's",
         "data": {"a": 1.10}, "at": "2024-12-31T23:59:59.7Z", "must": 1,
     }  # fmt: skip
-    fitted.load(raw_slice(Part([Msg(message)], topic="fitted")))
-    found = fitted.all(
-        "SELECT code, note, amount, big, price, flag, colour, data->>'a', at::timestamp, must FROM fitted"
+    pg_fitted.load(raw_slice(Part([Msg(message)], topic="pg_fitted")))
+    found = pg_fitted.all(
+        "SELECT code, note, amount, big, price, flag, colour, data->>'a', at::timestamp, must FROM pg_fitted"
     )
     assert found == [("a ", "n", 2**31 - 1, 2**63 - 1, Decimal("1.2345"), True, "it's", "1.1", NEW_YEARS_EVE, 1)]
 
@@ -667,42 +667,46 @@ UNFIT: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("alteration", "problem"), UNFIT, ids=[u[0] for u in UNFIT])
 def test_a_table_that_would_lose_or_refuse_rows_is_refused_and_right_after_the_statements_given(
-    fitted: Target, alteration: str, problem: str
+    pg_fitted: Target, alteration: str, problem: str
 ) -> None:
-    execute(fitted, f"ALTER TABLE fitted {alteration}")
-    text = refusal(fitted)
+    execute(pg_fitted, f"ALTER TABLE pg_fitted {alteration}")
+    text = refusal(pg_fitted)
     assert problem in text
-    mend(fitted, text)
-    fitted.load(raw_slice(Part([Msg({"amount": 5, "must": 0}), Msg({"amount": 6, "must": 1})], topic="fitted")))
-    assert fitted.all("SELECT amount, must FROM fitted ORDER BY _kafka_offset") == [(5, 0), (6, 1)]
+    mend(pg_fitted, text)
+    pg_fitted.load(raw_slice(Part([Msg({"amount": 5, "must": 0}), Msg({"amount": 6, "must": 1})], topic="pg_fitted")))
+    assert pg_fitted.all("SELECT amount, must FROM pg_fitted ORDER BY _kafka_offset") == [(5, 0), (6, 1)]
 
 
-@pytest.mark.parametrize("table", ["fitted_keys", "fitted_keys_tombstones"])
+@pytest.mark.parametrize("table", ["pg_fitted_keys", "pg_fitted_keys_tombstones"])
 def test_a_text_key_that_takes_spellings_for_one_is_refused_also_in_the_table_of_tombstones(
-    fitted: Target, table: str
+    pg_fitted: Target, table: str
 ) -> None:
     execute(
-        fitted,
+        pg_fitted,
         "CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
         f"ALTER TABLE {table} ALTER COLUMN id TYPE varchar(30) COLLATE loose",
     )
-    text = refusal(fitted)
+    text = refusal(pg_fitted)
     assert "collation loose" in text
     assert f"table {table}:" in text
-    mend(fitted, text)
+    mend(pg_fitted, text)
     spellings = ["a", "A", "a ", "á"]
-    fitted.load(raw_slice(Part([Msg({"id": k, "amount": n}) for n, k in enumerate(spellings)], topic="keys")))
-    assert sorted(fitted.all("SELECT id, amount FROM fitted_keys")) == sorted(zip(spellings, range(4), strict=True))
-    fitted.load(raw_slice(Part([Msg(None, key=b'"A"')], topic="keys", start=4)))
-    assert fitted.all("SELECT COUNT(*) FROM fitted_keys") == [(3,)]
+    pg_fitted.load(raw_slice(Part([Msg({"id": k, "amount": n}) for n, k in enumerate(spellings)], topic="keys")))
+    assert sorted(pg_fitted.all("SELECT id, amount FROM pg_fitted_keys")) == sorted(
+        zip(spellings, range(4), strict=True)
+    )
+    pg_fitted.load(raw_slice(Part([Msg(None, key=b'"A"')], topic="keys", start=4)))
+    assert pg_fitted.all("SELECT COUNT(*) FROM pg_fitted_keys") == [(3,)]
 
 
-def test_a_table_altered_between_two_loads_of_one_connection_is_staged_as_it_is_now(fitted: Target) -> None:
-    fitted.load(raw_slice(Part([Msg({"id": "a", "amount": 1})], topic="keys")))
-    execute(fitted, "ALTER TABLE fitted_keys ALTER COLUMN id TYPE varchar(40), ALTER COLUMN amount TYPE bigint")
-    prepare_tables(fitted.sink, FITTED)
-    fitted.load(raw_slice(Part([Msg({"id": "a", "amount": 2}), Msg({"id": "b", "amount": 3})], topic="keys", start=1)))
-    assert sorted(fitted.all("SELECT id, amount FROM fitted_keys")) == [("a", 2), ("b", 3)]
+def test_a_table_altered_between_two_loads_of_one_connection_is_staged_as_it_is_now(pg_fitted: Target) -> None:
+    pg_fitted.load(raw_slice(Part([Msg({"id": "a", "amount": 1})], topic="keys")))
+    execute(pg_fitted, "ALTER TABLE pg_fitted_keys ALTER COLUMN id TYPE varchar(40), ALTER COLUMN amount TYPE bigint")
+    prepare_tables(pg_fitted.sink, FITTED)
+    pg_fitted.load(
+        raw_slice(Part([Msg({"id": "a", "amount": 2}), Msg({"id": "b", "amount": 3})], topic="keys", start=1))
+    )
+    assert sorted(pg_fitted.all("SELECT id, amount FROM pg_fitted_keys")) == [("a", 2), ("b", 3)]
 
 
 def test_a_name_the_server_would_cut_is_refused(url: sa.URL) -> None:
