@@ -240,8 +240,12 @@ def _deadlock_of_a_row() -> Iterator[None]:
 
 
 def _code(error: Exception) -> Any:
+    """The server's own: MySQL's and MariaDB's number, PostgreSQL's SQLSTATE. PyMySQL's errors have both."""
     original = error.orig if isinstance(error, sa.exc.DBAPIError) else None
-    return None if original is None else getattr(original, "sqlstate", None) or original.args[0]
+    if original is None:
+        return None
+    number = original.args[0] if original.args else None
+    return number if isinstance(number, int) else getattr(original, "sqlstate", None)
 
 
 def _blame_a_row(
