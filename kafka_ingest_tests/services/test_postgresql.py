@@ -658,10 +658,10 @@ UNFIT: list[tuple[str, str]] = [
     ("DROP COLUMN amount, ADD COLUMN amount integer GENERATED ALWAYS AS (1) STORED", "column amount is generated"),
     ("DROP COLUMN must, ADD COLUMN must integer GENERATED ALWAYS AS IDENTITY", "GENERATED ALWAYS AS IDENTITY"),
     ("SET UNLOGGED", "it is UNLOGGED"),
-    ("DROP CONSTRAINT fitted_pkey", "has no primary key"),
-    ("DROP CONSTRAINT fitted_pkey, ADD PRIMARY KEY (_kafka_offset)", "primary key is (_kafka_offset)"),
-    (f"DROP CONSTRAINT fitted_pkey, ADD CONSTRAINT own PRIMARY KEY ({KEY}, must)", "primary key is"),
-    (f"DROP CONSTRAINT fitted_pkey, ADD PRIMARY KEY ({KEY}) DEFERRABLE", "DEFERRABLE"),
+    ("DROP CONSTRAINT pg_fitted_pkey", "has no primary key"),
+    ("DROP CONSTRAINT pg_fitted_pkey, ADD PRIMARY KEY (_kafka_offset)", "primary key is (_kafka_offset)"),
+    (f"DROP CONSTRAINT pg_fitted_pkey, ADD CONSTRAINT own PRIMARY KEY ({KEY}, must)", "primary key is"),
+    (f"DROP CONSTRAINT pg_fitted_pkey, ADD PRIMARY KEY ({KEY}) DEFERRABLE", "DEFERRABLE"),
 ]
 
 

@@ -99,9 +99,11 @@ def examine_server(connection: sa.Connection, needs: Needs) -> Iterator[Finding]
 
 def _clock(connection: sa.Connection) -> Iterator[Finding]:
     before = dt.datetime.now(dt.timezone.utc)
-    answer = connection.exec_driver_sql("SELECT (clock_timestamp() AT TIME ZONE 'UTC')::text").scalar()
+    answer = connection.exec_driver_sql(
+        "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
+    ).scalar()
     after = dt.datetime.now(dt.timezone.utc)
-    theirs = dt.datetime.strptime(f"{answer}.0"[:26], "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=dt.timezone.utc)
+    theirs = dt.datetime.strptime(str(answer), "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=dt.timezone.utc)
     # Theirs was read somewhere between the two: only what lies outside is skew for sure.
     skew = max((theirs - after).total_seconds(), (before - theirs).total_seconds(), 0.0)
     if skew > SKEW_SECONDS:
