@@ -81,9 +81,12 @@ def test_a_backfill_killed_at_any_step_of_a_slice_written_ahead_leaves_all_to_th
     produce(kafka.bootstrap_servers, topic, news(seed=300, count=2_000, bad_ratio=0.1), truth)
     assert run_child(environ)[0] == 0
     for step in list(LoadStep) * REPEATS:
-        damage_by_hand(database_url)
         ahead = [] if step in NOT_OF_A_SLICE_AHEAD else ["--in-slice-ahead"]
-        code, _, err = run_child(environ, "--backfill", "--die-at", step, *ahead)
+        for _ in range(5):  # a slice is written ahead only where the one before it is still being loaded
+            damage_by_hand(database_url)
+            code, _, err = run_child(environ, "--backfill", "--die-at", step, *ahead)
+            if code != 0 or not ahead:
+                break
         assert code == -signal.SIGKILL, f"step {step}: {err}"
         assert ledger_total(database_url) == truth.total
     with pytest.raises(AssertionError):  # what was damaged last is not all mended yet
