@@ -11,13 +11,11 @@ import pymysql
 from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
+from kafka_ingest.local.database_credentials import APPLICATION_USER, Credentials, credentials_of
 from kafka_ingest.local.database_program import DatabaseProgram, find_database_program
 from kafka_ingest.local.database_server import APPLICATION_DATABASE, LocalDatabaseServer
 from kafka_ingest.local.database_setup import (
-    APPLICATION_USER,
-    Credentials,
     account_statements,
-    credentials_of,
     database_statements,
     initialise,
 )

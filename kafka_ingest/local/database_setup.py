@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
+from kafka_ingest.local.database_credentials import APPLICATION_USER, Credentials
 from kafka_ingest.local.database_program import DatabaseProgram
 from kafka_ingest.local.database_server import APPLICATION_DATABASE
 from kafka_ingest.local.errors import LocalServerError
-from kafka_ingest.local.files import read_json, write_private_json
+from kafka_ingest.local.initialiser import initialise_by
 
-APPLICATION_USER = "kafka_ingest"
-INITIALISE_TIMEOUT_SECONDS = 300
 MARIADB_SCRIPTS = ("system_tables.sql", "performance_tables.sql", "system_tables_data.sql", "sys_schema.sql")
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """The passwords of one data folder, kept in `credentials.json` (0600)."""
-
-    root: str
-    application: str
-
-
-def credentials_of(data_dir: Path) -> Credentials:
-    """The folder's passwords, made at random the first time."""
-    path = data_dir / "credentials.json"
-    values = read_json(path)
-    if "root" not in values or "kafka_ingest" not in values:
-        values = {"root": secrets.token_urlsafe(24), "kafka_ingest": secrets.token_urlsafe(24)}
-        write_private_json(path, values)
-    return Credentials(root=str(values["root"]), application=str(values["kafka_ingest"]))
 
 
 def account_statements(credentials: Credentials) -> str:
@@ -68,9 +45,9 @@ def initialise(program: DatabaseProgram, folder: Path, options: list[str]) -> No
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     if program.kind == "mysql":
-        _run([*program.command, *options, f"--datadir={partial}", "--initialize-insecure"], None)
+        _fill([*program.command, *options, f"--datadir={partial}", "--initialize-insecure"], "")
     else:
-        _run([*program.command, *options, f"--datadir={partial}", "--bootstrap"], _mariadb_bootstrap(program))
+        _fill([*program.command, *options, f"--datadir={partial}", "--bootstrap"], _mariadb_bootstrap(program))
     partial.rename(folder)
 
 
@@ -88,16 +65,5 @@ def _mariadb_bootstrap(program: DatabaseProgram) -> str:
     return head + "\n".join(scripts) + "\n"
 
 
-def _run(command: list[str], stdin: str | None) -> None:
-    answer = subprocess.run(
-        command,
-        input=stdin or "",
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=INITIALISE_TIMEOUT_SECONDS,
-        env={**os.environ, "LC_ALL": "C"},
-    )
-    if answer.returncode != 0:
-        last = "\n".join((answer.stdout + answer.stderr).strip().splitlines()[-15:])
-        raise LocalServerError(f"`{Path(command[0]).name} … {command[-1]}` failed:\n{last}")
+def _fill(command: list[str], stdin: str) -> None:
+    initialise_by(command, stdin, what=f"`{Path(command[0]).name} … {command[-1]}`")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from kafka_ingest.local.database_credentials import credentials_of
 from kafka_ingest.local.database_program import find_database_program, program_version
-from kafka_ingest.local.database_setup import account_statements, credentials_of, database_statements
+from kafka_ingest.local.database_setup import account_statements, database_statements
 from kafka_ingest.local.debian_sources import AptSource, machine_sources, main_source
 from kafka_ingest.local.embedded import EmbeddedKafka
 from kafka_ingest.local.errors import LocalServerError

@@ -12,12 +12,12 @@ import sqlalchemy as sa
 
 from kafka_ingest.findings import Finding, fail, ok, warn
 from kafka_ingest.sinks.base import Needs
+from kafka_ingest.sinks.clock import clock_finding
 from kafka_ingest.sinks.mysql.load_data_connection import FILE, OfferingConnection
 from kafka_ingest.sinks.mysql.load_data_format import FORMAT, encode_rows
 
 MIN_MYSQL = (8, 0)
 MIN_MARIADB = (10, 6)
-SKEW_SECONDS = 2.0
 # Dead letters keep a message's bytes whole; Kafka's own default limit is 1 MiB, and 16 MiB leaves room for larger ones.
 MIN_PACKET_BYTES = 16 * 1024 * 1024
 RUNNING = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE TEMPORARY TABLES")
@@ -38,7 +38,7 @@ def examine_server(connection: sa.Connection) -> Iterator[Finding]:
         yield fail("database server", f"{name} {version}", f"Use {name} {least[0]}.{least[1]} or newer.")
     else:
         yield ok("database server", f"{name} {version}")
-    yield from _clock(connection)
+    yield _clock(connection)
     yield from _settings(connection)
 
 
@@ -84,18 +84,12 @@ def _settings(connection: sa.Connection) -> Iterator[Finding]:
         )
 
 
-def _clock(connection: sa.Connection) -> Iterator[Finding]:
+def _clock(connection: sa.Connection) -> Finding:
     before = dt.datetime.now(dt.timezone.utc)
     answer = connection.exec_driver_sql("SELECT CAST(UTC_TIMESTAMP(6) AS CHAR)").scalar()
     after = dt.datetime.now(dt.timezone.utc)
     theirs = dt.datetime.fromisoformat(str(answer)).replace(tzinfo=dt.timezone.utc)
-    # Theirs was read somewhere between the two: only what lies outside is skew for sure.
-    skew = max((theirs - after).total_seconds(), (before - theirs).total_seconds(), 0.0)
-    if skew > SKEW_SECONDS:
-        side = "ahead of" if theirs > after else "behind"
-        yield warn("database clock", f"{skew:.1f} s {side} this machine's", "Synchronise both clocks (NTP).")
-    else:
-        yield ok("database clock", f"within {max(skew, (after - before).total_seconds()):.2f} s of this machine's")
+    return clock_finding(before, theirs, after)
 
 
 def examine_privileges(connection: sa.Connection, needs: Needs) -> Iterator[Finding]:

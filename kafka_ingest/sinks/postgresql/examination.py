@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from kafka_ingest.findings import Finding, fail, ok, warn
 from kafka_ingest.sinks.base import Needs
+from kafka_ingest.sinks.clock import clock_finding
 from kafka_ingest.sinks.misfits import plain
 from kafka_ingest.sinks.postgresql import copy_format
 from kafka_ingest.sinks.postgresql.connection import TimedConnection
@@ -20,7 +21,6 @@ from kafka_ingest.sinks.postgresql.errors import is_denied
 MINIMUM_MAJOR = 12
 """Older ones lack generated columns and nondeterministic collations, which the catalogues are asked for."""
 TESTED_MAJOR = 15
-SKEW_SECONDS = 2.0
 # A table, its key's index and a staging table with its own; the same of its tombstones.
 LOCKS_PER_TABLE = 4
 FEW_CONNECTIONS = 20
@@ -60,7 +60,7 @@ def examine_server(connection: sa.Connection, needs: Needs) -> Iterator[Finding]
         )
     else:
         yield ok("database server", f"PostgreSQL {version}")
-    yield from _clock(connection)
+    yield _clock(connection)
     if is_standby:
         yield fail("writable", "this server is a standby", "Name the primary, or add target_session_attrs=read-write.")
     elif read_only == "on":
@@ -97,20 +97,14 @@ def examine_server(connection: sa.Connection, needs: Needs) -> Iterator[Finding]
         )
 
 
-def _clock(connection: sa.Connection) -> Iterator[Finding]:
+def _clock(connection: sa.Connection) -> Finding:
     before = dt.datetime.now(dt.timezone.utc)
     answer = connection.exec_driver_sql(
         "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
     ).scalar()
     after = dt.datetime.now(dt.timezone.utc)
     theirs = dt.datetime.strptime(str(answer), "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=dt.timezone.utc)
-    # Theirs was read somewhere between the two: only what lies outside is skew for sure.
-    skew = max((theirs - after).total_seconds(), (before - theirs).total_seconds(), 0.0)
-    if skew > SKEW_SECONDS:
-        side = "ahead of" if theirs > after else "behind"
-        yield warn("database clock", f"{skew:.1f} s {side} this machine's", "Synchronise both clocks (NTP).")
-    else:
-        yield ok("database clock", f"within {max(skew, (after - before).total_seconds()):.2f} s of this machine's")
+    return clock_finding(before, theirs, after)
 
 
 def examine_privileges(connection: sa.Connection, needs: Needs) -> Iterator[Finding]:

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
+from kafka_ingest.local.database_credentials import APPLICATION_USER, Credentials, credentials_of
 from kafka_ingest.local.database_server import APPLICATION_DATABASE, LocalDatabaseServer
 from kafka_ingest.local.errors import LocalServerError
-from kafka_ingest.local.files import Progress, read_json, silent, write_private_json
+from kafka_ingest.local.files import Progress, silent
+from kafka_ingest.local.initialiser import initialise_by
 from kafka_ingest.local.ports import LOOPBACK
 from kafka_ingest.local.process import POLL_SECONDS
 from kafka_ingest.processes import PROC, start_ticks
 from kafka_ingest.sinks.postgresql.local_account import ServerAccount
 from kafka_ingest.sinks.postgresql.local_program import PostgreSQLProgram, find_postgresql
 
-APPLICATION_USER = "kafka_ingest"
 ADMINISTRATOR = "postgres"
 CONNECT_TIMEOUT_SECONDS = 5
-INITIALISE_TIMEOUT_SECONDS = 300
 KILL_TIMEOUT_SECONDS = 30.0
 PROBE_TABLE = "_kafka_ingest_ready"
 _MOST_NAME_BYTES = 63
@@ -37,12 +34,7 @@ _MOST_NAME_BYTES = 63
 _STARTING_UP = "57P03"
 
 
-@dataclass(frozen=True)
-class Credentials:
-    """The passwords of one data folder, kept in `credentials.json` (0600)."""
-
-    root: str
-    application: str
+_MAKING = "making a data folder for PostgreSQL"
 
 
 class LocalPostgreSQL(LocalDatabaseServer):
@@ -82,7 +74,7 @@ class LocalPostgreSQL(LocalDatabaseServer):
         server = cls(data_dir, name=kind, version=program.version, settings=settings)
         server._program = program
         server._account = ServerAccount.find()
-        server._credentials = _credentials_of(data_dir)
+        server._credentials = credentials_of(data_dir)
         server._bring_up(port, progress)
         return server
 
@@ -156,7 +148,7 @@ class LocalPostgreSQL(LocalDatabaseServer):
             *(f"--username={ADMINISTRATOR}", "--auth-host=scram-sha-256", "--auth-local=reject", "--no-instructions"),
             *("--encoding=UTF8", "--locale=C", "--locale-provider=icu", "--icu-locale=en-US"),
         )
-        _run(initdb, "")
+        initialise_by(initdb, "", what=_MAKING)
         root, application = self._credentials.root, self._credentials.application
         statements = (
             f"ALTER ROLE {ADMINISTRATOR} PASSWORD '{root}'",
@@ -167,7 +159,7 @@ class LocalPostgreSQL(LocalDatabaseServer):
         single = (self._program.server[:-1], self._program.server[-1], "--single")
         program = (*single[0], *single[1:])
         alone = self._account.command(partial, program, "-c", "exit_on_error=on", "postgres")
-        _run(alone, "".join(f"{statement}\n" for statement in statements))
+        initialise_by(alone, "".join(f"{statement}\n" for statement in statements), what=_MAKING)
         partial.rename(folder)
 
     def _forget_stale_pid(self, folder: Path) -> None:
@@ -215,31 +207,6 @@ class LocalPostgreSQL(LocalDatabaseServer):
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
         )
-
-
-def _credentials_of(data_dir: Path) -> Credentials:
-    """The folder's passwords, made at random the first time."""
-    path = data_dir / "credentials.json"
-    values = read_json(path)
-    if "root" not in values or "kafka_ingest" not in values:
-        values = {"root": secrets.token_urlsafe(24), "kafka_ingest": secrets.token_urlsafe(24)}
-        write_private_json(path, values)
-    return Credentials(root=str(values["root"]), application=str(values["kafka_ingest"]))
-
-
-def _run(command: list[str], stdin: str) -> None:
-    answer = subprocess.run(
-        command,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=INITIALISE_TIMEOUT_SECONDS,
-        env={**os.environ, "LC_ALL": "C"},
-    )
-    if answer.returncode != 0:
-        last = "\n".join((answer.stdout + answer.stderr).strip().splitlines()[-15:])
-        raise LocalServerError(f"making a data folder for PostgreSQL failed:\n{last}")
 
 
 def _children(parent: int) -> dict[int, int]:
