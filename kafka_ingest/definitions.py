@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dagster as dg
 
-from kafka_ingest.examples.information_per_hour import example_definitions
 from kafka_ingest.orchestration.build import build_definitions
+from kafka_ingest.orchestration.information_per_hour import example_definitions
 from kafka_ingest.streams.registry import declared_streams
 
 STREAMS = tuple(declared_streams().values())

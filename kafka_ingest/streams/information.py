@@ -19,7 +19,7 @@ class Information(AppendModel):
     """A news item as crawled: every message is a row."""
 
     __tablename__ = "information"
-    # What is built on the table by time of arrival reads this (examples/information_per_hour.py).
+    # What is built on the table by time of arrival reads this (orchestration/information_per_hour.py).
     __table_args__ = (Index("information_arrival", "_kafka_timestamp"),)
 
     id: Mapped[str] = field(String(64), index=True)

@@ -66,8 +66,7 @@ FLOORS: tuple[tuple[Room, ...], ...] = (
     (
         Room("orchestration", "Streams as Dagster assets, jobs, sensors, schedules and checks."),
         Room("testing", "The contract of a sink as tests that a person's own sink can run."),
-        Room("examples", "Assets built on the tables, as a user builds them.", knows=("orchestration",)),
-        Room("definitions.py", "The Dagster code location.", knows=("orchestration", "examples")),
+        Room("definitions.py", "The Dagster code location.", knows=("orchestration",)),
         Room("__init__.py", "What a project that uses this package imports.", knows=("orchestration",)),
     ),
     (Room("cli", "The commands of `kafka-ingest`."),),

@@ -75,7 +75,7 @@ def test_modules_do_not_import_in_a_circle() -> None:
 
 
 def test_dagster_is_imported_around_the_stages_only() -> None:
-    allowed = {"orchestration", "examples", "definitions.py", "cli"}
+    allowed = {"orchestration", "definitions.py", "cli"}
     assert importers("dagster", "dagster_shared", "dagster_graphql") <= allowed
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kafka_ingest.examples import information_per_hour as example
+from kafka_ingest.orchestration import information_per_hour as example
 from kafka_ingest_tests.e2e.streams import HASTY_RUNS, STREAM
 
 __all__ = ["STREAM"]

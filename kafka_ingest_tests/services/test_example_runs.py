@@ -11,8 +11,8 @@ import pytest
 import sqlalchemy as sa
 from confluent_kafka import Producer
 
-from kafka_ingest.examples.information_per_hour import PER_HOUR
 from kafka_ingest.local.kafka import LocalKafka
+from kafka_ingest.orchestration.information_per_hour import PER_HOUR
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
 from kafka_ingest_tests.e2e.streams import HASTY_EXAMPLE, HASTY_RUNS, environment
 

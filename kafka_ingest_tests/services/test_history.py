@@ -21,11 +21,11 @@ from kafka_ingest.checks.trace import trace
 from kafka_ingest.checks.whole_ledger import audit_accounting, audit_tiling
 from kafka_ingest.engine.compaction import compact_ledger
 from kafka_ingest.engine.ingestion import Ingestion
-from kafka_ingest.examples.information_per_hour import count_hours
 from kafka_ingest.kafka.consumer import open_consumer
 from kafka_ingest.kafka.group_offsets import commit_group_offsets
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.local.kafka import LocalKafka
+from kafka_ingest.orchestration.information_per_hour import count_hours
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.registry import open_sink

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 from kafka_ingest.engine.stream_state import StreamState
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.examples.information_per_hour import count_hours, example_definitions, hours_of
 from kafka_ingest.kafka.metadata import TopicState, Watermarks
 from kafka_ingest.ledger.positions import LedgerPosition
 from kafka_ingest.orchestration.build import build_definitions
+from kafka_ingest.orchestration.information_per_hour import count_hours, example_definitions, hours_of
 from kafka_ingest.orchestration.topic_observations import TopicObserver
 from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.slices import TopicPartition
