@@ -4,16 +4,21 @@
     ├── RetryableError           the same call may succeed later: retried, then the run fails
     │   ├── KafkaUnavailable       broker unreachable, timeout, leader moving
     │   │   └── CommitUnanswered     the group's coordinator is silent; the database has everything
+    │   ├── SchemaRegistryUnavailable  the schema registry does not answer as it should
     │   ├── DatabaseUnavailable    connection lost, read-only server
     │   │   └── TransactionConflict    deadlock, lock wait: another transaction wants the same rows
     │   └── RangeReadTimeout       the range was not read to its end before its deadline
     └── PermanentError           a person has to act: never retried
         ├── ConfigError            a setting, stream or model is wrong
+        │   └── DeclarationError       ... of a stream declared as data: says where in it
+        ├── WrongEnvironment       the run's process reaches another cluster or database than the sensor that launched it
         ├── SchemaMismatch         the target table does not fit the model
         ├── OffsetGap              a live load would leave out offsets
+        ├── LeaseLost              another run goes on in this one's place
         ├── DataLoss               offsets are gone from Kafka before they were loaded
         │   └── LogCut               ... and others may stand in their place by now
         ├── DeadLetterLimit        too large a part of a batch is bad
+        ├── SourceTruncated        the table that a stream mirrors was truncated
         ├── AccountingError        a range does not add up (a bug here: nothing was committed)
         ├── StepError              a pipeline step of the user's raised
         ├── AccessDenied           credentials, certificates or privileges
@@ -86,6 +91,10 @@ class CommitUnanswered(KafkaUnavailable):
     """The commit of the group's offsets was not answered in time; the consumer it was sent by cannot be used any more."""
 
 
+class SchemaRegistryUnavailable(RetryableError):
+    """The schema registry did not answer, or answered that it cannot for now. `code` is the HTTP status, where there was one."""
+
+
 class DatabaseUnavailable(RetryableError):
     """The database did not answer as it should; the transaction was or will be rolled back."""
 
@@ -139,6 +148,49 @@ class ConfigError(PermanentError):
         self.model = model
 
 
+class DeclarationError(ConfigError):
+    """A stream that is declared as data is wrong.
+
+    place: the keys and positions that lead to what is wrong: `("streams", 0, "routes", "news", "columns", "price", "type")`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        place: tuple[str | int, ...],
+        stream: str | None = None,
+        setting: str | None = None,
+        model: str | None = None,
+    ) -> None:
+        super().__init__(message, stream=stream, setting=setting, model=model)
+        self.place = place
+
+
+class WrongEnvironment(PermanentError):
+    """The process of a run reaches another Kafka cluster or another database than the sensor that launched it.
+
+    expected_cluster, found_cluster: ids of the clusters.
+    expected_database, found_database: `ledger:` and a ledger's id, or `server:` and a hash of which server and database it is.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stream: str | None = None,
+        expected_cluster: str | None = None,
+        found_cluster: str | None = None,
+        expected_database: str | None = None,
+        found_database: str | None = None,
+    ) -> None:
+        super().__init__(message, stream=stream)
+        self.expected_cluster = expected_cluster
+        self.found_cluster = found_cluster
+        self.expected_database = expected_database
+        self.found_database = found_database
+
+
 class SchemaMismatch(PermanentError):
     """The target table lacks something the model needs, or could change values.
 
@@ -178,6 +230,10 @@ class OffsetGap(PermanentError):
         super().__init__(message, stream=stream)
         self.range = range
         self.next_offset = next_offset
+
+
+class LeaseLost(PermanentError):
+    """The run's lease was revoked, as it was not renewed in time; another run goes on. Nothing was loaded."""
 
 
 class DataLoss(PermanentError):
@@ -240,6 +296,30 @@ class DeadLetterLimit(PermanentError):
         self.messages = messages
         self.limit = limit
         self.ranges = ranges
+
+
+class SourceTruncated(PermanentError):
+    """The source's table was truncated, and ours cannot follow; nothing of the slice was committed.
+
+    topic, partition, position: of the message that says so; the position is its offset.
+    table: that would keep the rows.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stream: str | None = None,
+        topic: str | None = None,
+        partition: int | None = None,
+        position: int | None = None,
+        table: str | None = None,
+    ) -> None:
+        super().__init__(message, stream=stream)
+        self.topic = topic
+        self.partition = partition
+        self.position = position
+        self.table = table
 
 
 class AccountingError(PermanentError):

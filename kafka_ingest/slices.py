@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -212,6 +212,40 @@ class RawSlice:
         below = int(np.searchsorted(self.offsets[own], offset))
         return int(self.orders[own][below - 1]) if below else self.order_starts[number]
 
+    def split(self, count: int) -> tuple[RawSlice, RawSlice]:
+        """The first `count` messages (1 to all but one) and the others, each with its part of the ranges. Of the message that the
+        first part ends with the leader epoch is not known."""
+        number, offset = int(self.range_index[count]), int(self.offsets[count])
+        cut = self.ranges[number]
+        own = count - int(np.searchsorted(self.range_index, number))
+        absent = offset - cut.start - own
+        to = (
+            number + 1 if offset > cut.start else number
+        )  # of a range that begins with the first of the others nothing is here
+        first = replace(
+            self,
+            ranges=(*self.ranges[:number], replace(cut, end=offset))[:to],
+            absent=(*self.absent[:number], absent)[:to],
+            logs=(*self.logs[:number], replace(self.logs[number], leader_epoch=None))[:to],
+            order_starts=self.order_starts[:to],
+            **self._messages(slice(0, count), 0),
+        )
+        others = replace(
+            self,
+            ranges=(replace(cut, start=offset), *self.ranges[number + 1 :]),
+            absent=(self.absent[number] - absent, *self.absent[number + 1 :]),
+            logs=self.logs[number:],
+            order_starts=(self.order_before(number, offset), *self.order_starts[number + 1 :]),
+            **self._messages(slice(count, None), number),
+        )
+        return first, others
+
+    def _messages(self, part: slice, ranges_before: int) -> dict[str, Any]:
+        columns = ("offsets", "timestamps_ms", "keys", "values", "headers", "orders")
+        return {name: getattr(self, name)[part] for name in columns} | {
+            "range_index": self.range_index[part] - np.int32(ranges_before)
+        }
+
     def ranks(self) -> npt.NDArray[np.int64]:
         """Each message's place in the total order among these messages: by order, topic, partition, offset."""
         ranks = np.arange(len(self), dtype=np.int64)
@@ -291,7 +325,7 @@ class RangeCounts:
     min_timestamp_ms: int | None
     max_timestamp_ms: int | None
     rows_by_table: Mapping[str, int] = field(default_factory=dict)
-    """`rows`, told apart by table; tables without a row are left out."""
+    """Rows by table, several of a message that is several; tables without a row are left out. `rows` counts messages."""
     order_start: int | None = None
     """The order (`RawSlice.orders`) of the last message below the range; None where it is not known."""
 

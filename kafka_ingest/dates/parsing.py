@@ -1,17 +1,20 @@
 """A column of dates in any form to instants in UTC.
 
-1. Sort the values by what they are: missing, text, integer, float, or nothing a date can be.
+1. Sort the values by what they are: missing, text, integer, float, decimal, array, date or datetime, or nothing a date can be.
 2. Text: group by shape (texts.py), match each shape with the layouts, read the fields of a whole group at once.
-3. Numbers: compact dates and epochs (epochs.py).
-4. Wall clocks to UTC, all at once (wallclock.py); refuse what MySQL's DATETIME cannot hold.
+3. Numbers (epochs.py) and arrays (arrays.py). Dates and datetimes, as Avro and Protobuf give them, say all themselves.
+4. Wall clocks to UTC, all at once (wallclock.py), or, in a column of days, everything to its day; refuse what MySQL's DATETIME
+   cannot hold.
 5. One message per value that could not be read.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import reprlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import lru_cache
 from itertools import repeat
 from typing import Any
@@ -19,37 +22,58 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from kafka_ingest.dates import layouts
+from kafka_ingest.dates import fields, layouts
+from kafka_ingest.dates.arrays import read_arrays
 from kafka_ingest.dates.bounds import EARLIEST_MICROSECONDS, LATEST_MICROSECONDS
-from kafka_ingest.dates.epochs import TEXT_EPOCH_DIGITS, read_floats, read_numbers
+from kafka_ingest.dates.epochs import read_floats, read_numbers
 from kafka_ingest.dates.layouts import Layout
+from kafka_ingest.dates.outcomes import (
+    ABSENT,
+    FINE,
+    IMPOSSIBLE,
+    NO_UNIT,
+    OUTSIDE,
+    UNREADABLE,
+    WRONG_TYPE,
+    ZONE,
+    Read,
+    explain,
+    unknown_zone,
+)
 from kafka_ingest.dates.rule import DateRule, layout_of
 from kafka_ingest.dates.texts import by_shape
-from kafka_ingest.dates.wallclock import Array, to_utc
+from kafka_ingest.dates.wallclock import MICROS_PER_DAY, Array, to_utc, to_wall
 
 # The layouts a shape fits, in the order to try; None stands for a number.
 _Plan = tuple[tuple["re.Match[str]", "Layout | None"], ...]
 
-_MISSING, _TEXT, _INTEGER, _FLOAT, _OTHER = range(5)
-_KINDS: dict[type, int] = {type(None): _MISSING, str: _TEXT, int: _INTEGER, float: _FLOAT}
-
-# What became of a value; the text completes "'…' …".
-_FINE, _ABSENT, _UNREADABLE, _IMPOSSIBLE, _OUTSIDE, _WRONG_TYPE, _SHORT = range(7)
-_WHY = {
-    _UNREADABLE: "is not in a form that is read",
-    _IMPOSSIBLE: "looks like a date, but has a month, day, time or zone that does not exist",
-    _OUTSIDE: "is outside the years 1000 to 9999 in UTC, which is what a MySQL DATETIME holds",
-    _WRONG_TYPE: "is neither text nor a number",
-    _SHORT: f"is a text of digits that is no compact date, and too short for an epoch (below {TEXT_EPOCH_DIGITS} digits)",
+_MISSING, _TEXT, _INTEGER, _FLOAT, _DECIMAL, _ARRAY, _INSTANT, _WALL, _DATE, _OTHER = range(10)
+_KINDS: dict[type, int] = {
+    type(None): _MISSING,
+    str: _TEXT,
+    int: _INTEGER,
+    float: _FLOAT,
+    Decimal: _DECIMAL,
+    list: _ARRAY,
+    dt.date: _DATE,
 }
+
 _ACCEPTED = (
     "ISO 8601, YYYY/MM/DD, {slashes}, YYYY.MM.DD, DD.MM.YYYY, YYYYMMDD[HHMM[SS]], 2024年5月1日, RFC 2822, "
-    "May 1, 2024, or an epoch in s, ms, µs or ns"
+    "May 1, 2024, asctime, or an epoch {unit}"
 )
 _SHOWN_CHARACTERS = 80
+_MOMENTS: dict[int, pa.DataType] = {
+    _INSTANT: pa.timestamp("us", "UTC"),
+    _WALL: pa.timestamp("us"),
+    _DATE: pa.date32(),
+}
 _NAT = np.iinfo(np.int64).min
-_LARGEST = 2**63  # of an integer; epochs in nanoseconds end there, in the year 2262
+_LARGEST = 2**63  # of an integer
+_DECIMAL_DIGITS = pa.decimal128(31, 9)  # the whole part and what is left of it have 32 digits, of 38
+_LARGEST_EXPONENT, _SMALLEST_EXPONENT = 30, -60  # beyond, a decimal is no number of a date, and is not written out
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +81,8 @@ class ParsedDates:
     """Every value's instant, and what was wrong with those that have none."""
 
     instants: pd.Series
-    """datetime64[us], naive, in UTC, with the input's index and name; NaT where the value is missing or unreadable."""
+    """datetime64[us], naive, with the input's index and name: in UTC, or, of a column of days, the day's midnight. NaT where the
+    value is missing or unreadable."""
     errors: pd.Series
     """One sentence (object, str) for each value that could not be read, under its label; empty when all is well."""
 
@@ -67,35 +92,39 @@ def parse_dates(values: pd.Series, rule: DateRule = DateRule()) -> ParsedDates: 
     # 1. What the values are.
     reading = _Reading(len(values))
     texts, rows = _text_column(values)
-    objects, numbers = None, np.zeros(0, dtype=np.int64)
+    objects = None
     if texts is None:
-        objects, kinds, numbers = _objects(values, numbers_as_text=bool(rule.formats))
+        objects, kinds = _objects(values, numbers_as_text=bool(rule.formats) and rule.unit is None)
         rows = np.flatnonzero(kinds == _TEXT)
         texts = _arrow(objects[rows].tolist())
-        reading.states[kinds == _OTHER] = _WRONG_TYPE
+        reading.outcomes[kinds == _OTHER] = WRONG_TYPE
     # 2. Text.
-    _read_texts(reading, texts, rows, rule, numbers)
-    # 3. Numbers.
+    _read_texts(reading, texts, rows, rule)
+    # 3. Numbers and arrays.
     if objects is not None:
-        _read_integers(reading, objects, np.flatnonzero(kinds == _INTEGER))
-        _read_floats(reading, objects, np.flatnonzero(kinds == _FLOAT))
-    # 4. UTC.
-    states, micros = reading.states, reading.micros
-    at = np.flatnonzero(reading.walls & (states == _FINE))
-    micros[at] = to_utc(micros[at], rule.timezone)
-    states[(states == _FINE) & ((micros < EARLIEST_MICROSECONDS) | (micros > LATEST_MICROSECONDS))] = _OUTSIDE
-    micros[states != _FINE] = _NAT
+        _read_integers(reading, objects, np.flatnonzero(kinds == _INTEGER), rule)
+        _read_floats(reading, objects, np.flatnonzero(kinds == _FLOAT), rule)
+        _read_decimals(reading, objects, np.flatnonzero(kinds == _DECIMAL), rule)
+        arrays = np.flatnonzero(kinds == _ARRAY)
+        reading.put(arrays, read_arrays(objects[arrays], rule.unit))
+        for kind, arrow_type in _MOMENTS.items():
+            _read_moments(reading, objects, np.flatnonzero(kinds == kind), arrow_type, walls=kind != _INSTANT)
+    # 4. UTC, or days.
+    outcomes, micros = reading.outcomes, reading.micros
+    fine = outcomes == FINE
+    if rule.is_date:
+        at = np.flatnonzero(fine & ~reading.walls)
+        micros[at] = to_wall(micros[at], rule.timezone)
+        micros -= micros % MICROS_PER_DAY
+    else:
+        at = np.flatnonzero(fine & reading.walls)
+        micros[at] = to_utc(micros[at], rule.timezone)
+    outcomes[fine & ((micros < EARLIEST_MICROSECONDS) | (micros > LATEST_MICROSECONDS))] = OUTSIDE
+    micros[outcomes != FINE] = _NAT
     # 5. Messages.
-    failed = np.flatnonzero(states > _ABSENT)
-    shown = values.iloc[failed].to_numpy(dtype=object)
-    accepted = ", ".join((*rule.formats, _ACCEPTED.format(slashes="D/M/YYYY" if rule.day_first else "M/D/YYYY")))
-    messages = [
-        f"{_shown(value)} {_WHY[state]}; accepted: {accepted}"
-        for value, state in zip(shown, states[failed].tolist(), strict=True)
-    ]
     return ParsedDates(
         instants=pd.Series(micros.view("M8[us]"), index=values.index, name=values.name),
-        errors=pd.Series(messages, index=values.index[failed], name=values.name, dtype=object),
+        errors=_errors(values, reading, rule),
     )
 
 
@@ -103,14 +132,36 @@ class _Reading:
     """The results so far, one entry per row: `walls` marks microseconds that are wall clocks, not yet UTC."""
 
     def __init__(self, length: int) -> None:
-        self.states = np.full(length, _ABSENT, dtype=np.int8)
+        self.outcomes = np.full(length, ABSENT, dtype=np.int8)
         self.micros = np.zeros(length, dtype=np.int64)
         self.walls = np.zeros(length, dtype=bool)
+        self.zones: dict[int, str] = {}
+        """The abbreviations that are not known, by row."""
 
-    def put(self, rows: Array, micros: Array, walls: Array, possible: Array) -> None:
-        self.micros[rows] = micros
-        self.walls[rows] = walls
-        self.states[rows] = np.where(possible, _FINE, _IMPOSSIBLE)
+    def put(self, rows: Array, read: Read) -> None:
+        """Enter what was read. What a layout before found wrong stays, unless this one reads it, or knows better than that it
+        is no date that exists."""
+        if read.outcomes.any():
+            is_news = (read.outcomes == FINE) | (self.outcomes[rows] <= IMPOSSIBLE)
+            rows, read = rows[is_news], Read(*(column[is_news] for column in read))
+        self.micros[rows] = read.micros
+        self.walls[rows] = read.walls
+        self.outcomes[rows] = read.outcomes
+
+
+def _errors(values: pd.Series, reading: _Reading, rule: DateRule) -> pd.Series:
+    failed = np.flatnonzero(reading.outcomes > ABSENT)
+    shown = values.iloc[failed].to_numpy(dtype=object)
+    built_in = _ACCEPTED.format(
+        slashes="D/M/YYYY" if rule.day_first else "M/D/YYYY",
+        unit="of ten digits (s), 13 (ms), 16 (µs) or 19 (ns)" if rule.unit is None else f"in {rule.unit}",
+    )
+    why = explain(", ".join((*rule.formats, built_in)))
+    messages = [
+        f"{_shown(value)} {why[outcome] if outcome != ZONE else unknown_zone(reading.zones[row])}"
+        for row, value, outcome in zip(failed.tolist(), shown, reading.outcomes[failed].tolist(), strict=True)
+    ]
+    return pd.Series(messages, index=values.index[failed], name=values.name, dtype=object)
 
 
 def _text_column(values: pd.Series) -> tuple[pa.LargeStringArray | None, Array]:
@@ -128,8 +179,8 @@ def _text_column(values: pd.Series) -> tuple[pa.LargeStringArray | None, Array]:
     return texts.drop_null(), rows
 
 
-def _objects(values: pd.Series, *, numbers_as_text: bool) -> tuple[Array, Array, Array]:
-    """The values as plain Python objects, the kind of each, and the rows of numbers that became text for the formats."""
+def _objects(values: pd.Series, *, numbers_as_text: bool) -> tuple[Array, Array]:
+    """The values as plain Python objects, and the kind of each; integers are text where the formats are to see them."""
     objects = values.to_numpy(dtype=object)
     kinds = np.fromiter(map(_KINDS.get, map(type, objects.tolist()), repeat(_OTHER)), dtype=np.int8, count=len(objects))
     others = np.flatnonzero(kinds == _OTHER)
@@ -142,7 +193,7 @@ def _objects(values: pd.Series, *, numbers_as_text: bool) -> tuple[Array, Array,
         value = objects[at]
         if abs(value) < _LARGEST and value == int(value):  # a float too: integers become floats in a column with gaps
             kinds[at], objects[at] = _TEXT, str(int(value))
-    return objects, kinds, numbers
+    return objects, kinds
 
 
 def _plain(value: Any) -> tuple[int, object]:
@@ -152,6 +203,8 @@ def _plain(value: Any) -> tuple[int, object]:
         return _MISSING, None
     if issubclass(kind, str):
         return _TEXT, str.__str__(value)
+    if issubclass(kind, dt.datetime):
+        return (_WALL if value.tzinfo is None else _INSTANT), value
     if issubclass(kind, int) and kind is not bool:
         return _INTEGER, int.__add__(value, 0)
     if issubclass(kind, np.integer):
@@ -170,31 +223,37 @@ def _arrow(texts: list[str]) -> pa.LargeStringArray:
         return pa.array([text.encode("utf-8", "replace").decode() for text in texts], type=pa.large_string())
 
 
-def _read_texts(reading: _Reading, texts: pa.LargeStringArray, rows: Array, rule: DateRule, numbers: Array) -> None:
-    """`numbers` are rows whose text was a number, which may be an epoch however short it is."""
-    reading.states[rows] = _UNREADABLE
+def _read_texts(reading: _Reading, texts: pa.LargeStringArray, rows: Array, rule: DateRule) -> None:
+    reading.outcomes[rows] = UNREADABLE
     for at, grid, shape in by_shape(texts):
         pending = rows[at]
         if not shape:
-            reading.states[pending] = _ABSENT
+            reading.outcomes[pending] = ABSENT
             continue
         for match, layout in _plan(shape, rule.formats):
-            if layout is None:
-                micros, walls, possible = layouts.read_digits(grid, match)
-            else:
-                micros, walls, possible = layouts.read(grid, match, layout, day_first=rule.day_first)
-            reading.put(pending, micros, walls, possible)
-            if layout is None and match.end("whole") - match.start("whole") < TEXT_EPOCH_DIGITS:
-                reading.states[pending[possible & ~walls & ~np.isin(pending, numbers)]] = _SHORT
-            if possible.all():
+            read = fields.read(grid, match, layout, rule) if layout else fields.read_digits(grid, match, rule)
+            reading.put(pending, read)
+            if not read.outcomes.any():
                 break
-            grid, pending = grid[~possible], pending[~possible]
+            _note_zones(reading, pending, grid, match, read)
+            left = reading.outcomes[pending] != FINE
+            grid, pending = grid[left], pending[left]
+
+
+def _note_zones(reading: _Reading, rows: Array, grid: Array, match: re.Match[str], read: Read) -> None:
+    """Keep the abbreviations that are not known, for the messages."""
+    unknown = np.flatnonzero(read.outcomes == ZONE)
+    if len(unknown):
+        names = grid[unknown][:, fields.zone_columns(match)]
+        reading.zones |= {
+            row: bytes(name).decode("ascii").upper() for row, name in zip(rows[unknown].tolist(), names, strict=True)
+        }
 
 
 @lru_cache(maxsize=4096)
 def _plan(shape: str, formats: tuple[str, ...]) -> _Plan:
     """The layouts a shape fits, in the order to try them."""
-    candidates = [*map(layout_of, formats), *layouts.BUILT_IN]
+    candidates = [*map(layout_of, formats), *layouts.BUILT_IN, *(() if shape.isascii() else layouts.EAST_ASIAN)]
     plan: list[tuple[re.Match[str], Layout | None]] = [
         (match, layout) for layout in candidates if (match := layout.shape.fullmatch(shape))
     ]
@@ -202,29 +261,87 @@ def _plan(shape: str, formats: tuple[str, ...]) -> _Plan:
     return (*plan, (number, None)) if number else tuple(plan)
 
 
-def _read_integers(reading: _Reading, objects: Array, rows: Array) -> None:
-    reading.states[rows] = _OUTSIDE
-    numbers = objects[rows]
+def _read_integers(reading: _Reading, objects: Array, rows: Array, rule: DateRule) -> None:
+    numbers, unit = objects[rows], rule.unit
     try:
         integers = numbers.astype(np.int64)
     except OverflowError:
-        small = np.fromiter((abs(number) < _LARGEST for number in numbers), dtype=bool, count=len(numbers))
-        rows, integers = rows[small], numbers[small].astype(np.int64)
-    rows, integers = rows[integers > -_LARGEST], integers[integers > -_LARGEST]
-    reading.put(rows, *read_numbers(np.abs(integers), np.zeros_like(integers), integers < 0))
+        if unit == "ns":  # the dates after 2262: cut to microseconds, towards the past
+            numbers, unit = np.array([number // 1_000 for number in numbers.tolist()], dtype=object), "us"
+        is_small = np.fromiter((abs(number) < _LARGEST for number in numbers), dtype=bool, count=len(numbers))
+        reading.outcomes[rows[~is_small]] = _too_large(rule)
+        rows, integers = rows[is_small], numbers[is_small].astype(np.int64)
+    # The least has no magnitude in 64 bits; in nanoseconds the next is in the same microsecond, in any other unit no date.
+    magnitude = np.abs(np.maximum(integers, 1 - _LARGEST))
+    read = read_numbers(magnitude, np.zeros_like(integers), integers < 0, unit, is_date=rule.is_date)
+    reading.put(rows, read)
 
 
-def _read_floats(reading: _Reading, objects: Array, rows: Array) -> None:
+def _read_floats(reading: _Reading, objects: Array, rows: Array, rule: DateRule) -> None:
     floats = objects[rows].astype(np.float64)
-    reading.states[rows] = np.where(np.isnan(floats), _ABSENT, _OUTSIDE)
-    finite = np.abs(floats) < _LARGEST
-    reading.put(rows[finite], *read_floats(floats[finite]))
+    reading.outcomes[rows[np.abs(floats) >= _LARGEST]] = _too_large(rule)
+    finite = np.abs(floats) < _LARGEST  # NaN is absent
+    reading.put(rows[finite], read_floats(floats[finite], rule.unit, is_date=rule.is_date))
+
+
+def _too_large(rule: DateRule) -> int:
+    return NO_UNIT if rule.unit is None else OUTSIDE
+
+
+def _read_decimals(reading: _Reading, objects: Array, rows: Array, rule: DateRule) -> None:
+    """Decimals, which JSON's fractions are, by their digits: exactly. As of integers, the formats see whole ones only."""
+    values: list[Decimal] = objects[rows].tolist()
+    parts = None if rule.formats or not values else _parts_at_once(values)
+    if parts is not None:
+        reading.put(rows, read_numbers(*parts, rule.unit, is_date=rule.is_date))
+        return
+    whole: dict[int, str] = {}
+    others: dict[int, str] = {}
+    for row, value in zip(rows.tolist(), values, strict=True):
+        if value.is_nan():
+            continue
+        if value.is_infinite() or value.adjusted() > _LARGEST_EXPONENT:
+            reading.outcomes[row] = _too_large(rule)
+        elif value.adjusted() < _SMALLEST_EXPONENT:
+            reading.outcomes[row] = UNREADABLE
+        elif rule.unit is None and value == int(value):
+            whole[row] = str(int(value))
+        else:
+            others[row] = f"{value:f}"
+    for found, its_rule in ((whole, rule), (others, replace(rule, formats=()))):
+        _read_texts(reading, _arrow(list(found.values())), np.array(list(found), dtype=np.int64), its_rule)
+
+
+def _parts_at_once(values: list[Decimal]) -> tuple[Array, Array, Array] | None:
+    """The whole parts, the billionths and the signs of decimals; None where some has more digits, or is to be looked at by
+    itself."""
+    try:
+        decimals = pa.array(values, _DECIMAL_DIGITS)
+        size = pc.abs(decimals)
+        whole: Any = pc.floor(size)  # type: ignore[type-var]  # the stubs know no decimals here
+        magnitude: Array = whole.cast(pa.int64()).to_numpy()
+    except (pa.ArrowInvalid, OverflowError):
+        return None
+    if not magnitude.all():
+        return None  # of a number as small as 1E-75 Arrow makes 0 without a word
+    left: Any = pc.subtract(size, whole)
+    nanos: Array = np.frombuffer(left.buffers()[1], dtype=np.int64)[::2]  # 128 bits each, of which half are enough
+    return magnitude, nanos, pc.less(decimals, pa.scalar(Decimal(0))).to_numpy(zero_copy_only=False)
+
+
+def _read_moments(reading: _Reading, objects: Array, rows: Array, arrow_type: pa.DataType, *, walls: bool) -> None:
+    """Dates and datetimes; one without a zone is a wall clock, as a text without one is, and a date is its midnight."""
+    if len(rows):
+        micros = pa.array(objects[rows].tolist(), arrow_type).cast(pa.timestamp("us")).to_numpy(zero_copy_only=False)
+        fine = np.full(len(rows), FINE, dtype=np.int8)
+        reading.put(rows, Read(micros.view(np.int64), np.full(len(rows), walls), fine))
 
 
 def _shown(value: object) -> str:
     """The value as its error shows it, never longer than a line."""
     try:
         shown = repr(value[: _SHOWN_CHARACTERS + 1]) if type(value) is str else reprlib.repr(value)
+        shown = str(value) if type(value) is Decimal else shown
     except Exception:  # noqa: BLE001 (a repr may raise anything, and an integer of 5,000 digits has none)
         shown = f"<{type(value).__name__}>"
     return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[: _SHOWN_CHARACTERS - 1]}…"

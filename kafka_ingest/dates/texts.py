@@ -23,21 +23,24 @@ CHUNK_ROWS = 1 << 16
 # the last width is no date.
 WIDTHS = (40, 128)
 
-# Characters of Chinese dates become one byte each, one that valid UTF-8 never contains; full-width forms become ASCII.
+# Characters of Chinese dates become one byte each, one that valid UTF-8 never contains; full-width forms and the spaces that
+# keep a line together or are of another width become ASCII.
+_NO_BREAK_SPACE = "\u00a0"
 _CHINESE = dict(zip("年月日号时分秒点上下午", "\xf5\xf6\xf7\xf8\xf9\xfa\xfb\xfc\xfd\xfe\xff", strict=True))
 _FOLDED = {
     **{chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},
-    "\u3000": " ",
+    **dict.fromkeys("\u2007\u2009\u202f\u3000", " "),
     **_CHINESE,
     **{old: _CHINESE[new] for old, new in (("號", "号"), ("時", "时"), ("點", "点"))},
 }
-_FOLD_TABLE = str.maketrans(_FOLDED)
+_FOLD_TABLE = str.maketrans(_FOLDED | {_NO_BREAK_SPACE: " "})
 _FOLD_FROM, _FOLD_TO = (
     np.array(column, dtype=np.int64)
     for column in zip(
         *sorted((int.from_bytes(old.encode(), "big"), ord(new)) for old, new in _FOLDED.items()), strict=True
     )
 )
+_SPACE_CODE = int.from_bytes(_NO_BREAK_SPACE.encode(), "big")  # two bytes, where all the others have three
 
 _CLASSES = np.arange(256, dtype=np.uint8)
 _CLASSES[0] = 0xC0  # 0 pads shapes, so a NUL in a text needs another class, one that valid UTF-8 never contains
@@ -46,9 +49,14 @@ _CLASSES[ord("A") : ord("Z") + 1] = ord("a")
 _CLASSES[ord("a") : ord("z") + 1] = ord("a")
 
 
-def fold(text: str) -> str:
-    """Text with full-width and Chinese date characters as the grid has them, one character per byte for ASCII dates."""
-    return text.translate(_FOLD_TABLE)
+def shape_text(text: str) -> str:
+    """Text, or the pattern of a shape, as shapes have it: one character a byte of the grid, but for digits and letters."""
+    return "".join(
+        letter
+        if letter.isascii()
+        else _FOLD_TABLE.get(ord(letter)) or letter.encode("utf-8", "replace").decode("latin-1")
+        for letter in text
+    )
 
 
 def by_shape(texts: pa.LargeStringArray) -> Iterator[tuple[Array, Array, str]]:
@@ -73,18 +81,20 @@ def _bytes(texts: pa.LargeStringArray) -> tuple[Array, Array, Array]:
     edges = data[np.concatenate((offsets[:-1], offsets[1:] - 1))[np.tile(np.diff(offsets) > 0, 2)]]
     if ((edges <= ord(" ")) | (edges > ord("~"))).any():
         data, offsets = _buffers(pc.utf8_trim_whitespace(texts))
-    candidates = np.flatnonzero(data >= 0xE3)  # the lowest lead byte among the characters to fold
+    candidates = np.flatnonzero(data >= 0xC2)  # the lowest lead byte among the characters to fold
     if len(candidates):
         tail = np.concatenate((data, np.zeros(2, dtype=np.uint8)))
         codes = (tail[candidates].astype(np.int64) << 16) | (tail[candidates + 1].astype(np.int64) << 8)
+        is_space = codes >> 8 == _SPACE_CODE
         codes |= tail[candidates + 2]
         found = np.minimum(np.searchsorted(_FOLD_FROM, codes), len(_FOLD_FROM) - 1)
         folded = _FOLD_FROM[found] == codes
-        at = candidates[folded]
+        at, spaces = candidates[folded], candidates[is_space]
         keep = np.ones(len(data), dtype=bool)
-        keep[at + 1] = keep[at + 2] = False
+        keep[at + 1] = keep[at + 2] = keep[spaces + 1] = False
         data = data.copy()
         data[at] = _FOLD_TO[found[folded]]
+        data[spaces] = ord(" ")
         data = data[keep]
         offsets = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(keep)))[offsets]
     return np.concatenate((data, np.zeros(WIDTHS[-1], dtype=np.uint8))), offsets[:-1], np.diff(offsets)

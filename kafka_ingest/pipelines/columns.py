@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from kafka_ingest.slices import text_series
+from kafka_ingest.streams.formats.base import Values, listed
 from kafka_ingest.streams.model import BoundColumn, ExactText
 from kafka_ingest.type_names import LargeStrings
 
@@ -26,12 +27,17 @@ class Column:
 
     def __init__(self, bound: BoundColumn) -> None:
         kind = bound.column.type
-        self._is_json = isinstance(kind, sa.JSON)
+        self._is_json = isinstance(kind, sa.JSON) and bound.rule.cast is None
         self._is_text = self._is_json or bound.rule.dates is not None or isinstance(kind, sa.String | ExactText)
         self._pieces: list[list[object] | LargeStrings] = []
 
-    def add(self, values: list[object]) -> None:
+    def add(self, values: Values) -> None:
         """Take in the values of the next messages; a missing one is None, of JSON an empty text."""
+        if not isinstance(values, list):
+            if self._is_text and not self._is_json and values.type == pa.large_string():
+                self._pieces.append(values)
+                return
+            values = listed(values)
         piece = self._text(values) if self._is_text else None
         self._pieces.append(values if piece is None else piece)
 
@@ -57,7 +63,11 @@ class Column:
 
 
 def _json_text(values: list[Any]) -> LargeStrings:
-    text = pa.array(list(map(bytes, values)), pa.large_binary()).cast(pa.large_string())
+    try:
+        raw = list(map(bytes, values))
+    except TypeError:  # None, where an object above the field is missing or null
+        raw = [b"" if value is None else bytes(value) for value in values]
+    text = pa.array(raw, pa.large_binary()).cast(pa.large_string())
     is_null = pc.or_(pc.equal(text, _NULL), pc.equal(text, _EMPTY))  # "" where the field is missing
     found: LargeStrings = pc.if_else(is_null, pa.scalar(None, pa.large_string()), text)
     return found

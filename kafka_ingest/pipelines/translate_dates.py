@@ -1,4 +1,4 @@
-"""The step that turns every date column of a model into UTC `datetime64[us]`."""
+"""The step that turns every date column of a model into `datetime64[us]`: instants in UTC, or days."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from kafka_ingest.streams.step import StepContext
 def translate_dates(rows: pd.DataFrame, context: StepContext) -> pd.DataFrame:
     """Dates as the models' rules say; a row with an unreadable date is refused, or the date is NULL where the rule says so.
 
-    A column that holds instants already, of a step before, is left as it is. Comes by itself where a stream names no steps; one
-    that does names this among them, or its date columns stay text.
+    A day is its midnight. A column that holds instants already, of a step before, is left as it is. Comes by itself where a
+    stream names no steps; one that does names this among them, or its date columns stay text.
     """
     refused: dict[int, str] = {}
     columns: dict[str, pd.Series] = {}

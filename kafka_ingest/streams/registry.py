@@ -10,7 +10,7 @@ from itertools import combinations
 import kafka_ingest.streams
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.settings import stream_modules
-from kafka_ingest.streams.stream import Stream
+from kafka_ingest.streams.stream import STREAM_NAME, Stream
 
 
 def declared_streams(modules: Iterable[str] | None = None) -> dict[str, Stream]:
@@ -36,9 +36,8 @@ def declared_streams(modules: Iterable[str] | None = None) -> dict[str, Stream]:
             raise ConfigError(f"module {name!r} declares no STREAM", setting="KAFKA_INGEST_STREAMS")
         for stream in found:
             if streams.setdefault(stream.name, stream) is not stream:
-                raise ConfigError(f"two streams are named {stream.name!r}", stream=stream.name)
-    check_groups(streams)
-    check_tables(streams)
+                raise _same_name(stream)
+    check_together(streams.values())
     return streams
 
 
@@ -49,6 +48,49 @@ def _streams_in(name: str) -> Iterable[Stream]:
         stream = getattr(each, "STREAM", None)
         if isinstance(stream, Stream):
             yield stream
+
+
+def _same_name(stream: Stream) -> ConfigError:
+    return ConfigError(f"two streams are named {stream.name!r}", stream=stream.name)
+
+
+def check_together(streams: Iterable[Stream]) -> None:
+    """Streams of one cluster and one database must not share a name (nor a group have a stream's), a table, or a topic and
+    consumer group.
+
+    Raises ConfigError.
+    """
+    by_name: dict[str, Stream] = {}
+    for stream in streams:
+        if by_name.setdefault(stream.name, stream) is not stream:
+            raise _same_name(stream)
+    check_run_groups(by_name)
+    check_groups(by_name)
+    check_tables(by_name)
+
+
+def check_run_groups(streams: Mapping[str, Stream]) -> None:
+    """A group's sensor and job are named as a stream's would be, and a stream of a group is not divided."""
+    for stream in streams.values():
+        if stream.group is not None and not STREAM_NAME.fullmatch(stream.group):
+            raise ConfigError(
+                f"stream {stream.name}: group {stream.group!r}: letters, digits and _ only, at most 64, no digit first",
+                stream=stream.name,
+                setting="group",
+            )
+        if stream.group is not None and stream.batch.shards > 1:
+            raise ConfigError(
+                f"stream {stream.name}: shards={stream.batch.shards} divides it among runs of its own, and "
+                f"group={stream.group!r} has it share one; leave one of them out",
+                stream=stream.name,
+                setting="group",
+            )
+        if stream.group in streams:
+            raise ConfigError(
+                f"stream {stream.name}: group {stream.group!r} is the name of a stream, too; give the group another",
+                stream=stream.name,
+                setting="group",
+            )
 
 
 def check_groups(streams: Mapping[str, Stream]) -> None:

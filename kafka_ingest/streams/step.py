@@ -44,6 +44,10 @@ Step = Callable[[pd.DataFrame, StepContext], pd.DataFrame]
 """Takes the rows of one model (columns of the model plus the `_kafka_*` ones, index = message number in the slice) and
 returns them changed.
 
+Where the model explodes an array, a message has several rows, one behind the other in the order of their elements, and the index
+is the row's number instead, unique as well; `_kafka_index` has the element's place. One that is rejected makes its whole message
+a dead letter, one that is dropped leaves the others.
+
 Text, and JSON as its text, come as pandas' `str` with NaN where it is missing, everything else as Python objects with None; a
 column in which some value is no text (an integer in a text column) is objects as well.
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
 from kafka_ingest.dates import DateRule
 from kafka_ingest.errors import ConfigError
+from kafka_ingest.streams.deletes import DeleteRules
+from kafka_ingest.streams.envelopes.base import MessageEnvelope
+from kafka_ingest.streams.envelopes.delete_when import DeleteWhen, Value
+from kafka_ingest.streams.formats.base import Format
+from kafka_ingest.streams.formats.json import Json
 from kafka_ingest.streams.json_schema import model_schema
 from kafka_ingest.streams.model import Model
 from kafka_ingest.streams.step import Step
@@ -26,9 +31,10 @@ _OWN_TABLES = frozenset(
         "kafka_ingest_batches",
         "kafka_ingest_dead_letters",
         "kafka_ingest_ledger",
+        "kafka_ingest_leases",
     }
 )
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+STREAM_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
@@ -56,6 +62,18 @@ class RouteByTopic:
 
 RouteBy = RouteByField | RouteByHeader | RouteByTopic
 
+BATCH_BOUNDS: Mapping[str, tuple[int, int]] = {
+    "min_messages": (1, 10_000_000),
+    "max_wait_seconds": (0, 86_400),
+    "max_rows": (1, 1_000_000),
+    "max_bytes": (1_024, 1 << 30),
+    "loaders": (1, 16),
+    "shards": (1, 64),
+    "linger_seconds": (0, 86_400),
+    "max_run_seconds": (0, 86_400),
+}
+"""From and to, both included, of what a BatchPolicy takes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchPolicy:
@@ -65,8 +83,8 @@ class BatchPolicy:
     first. A slice (one transaction) holds at most `max_rows` messages and `max_bytes` of values, keys and headers; a
     single larger message is a slice of its own.
 
-    Bounds: `min_messages` 1 to 10,000,000; `max_rows` 1 to 1,000,000; `max_bytes` 1,024 to 2**30; `loaders` 1 to 16; seconds 0 to
-    86,400. Raises ConfigError for what lies outside.
+    Bounds: `min_messages` 1 to 10,000,000; `max_rows` 1 to 1,000,000; `max_bytes` 1,024 to 2**30; `loaders` 1 to 16; `shards` 1
+    to 64; seconds 0 to 86,400. Raises ConfigError for what lies outside.
     """
 
     min_messages: int = 10
@@ -75,22 +93,17 @@ class BatchPolicy:
     max_bytes: int = 24 * 1024 * 1024
     loaders: int = 2
     """How many slices a run loads at the same time where much is waiting, over a connection each; committed in order."""
+    shards: int = 1
+    """How many runs the stream's Kafka partitions are divided among, live and in backfills, which load side by side: on several
+    workers, or cores. Each partition belongs to one; more than there are partitions do nothing."""
     linger_seconds: float | None = None
     """How long a run that has caught up waits for more before it ends; `max_wait_seconds` where None, 0 ends at once."""
     max_run_seconds: float = 600.0
     """A run starts no further slice after this long, so that history has entries and code changes arrive."""
 
     def __post_init__(self) -> None:
-        bounds: dict[str, tuple[float, float, float]] = {
-            "min_messages": (self.min_messages, 1, 10_000_000),
-            "max_wait_seconds": (self.max_wait_seconds, 0, 86_400),
-            "max_rows": (self.max_rows, 1, 1_000_000),
-            "max_bytes": (self.max_bytes, 1_024, 1 << 30),
-            "loaders": (self.loaders, 1, 16),
-            "linger_seconds": (self.linger, 0, 86_400),
-            "max_run_seconds": (self.max_run_seconds, 0, 86_400),
-        }
-        for name, (value, low, high) in bounds.items():
+        for name, (low, high) in BATCH_BOUNDS.items():
+            value = self.linger if name == "linger_seconds" else getattr(self, name)
             if not low <= value <= high:
                 raise ConfigError(f"BatchPolicy.{name} is {value}; it must be from {low} to {high}", setting=name)
 
@@ -127,7 +140,9 @@ class Stream:
     fresh_warn, fresh_fail: a table that got nothing for this long is marked stale in the UI; `fresh_fail=None` for topics
            that may rest. `fresh_warn` is at least a minute and less than `fresh_fail`.
     evolve: add missing columns to existing tables instead of failing; none is added while anything else does not fit.
-    window: time partition of the assets, by Kafka timestamp; `window_start`, an aware datetime, lies in the first one.
+    window: time partition of the assets, by Kafka timestamp.
+    window_start: an aware datetime in the first window, which also holds what is older; None: the window of the stream's first
+           message, as it is when Dagster loads the definitions.
 
     Raises ConfigError for what cannot be loaded, a model's columns included.
     """
@@ -149,15 +164,31 @@ class Stream:
     fresh_fail: dt.timedelta | None = dt.timedelta(hours=24)
     evolve: bool = False
     window: Literal["hourly", "daily"] = "hourly"
-    window_start: dt.datetime = dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)
+    window_start: dt.datetime | None = None
     dead_letter_topic: str | None = None
     """Kafka topic that dead letters are also published to, at least once, with the `__connect.errors.*` headers that Kafka
     Connect gives its own."""
     group_id: str | None = None
     """Consumer group of this stream; `KAFKA_GROUP_ID` where None. Streams that share a topic need groups of their own."""
+    group: str | None = None
+    """Streams of one group share a sensor and a live run, which loads them in turn: for small ones (docs/streams.md). Named as a
+    stream is, and as no stream is. No consumer group: that is `group_id`."""
+    value_format: Format = field(default_factory=Json)
+    """How the messages' values are written (docs/formats.md)."""
+    key_format: Format = field(default_factory=Json)
+    """How their keys are, which name the rows that tombstones delete. With `Json`, a model's `tombstone_key` says more."""
+    envelope: MessageEnvelope | None = None
+    """What stands around the row in a value: Debezium(), Maxwell(), Canal(), CloudEvents() or your own (docs/cdc.md). Then the
+    paths of columns begin at the row; those of `route_by`, `delete_when` and `Envelope` sources at the message's top."""
+    delete_when: Mapping[str, Value | Sequence[Value]] | None = None
+    """Dotted path of a field → the value, or a list of values, with which a message deletes the row it holds:
+    `{"__deleted": ["true", True]}`. One of several fields is enough."""
+    on_truncate: Literal["fail", "ignore"] = "fail"
+    """Where the envelope says that the source's table was truncated: "fail" ends every run with SourceTruncated until a person
+    has decided; "ignore" counts the message as ignored, and the table keeps its rows."""
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not STREAM_NAME.fullmatch(self.name):
             raise ConfigError(
                 f"stream name {self.name!r}: letters, digits and _ only, at most 64, no digit first",
                 stream=self.name,
@@ -213,20 +244,92 @@ class Stream:
                 raise ConfigError(
                     f"stream {self.name}: {name}={value} needs a time zone", stream=self.name, setting=name
                 )
+        for name in ("value_format", "key_format"):
+            if not isinstance(getattr(self, name), Format):
+                raise ConfigError(
+                    f"stream {self.name}: {name} is {getattr(self, name)!r}, no format such as Json() or Avro()",
+                    stream=self.name,
+                    setting=name,
+                )
         DateRule(timezone=self.timezone)  # refuses an unknown zone
+        if self.envelope is not None and not isinstance(self.envelope, MessageEnvelope):
+            raise ConfigError(
+                f"stream {self.name}: envelope is {self.envelope!r}, no envelope such as Debezium()",
+                stream=self.name,
+                setting="envelope",
+            )
         for target in self.targets:
-            model_schema(target)  # refuses what cannot be loaded
-            if target.tombstones is not None:
-                key_schema(target)
+            for row in self.row_paths:
+                model_schema(target, row)  # refuses what cannot be loaded
+            if self.delete_rules.reads_message_keys(target):
+                key_schema(target, self.key_format)
+            if target.explode is not None:
+                for row in self.row_paths:
+                    self._check_exploded(target, (*row, *target.explode))
             if target.label in _OWN_TABLES:
                 raise ConfigError(
                     f"stream {self.name}: table name {target.label!r} is taken; choose another", stream=self.name
                 )
-        if sum(t.tombstones is not None for t in self.targets) > 1 and isinstance(self.route_by, RouteByField):
+        self.delete_rules.check((target, self.model_of(target)) for target in self.targets)
+        if sum(map(self.delete_rules.takes_tombstones, self.targets)) > 1 and isinstance(self.route_by, RouteByField):
             raise ConfigError(
                 f"stream {self.name}: a tombstone has no field to route by, so only one model may delete on tombstones; "
                 "route by topic or header, or split the stream",
                 stream=self.name,
+            )
+
+    @cached_property
+    def delete_rules(self) -> DeleteRules:
+        """What of the messages deletes rows."""
+        when = None if self.delete_when is None else DeleteWhen.of(self.delete_when, self.name)
+        return DeleteRules(self.name, self.envelope, when, isinstance(self.route_by, RouteByField))
+
+    @property
+    def row_paths(self) -> tuple[tuple[str, ...], ...]:
+        """Where a row may stand in a value: one that is written, and one that is deleted."""
+        return ((),) if self.envelope is None else tuple(dict.fromkeys((self.envelope.row, self.envelope.deleted)))
+
+    def _exploding(self, target: TargetTable) -> TargetTable:
+        """The table whose messages are arrays of its rows, which an upsert model need not say."""
+        if target.explode == ():
+            return target
+        if target.kept:
+            raise ConfigError(
+                f"stream {self.name}: model {target.model_name} has columns with keep_absent "
+                f"({', '.join(bound.name for bound in target.kept)}), and {self.envelope!r} holds an array of rows, whose "
+                "elements are whole rows; leave keep_absent out",
+                stream=self.name,
+                setting="keep_absent",
+                model=target.model_name,
+            )
+        if target.explode is None and target.is_upsert:
+            return replace(target, explode=())
+        said = "explodes an array of its own" if target.explode else "keeps a row per message"
+        raise ConfigError(
+            f"stream {self.name}: model {target.model_name} {said}, and {self.envelope!r} holds an array of rows; declare "
+            "explode = '[]' in the model",
+            stream=self.name,
+            setting="explode",
+            model=target.model_name,
+        )
+
+    def _check_exploded(self, target: TargetTable, path: tuple[str, ...]) -> None:
+        shown = ".".join(path) or "[]"
+        if not self.value_format.has_arrays(path):
+            raise ConfigError(
+                f"stream {self.name}: model {target.model_name} explodes {shown!r}, and messages in {self.value_format!r} have "
+                "no such array",
+                stream=self.name,
+                setting="explode",
+                model=target.model_name,
+            )
+        if not path and isinstance(self.route_by, RouteByField):
+            raise ConfigError(
+                f"stream {self.name}: model {target.model_name} explodes messages that are arrays, which have no field "
+                f"{self.route_by.path!r} to route by; route by topic or header",
+                stream=self.name,
+                setting="route_by",
+                model=target.model_name,
             )
 
     @property
@@ -277,6 +380,8 @@ class Stream:
         owners: dict[str, type[Model]] = {}
         for model in dict.fromkeys(self.routes.values()):
             target = TargetTable.of(model, self.timezone)
+            if self.envelope is not None and self.envelope.is_array:
+                target = self._exploding(target)
             for table in target.tables:
                 owner = owners.setdefault(table.fullname.lower(), model)  # names do not differ by case on every system
                 if owner is not model:
