@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import pandas as pd
 import sqlalchemy as sa
 
-from kafka_ingest.checks.message_search import Message, slice_of
+from kafka_ingest.checks.message_search import Message
+from kafka_ingest.checks.today import Today
 from kafka_ingest.checks.trace import LoadedBy, loads_of, rows_where
 from kafka_ingest.engine.stream_state import StreamState
-from kafka_ingest.errors import StepError
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.ledger.dead_letter_filter import at_position
 from kafka_ingest.ledger.dead_letters import DeadLetterInfo, newest
 from kafka_ingest.ledger.tables import BATCHES, DEAD_LETTERS
-from kafka_ingest.pipelines.decode import StreamDecoder
-from kafka_ingest.pipelines.pipeline import run_pipeline
-from kafka_ingest.sinks.driver_rows import arrow_column
 from kafka_ingest.sinks.latest_per_key import Place
 from kafka_ingest.sinks.misfits import existing_columns
-from kafka_ingest.slices import Outcome, Position
+from kafka_ingest.slices import Position
+from kafka_ingest.streams.kept import NEVER, OWN_NULL, place_column, position_in
 from kafka_ingest.streams.model import KAFKA_COLUMNS, ORDER_COLUMN
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
@@ -72,23 +70,6 @@ class FoundMessage:
     """Every load of this position, the newest first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Today:
-    """What today's code makes of a message."""
-
-    outcome: Outcome
-    target: TargetTable | None = None
-    key: Mapping[str, object] | None = None
-    own: object = None
-    """The value of the model's own order field."""
-    error: str | None = None
-
-    def __str__(self) -> str:
-        table = "" if self.target is None else f" of table {self.target.label}"
-        words = {"row": f"a row{table}", "delete": f"a delete{table}", "ignored": "nothing (it is ignored)"}
-        return words.get(self.outcome, f"a dead letter ({self.error})")
-
-
 class FateFinder:
     """What the ledger and the tables say of positions, at one moment."""
 
@@ -127,7 +108,7 @@ class FateFinder:
             timestamp=None if message is None else _instant(message.timestamp_ms),
             message_key=None if message is None else message.key,
             table=None if today is None or today.target is None else today.target.label,
-            key=None if today is None else today.key,
+            key=None if today is None or len(today.keys) != 1 else today.keys[0].key,
             dead_letter=letter,
             loads=loads,
         )
@@ -171,18 +152,30 @@ class FateFinder:
         replayed = ", after its dead letter was replayed" if known.dead_letter is not None else ""
         for target in self._stream.targets:
             wanted = _wanted_in(target, known.position, today)
-            if wanted is None:
-                continue
             for table in target.tables:
-                rows = self._rows(table, wanted)
-                if not rows or _position(rows[0]) != known.position:
+                found = [row for each in wanted for row in self._rows(table, each)]
+                rows = [row for row in found if _position(row) == known.position]
+                if not rows:
                     continue
-                key = {name: rows[0][name] for name in target.key}
+                key = {name: rows[0][name] for name in target.key} if len(rows) == 1 else {}
                 own = replace(known, table=target.label, key=key or None)
                 if table is target.table:
-                    return replace(own, fate="row", text=f"a row of table {target.label}{replayed}")
+                    return replace(own, fate="row", text=f"{self._said(target, rows, wanted, today)}{replayed}")
                 return self._of_tombstone(own, target, key, replayed)
         return None
+
+    def _said(
+        self, target: TargetTable, rows: list[sa.RowMapping], wanted: list[Mapping[str, object]], today: Today | None
+    ) -> str:
+        """The rows of a message in words; of one that is several those of the others, too."""
+        if target.explode is None:
+            return f"a row of table {target.label}"
+        number = len(rows)
+        if not target.is_upsert:
+            number = self._count(target.table, wanted[0])
+        said = f"{number:,} row{'s' * (number != 1)} of table {target.label}"
+        more = 0 if today is None or not target.is_upsert else len(today.keys) - number
+        return said if more <= 0 else f"{said}; {more:,} more of its keys have rows of other messages, or none"
 
     def _of_tombstone(
         self, known: FoundMessage, target: TargetTable, key: Mapping[str, object], replayed: str
@@ -259,19 +252,33 @@ class FateFinder:
             return replace(
                 known, fate="ignored", text="ignored: no route takes it, or a step drops it, and the stream wants it so"
             )
-        target, key = today.target, today.key
-        if target is None or key is None:
+        target = today.target
+        if target is None:
             return None
-        for table in target.tables:
-            rows = self._rows(table, key, target.order_by if table is target.table else None)
-            if rows and self._is_later(rows[0], known.position, today):
+        for (key, own), table in itertools.product(today.keys, target.tables):
+            rows = self._rows(table, key, target.order_by)
+            if rows and self._is_later(rows[0], known.position, target, own):
                 by = _position(rows[0])
                 if table is target.table:
-                    return replace(
-                        known, fate="superseded", by=by, text=f"superseded by {by}, the later message of its key"
-                    )
+                    text = f"superseded by {by}, the later message of its key{self._still_there(target, key, known.position)}"
+                    return replace(known, fate="superseded", by=by, text=text)
                 return replace(known, fate="deleted", by=by, text=f"deleted by the tombstone at {by}")
         return None
+
+    def _still_there(self, target: TargetTable, key: Mapping[str, object], position: Position) -> str:
+        """Which kept columns of the row that superseded a message still have its values."""
+        columns = {bound.name: place_column(bound.name) for bound in target.kept}
+        present = [name for name, place in columns.items() if place.lower() in self._columns[target.table]]
+        if not present:
+            return ""
+        row = rows_where(self._connection, target.table, key, 1, [columns[name] for name in present])[0]
+        own = None if target.order_by is None else target.table.c[target.order_by].type
+        its = [
+            name
+            for name in present
+            if row[columns[name]] not in (None, NEVER, OWN_NULL) and position_in(row[columns[name]], own) == position
+        ]
+        return f", which keeps its {', '.join(its)}" if its else ""
 
     def _no_row(self, known: FoundMessage, today: Today | None) -> FoundMessage:
         if self._trouble is not None:
@@ -299,28 +306,33 @@ class FateFinder:
         more = [n for n in (ORDER_COLUMN, order_by) if n is not None and n in table.c and n.lower() in present]
         return rows_where(self._connection, table, wanted, 1, more)
 
-    def _is_later(self, row: sa.RowMapping, position: Position, today: Today) -> bool:
-        """Whether what stands under the key comes after the message in the total order."""
-        target, at = today.target, _position(row)
-        own = None if target is None or target.order_by is None else row.get(target.order_by)
+    def _count(self, table: sa.Table, wanted: Mapping[str, object]) -> int:
+        query = sa.select(sa.func.count()).select_from(table).where(*(table.c[n] == v for n, v in wanted.items()))
+        return int(self._connection.execute(query).scalar_one())
+
+    def _is_later(self, row: sa.RowMapping, position: Position, target: TargetTable, mine: object) -> bool:
+        """Whether what stands under the key comes after the message in the total order. mine: the message's value of the model's
+        own order field."""
+        at = _position(row)
+        own = None if target.order_by is None else row.get(target.order_by)
         there = Place.of(*at, row["_kafka_timestamp"], row.get(ORDER_COLUMN), own)
         # Within a partition the order says what the offset says, and need not be asked for.
         order = there.order if at.topic_partition == position.topic_partition else self._order_of(position)
-        return there.is_later(Place.of(*position, None, order, today.own))
+        return there.is_later(Place.of(*position, None, order, mine))
 
     def _order_of(self, position: Position) -> int:
         tp = position.topic_partition
         return self._metadata.largest_timestamps_below({tp: position.offset + 1})[tp]
 
 
-def _wanted_in(target: TargetTable, position: Position, today: Today | None) -> Mapping[str, object] | None:
-    """By what the row of a message is looked for; None where today's code puts it into another table.
+def _wanted_in(target: TargetTable, position: Position, today: Today | None) -> list[Mapping[str, object]]:
+    """By what the rows of a message are looked for; nothing where today's code puts it into another table.
 
     Upsert tables have no index on positions: they are asked by key, and searched through only where no key is known.
     """
     if not target.is_upsert or today is None or today.outcome == "dead_letter":
-        return dict(zip(KAFKA_COLUMNS, position, strict=False))
-    return today.key if today.target == target else None
+        return [dict(zip(KAFKA_COLUMNS, position, strict=False))]
+    return [key for key, _ in today.keys] if today.target == target else []
 
 
 def _position(row: sa.RowMapping) -> Position:
@@ -333,37 +345,3 @@ def _instant(milliseconds: int) -> dt.datetime | None:
         return None if milliseconds < 0 else dt.datetime.fromtimestamp(milliseconds / 1000, dt.timezone.utc)
     except (ValueError, OverflowError, OSError):
         return None
-
-
-def outcomes_today(stream: Stream, messages: Sequence[Message]) -> tuple[dict[int, Today], str | None]:
-    """What today's code makes of each message, by its place; and why that is not known, where a step raises."""
-    if not messages:
-        return {}, None
-    decoded = StreamDecoder(stream).decode(slice_of(messages))
-    try:
-        parsed = run_pipeline(decoded, stream)
-    except StepError as error:
-        return {}, str(error)
-    found = {int(number): Today("ignored") for number in parsed.ignored}
-    found |= {
-        letter.number: Today("dead_letter", error=f"{letter.stage}: {letter.error}") for letter in parsed.dead_letters
-    }
-    for target, frame in parsed.rows.items():
-        found |= _of_frame("row", target, frame)
-    for target, frame in parsed.deletes.items():
-        found |= _of_frame("delete", target, frame)
-    return found, None
-
-
-def _of_frame(outcome: Outcome, target: TargetTable, frame: pd.DataFrame) -> dict[int, Today]:
-    columns = {name: arrow_column(frame, name).to_pylist() for name in target.key}
-    own = None if target.order_by is None else arrow_column(frame, target.order_by).to_pylist()
-    return {
-        int(number): Today(
-            outcome,
-            target,
-            {name: values[place] for name, values in columns.items()} if target.is_upsert else None,
-            None if own is None else own[place],
-        )
-        for place, number in enumerate(frame.index)
-    }

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
-from kafka_ingest.checks.fate import Fate, FateFinder, FoundMessage, Today, outcomes_today
+from kafka_ingest.checks.fate import Fate, FateFinder, FoundMessage
 from kafka_ingest.checks.message_search import AtOffset, Bounds, Message, MessagesRead, Wanted, search
+from kafka_ingest.checks.today import Today, outcomes_today
 from kafka_ingest.checks.trace import LoadDocument, key_document, load_document
 from kafka_ingest.engine.stream_state import observe
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.kafka.metadata import KafkaMetadata
+from kafka_ingest.kafka.schema_registry import schema_finder
 from kafka_ingest.ledger.dead_letters import bytes_document
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.base import Sink
@@ -74,7 +76,7 @@ def find(
         ranges = bounds.ranges(marks, metadata)
     reading = search(stream, ranges, wanted, settings=settings, limit=limit, on_progress=on_progress)
     messages = sorted(reading.found, key=lambda message: message.position)
-    today, trouble = outcomes_today(stream, messages)
+    today, trouble = outcomes_today(stream, messages, schema_finder(settings))
     known: dict[Position, tuple[Message | None, Today | None]] = dict.fromkeys(asked, (None, None))
     known |= {message.position: (message, today.get(n)) for n, message in enumerate(messages)}
     with sink.errors(f"looking for messages of stream {stream.name}"), sink.snapshot() as connection:
@@ -131,8 +133,9 @@ class AnswerDocument(TypedDict):
 def answer_document(answer: Answer, link: Callable[[str], str | None]) -> AnswerDocument:
     """For programs. Names and meanings stay; new ones may come.
 
-    `ranges`: what was read of the log, the end exclusive. `messages`: how many it held; `undecodable` of them are no JSON and
-    were not searched for a field. `matched`: how many are meant; `found` has the newest of them, and the offsets asked for.
+    `ranges`: what was read of the log, the end exclusive. `messages`: how many it held; `undecodable` of them are not of the
+    stream's format and were not searched for a field. `matched`: how many are meant; `found` has the newest of them, and the
+    offsets asked for.
     """
     return {
         "stream": answer.stream,

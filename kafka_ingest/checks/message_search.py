@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import json
 import re
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from itertools import groupby
-from typing import Any, Literal
+from itertools import chain, groupby
+from typing import Literal
 
 import numpy as np
 
+from kafka_ingest.checks.documents import UNREADABLE, Documents, decode_json
 from kafka_ingest.engine.stream_state import group_of
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.kafka.consumer import open_consumer
 from kafka_ingest.kafka.metadata import KafkaMetadata, Watermarks
 from kafka_ingest.kafka.reader import RangeReader
+from kafka_ingest.kafka.schema_registry import schema_finder
+from kafka_ingest.pipelines.decode import FindSchemas
 from kafka_ingest.settings import Settings
 from kafka_ingest.slices import Headers, OffsetRange, Position, RawSlice, TopicPartition
-from kafka_ingest.streams.json_schema import DECODE_ERRORS, json_decoder
+from kafka_ingest.streams.formats.arrays import BARE_FIELD
 from kafka_ingest.streams.stream import Stream
 
 DEFAULT_LAST = 100_000
@@ -35,7 +39,6 @@ _OFFSET = re.compile(r"(?:(?P<partition>[0-9]{1,9}):)?(?P<offset>[0-9]{1,18})")
 _FIELD = re.compile(r"""(?P<path>[^=\s{}\[\]"]+)=(?P<value>.*)""", re.DOTALL)
 _HEX = re.compile(r"0x(?P<bytes>(?:[0-9A-Fa-f]{2})+)")
 
-_decode = json_decoder(Any)
 _NOTHING = object()
 
 
@@ -53,32 +56,34 @@ class OfKey:
 
     text: str
 
-    def numbers(self, raw: RawSlice, _read: MessagesRead) -> list[int]:
+    def documents(self, stream: Stream, find_schemas: FindSchemas) -> Documents:
+        """What reads the keys."""
+        return Documents(stream.key_format, find_schemas)
+
+    def numbers(self, raw: RawSlice, documents: Documents, _read: MessagesRead) -> list[int]:
         """The messages of the slice that are meant."""
+        documents.learn(raw.keys)
         exact, wanted = self._exact(), _json_of(self.text)
         return [
             number
             for number, key in enumerate(raw.keys)
-            if key is not None and (key in exact or (key[:1] in b'"{[' and key and self._is_same(key, wanted)))
+            if key is not None and (key in exact or self._is_same(key, documents, wanted))
         ]
 
     def _exact(self) -> frozenset[bytes]:
         """The text itself, what its hexadecimal digits say, and what serializers of integers make of it (4 and 8 bytes,
         big-endian)."""
-        found = [self.text.encode("utf-8", "surrogateescape")]
-        match = _HEX.fullmatch(self.text)
-        if match is not None:
-            found.append(bytes.fromhex(match["bytes"]))
+        found = _bytes_of(self.text)
         if re.fullmatch(r"-?[0-9]{1,19}", self.text):
             for form in (">i", ">q"):
                 with suppress(struct.error):
                     found.append(struct.pack(form, int(self.text)))
         return frozenset(found)
 
-    def _is_same(self, key: bytes, wanted: object) -> bool:
-        """Whether a JSON key says the same, whatever its white space, escapes and order of fields."""
-        with suppress(*DECODE_ERRORS):
-            found = _decode(key)
+    def _is_same(self, key: bytes, documents: Documents, wanted: object) -> bool:
+        """Whether a key says the same, whatever its format, white space, escapes and order of fields."""
+        with suppress(*UNREADABLE):
+            found = documents.whole(key)
             return found == self.text if isinstance(found, str) else found == wanted
         return False
 
@@ -90,19 +95,26 @@ class WithField:
     path: str
     text: str
 
-    def numbers(self, raw: RawSlice, read: MessagesRead) -> list[int]:
+    def documents(self, stream: Stream, find_schemas: FindSchemas) -> Documents:
+        """What reads the values."""
+        return Documents(stream.value_format, find_schemas, self.path)
+
+    def numbers(self, raw: RawSlice, documents: Documents, read: MessagesRead) -> list[int]:
         """The messages of the slice that are meant."""
+        documents.learn(raw.values)
         wanted = _json_of(self.text)
+        texts = {self.text, *(base64.b64encode(each).decode() for each in _bytes_of(self.text))}
         found = []
         for number, value in enumerate(raw.values):
             if value is None:
                 continue
             try:
-                message = _decode(value)
-            except DECODE_ERRORS:
+                message = documents.whole(value)
+            except UNREADABLE:
                 read.undecodable += 1
                 continue
-            if any(_says(each, self.text, wanted) for each in _values_at(message, self.path)):
+            values = chain(_values_at(message, self.path), documents.field(value))
+            if any(_says(each, texts, wanted) for each in values):
                 found.append(number)
         return found
 
@@ -181,7 +193,7 @@ class MessagesRead:
     ranges: tuple[OffsetRange, ...]
     messages: int = 0
     undecodable: int = 0
-    """Messages that are no JSON, and so could not be searched for a field."""
+    """Messages that are not of the stream's format, and so could not be searched for a field."""
     matched: int = 0
     found: list[Message] = field(default_factory=list)
     """Of those that matched the newest by Kafka timestamp, as many as the limit allows."""
@@ -212,11 +224,15 @@ def search(
     if not ranges:
         return reading
     total = sum(r.size for r in ranges)
+    documents = None if isinstance(wanted, AtOffset) else wanted.documents(stream, schema_finder(settings))
     with closing(RangeReader(open_consumer(settings, group_of(stream, settings), partitions=len(ranges)))) as reader:
         reader.restart(ranges)
         while reader.remaining():
             raw = reader.read_slice(max_rows=stream.batch.max_rows, max_bytes=stream.batch.max_bytes)
-            numbers = range(len(raw)) if isinstance(wanted, AtOffset) else wanted.numbers(raw, reading)
+            if isinstance(wanted, AtOffset) or documents is None:
+                numbers: Sequence[int] = range(len(raw))
+            else:
+                numbers = wanted.numbers(raw, documents, reading)
             reading.add(raw, numbers, limit)
             on_progress(total - sum(r.size for r in reader.remaining()), total)
     return reading
@@ -255,25 +271,40 @@ def _message(raw: RawSlice, number: int) -> Message:
 def _json_of(text: str) -> object:
     """What the text is as JSON; _NOTHING where it is none."""
     try:
-        return _decode(text.encode("utf-8", "surrogateescape"))
-    except DECODE_ERRORS:
+        return decode_json(text.encode("utf-8", "surrogateescape"))
+    except UNREADABLE:
         return _NOTHING
 
 
+def _bytes_of(text: str) -> list[bytes]:
+    """The bytes that a text may mean: its own, and those that its hexadecimal digits say (`0x00ff`)."""
+    found = [text.encode("utf-8", "surrogateescape")]
+    match = _HEX.fullmatch(text)
+    return found if match is None else [*found, bytes.fromhex(match["bytes"])]
+
+
 def _values_at(message: object, path: str) -> Iterator[object]:
-    """The values at a dotted path; a field's own name may have dots, too."""
+    """The values at a dotted path, in each element of an array; a field's own name may have dots, too. What is no object is the
+    field `value`."""
+    if isinstance(message, list):
+        for element in message:
+            yield from _values_at(element, path)
     if not isinstance(message, dict):
+        if path == BARE_FIELD:
+            yield message
         return
     if path in message:
         yield message[path]
     for match in re.finditer(r"\.", path):
-        yield from _values_at(message.get(path[: match.start()]), path[match.end() :])
+        inner = message.get(path[: match.start()])
+        if isinstance(inner, dict | list):
+            yield from _values_at(inner, path[match.end() :])
 
 
-def _says(value: object, text: str, wanted: object) -> bool:
-    """Whether a field's value is what the text says: a text as it stands, anything else as JSON."""
+def _says(value: object, texts: Collection[str], wanted: object) -> bool:
+    """Whether a field's value is what the text says: a text as it stands, bytes in base64, anything else as JSON."""
     if isinstance(value, str):
-        return value == text
+        return value in texts
     return isinstance(value, bool) == isinstance(wanted, bool) and value == wanted
 
 

@@ -56,7 +56,7 @@ LAG = _gauge(
 OLDEST_WAITING = _gauge(
     "oldest_waiting_seconds",
     "stream",
-    "Age of the oldest message that waits, by its Kafka timestamp, to about a second and at most a day; 0: nothing waits.",
+    "Age of the oldest message that waits, by its Kafka timestamp; 0: nothing waits.",
 )
 DEAD_LETTERS_WAITING = _gauge(
     "dead_letters_waiting", "stream", "Dead letters that are kept and that no replay has made something of."
@@ -78,8 +78,8 @@ OFFSETS = _counter(
 ROWS = _counter(
     "rows",
     "stream table kind",
-    "Messages that became a row of the table, by kind of load. Not the rows it holds: an upsert counts each message, a "
-    "backfill counts again.",
+    "Messages that became a row of the table, by kind of load; of a model that explodes an array each of their rows. Not the "
+    "rows it holds: an upsert counts each message, a backfill counts again.",
 )
 PARTITION_LAG = _gauge("partition_lag_offsets", "stream topic partition", "The partition's part of the lag.")
 PARTITION_NEXT_OFFSET = _gauge(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from kafka_ingest.checks import metric_families as families
 from kafka_ingest.checks.ledger_totals import OUTCOMES, LedgerTotals, Totals
 from kafka_ingest.checks.metric_families import Sample
-from kafka_ingest.engine.stream_state import StreamState, observe, oldest_wait_seconds, partition_states
+from kafka_ingest.engine.stream_state import StreamState, observe, oldest_wait_seconds
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.kafka.timeouts import kafka_deadline
 from kafka_ingest.ledger.dead_letters import count_waiting, has_dead_letters_table
@@ -19,9 +19,6 @@ from kafka_ingest.streams.stream import Stream
 
 # Those of loads; ranges that were lost are the fourth kind of entries.
 LOAD_KINDS = ("live", "backfill", "replay")
-
-# Seventeen requests to Kafka find the age within it to a second.
-OLDEST_SECONDS = 86_400.0
 
 
 class StreamMetrics:
@@ -56,7 +53,7 @@ class StreamMetrics:
         name, begun = self._stream.name, self._clock()
         with kafka_deadline(self._kafka_seconds):
             state = observe(self._stream, self._metadata, self._sink, self._settings)
-            oldest = self._oldest_waiting(state)
+            oldest = oldest_wait_seconds(state, self._metadata, now=self._now()) or 0.0
         totals = self._totals.look(self._sink)
         samples = [
             families.PARTITIONS.sample(name, value=len(state.watermarks)),
@@ -70,11 +67,6 @@ class StreamMetrics:
         if self._has_partitions:
             samples += _partition_samples(name, state)
         return [*samples, families.LOOK_SECONDS.sample(name, value=self._clock() - begun)]
-
-    def _oldest_waiting(self, state: StreamState) -> float:
-        now = self._now()
-        states = partition_states(state, self._stream, self._metadata, now=now, next_tick_seconds=0)
-        return oldest_wait_seconds(states, self._metadata, now=now, limit_seconds=OLDEST_SECONDS) or 0.0
 
     def _dead_letters(self) -> int:
         with self._sink.errors("counting dead letters"), self._sink.engine.connect() as connection:

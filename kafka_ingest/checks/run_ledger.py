@@ -35,6 +35,18 @@ class CheckResult:
         return not self.faults
 
 
+def run_to_check(sink: Sink, stream: Stream, run_id: str) -> str:
+    """The run itself where the ledger has entries of it, else the live run that loaded last; itself where there is none."""
+    entry = sa.select(BATCHES.c.id).where(BATCHES.c.stream == stream.name)
+    has_loaded = entry.where(BATCHES.c.run_id == OFFSETS.c.run_id).exists()
+    last = sa.select(OFFSETS.c.run_id).where(OFFSETS.c.stream == stream.name, has_loaded)
+    with sink.errors("looking for the run to check"), sink.engine.connect() as connection:
+        if connection.execute(entry.where(BATCHES.c.run_id == run_id).limit(1)).first() is not None:
+            return run_id
+        newest = connection.execute(last.order_by(OFFSETS.c.updated_at.desc()).limit(1)).scalar()
+        return run_id if newest is None else str(newest)
+
+
 def check_accounting(sink: Sink, stream: Stream, run_id: str) -> CheckResult:
     """rows + deletes + dead letters + ignored + absent == offsets, for each range this run loaded."""
     with sink.errors("checking the ledger's accounts"), sink.engine.connect() as connection:

@@ -16,7 +16,7 @@ from kafka_ingest.ledger.dead_letter_filter import at_position, waiting
 from kafka_ingest.ledger.tables import BATCHES, DEAD_LETTERS, aware_utc, naive_utc, of_partition
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.slices import Position
-from kafka_ingest.streams.model import KAFKA_COLUMNS
+from kafka_ingest.streams.model import INDEX_COLUMN, KAFKA_COLUMNS
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
 from kafka_ingest.type_names import SqlColumn
@@ -53,6 +53,8 @@ class Traced:
     """Why a dead letter is one."""
     loads: tuple[LoadedBy, ...]
     """Every load of this position, the newest first; the first of them made what there is now."""
+    index: int | None = None
+    """The row's place in the array of its message, where a message is several rows and the table keeps it."""
 
 
 def stream_of_table(streams: Mapping[str, Stream], name: str) -> tuple[Stream, TargetTable]:
@@ -78,7 +80,7 @@ def trace(sink: Sink, stream: Stream, target: TargetTable, key: str, *, limit: i
         if not sa.inspect(connection).has_table(BATCHES.name):
             return []
         if position is not None:
-            return [_at(connection, stream, target, position)]
+            return _at(connection, stream, target, position, limit)
         wanted = _wanted(target, key)
         found = [_row(connection, stream, target, r) for r in rows_where(connection, table, wanted, limit)]
         if not found and target.tombstones is not None and set(wanted) == set(target.key):
@@ -93,7 +95,7 @@ def rows_where(
     connection: sa.Connection, table: sa.Table, wanted: Mapping[str, object], limit: int, more: Sequence[str] = ()
 ) -> list[sa.RowMapping]:
     """Rows of a table, or of its tombstones, that have these values: business key and position, and the columns `more`."""
-    order = [table.c[n] for n in ("_kafka_topic", "_kafka_partition", "_kafka_offset")]
+    order = [table.c[n] for n in ("_kafka_topic", "_kafka_partition", "_kafka_offset", INDEX_COLUMN) if n in table.c]
     # Before a run has brought an older table up to date it has no order of messages.
     key = (c.name for c in table.primary_key if c.name not in KAFKA_COLUMNS)
     query = (
@@ -163,16 +165,16 @@ def _row(
     position = Position(row["_kafka_topic"], row["_kafka_partition"], row["_kafka_offset"])
     key = {n: row[n] for n in target.key} if target.is_upsert else None
     at = None if stamp is None else aware_utc(stamp)
-    return Traced(fate, position, at, key, None, loads_of(connection, stream, position))
+    return Traced(fate, position, at, key, None, loads_of(connection, stream, position), row.get(INDEX_COLUMN))
 
 
-def _at(connection: sa.Connection, stream: Stream, target: TargetTable, position: Position) -> Traced:
-    """What stands at a position: a row, a dead letter, or neither."""
+def _at(connection: sa.Connection, stream: Stream, target: TargetTable, position: Position, limit: int) -> list[Traced]:
+    """What stands at a position: a row, or several of a message that is several, a dead letter, or neither."""
     table, letters = target.table, DEAD_LETTERS.c
     names = zip(("_kafka_topic", "_kafka_partition", "_kafka_offset"), position, strict=True)
-    rows = rows_where(connection, table, dict(names), 1)
+    rows = rows_where(connection, table, dict(names), limit)
     if rows:
-        return _row(connection, stream, target, rows[0])
+        return [_row(connection, stream, target, row) for row in rows]
     letter = connection.execute(
         sa.select(letters.stage, letters.error, letters.kafka_timestamp).where(
             waiting(), letters.stream == stream.name, at_position(position)
@@ -180,9 +182,9 @@ def _at(connection: sa.Connection, stream: Stream, target: TargetTable, position
     ).first()
     loads = loads_of(connection, stream, position)
     if letter is None:
-        return Traced("no_row", position, None, None, None, loads)
+        return [Traced("no_row", position, None, None, None, loads)]
     stamp = None if letter.kafka_timestamp is None else aware_utc(letter.kafka_timestamp)
-    return Traced("dead_letter", position, stamp, None, f"{letter.stage}: {letter.error}", loads)
+    return [Traced("dead_letter", position, stamp, None, f"{letter.stage}: {letter.error}", loads)]
 
 
 def loads_of(connection: sa.Connection, stream: Stream, position: Position) -> tuple[LoadedBy, ...]:
@@ -257,6 +259,7 @@ class TracedDocument(TypedDict):
     timestamp: str | None
     error: str | None
     loads: list[LoadDocument]
+    index: int | None
 
 
 def traced_document(traced: Traced, table: str, link: Callable[[str], str | None]) -> TracedDocument:
@@ -272,4 +275,5 @@ def traced_document(traced: Traced, table: str, link: Callable[[str], str | None
         "timestamp": None if stamp is None else stamp.isoformat(),
         "error": traced.error,
         "loads": [load_document(each, link) for each in traced.loads],
+        "index": traced.index,
     }

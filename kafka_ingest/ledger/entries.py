@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import TypeVar
 
 import sqlalchemy as sa
 
 from kafka_ingest.ledger.range_sql import any_of
-from kafka_ingest.ledger.tables import BATCHES, naive_utc, of_partition
+from kafka_ingest.ledger.tables import BATCHES, OFFSETS, aware_utc, naive_utc, of_partition
 from kafka_ingest.slices import OffsetRange, RangeCounts, TopicPartition
+
+T = TypeVar("T")
 
 
 def append_entries(
@@ -68,6 +71,50 @@ def loaded_since(
         for each in ranges
     ]
     return any(connection.execute(sa.select(c.id).where(where).limit(1)).first() for where in any_of(newer))
+
+
+def is_loaded_by(connection: sa.Connection, stream: str, run_id: str, ranges: Iterable[OffsetRange]) -> bool:
+    """Whether the run has entries for every offset of these ranges, of whatever kind. One query."""
+    c = BATCHES.c
+    mine = sa.select(c.topic, c.kafka_partition, c.start_offset, c.end_offset).where(
+        c.run_id == run_id, c.stream == stream
+    )
+    reached = {r.topic_partition: r.start for r in ranges}
+    for topic, partition, start, end in connection.execute(mine.order_by(c.start_offset)):
+        tp = TopicPartition(topic, partition)
+        if tp in reached and start <= reached[tp]:
+            reached[tp] = max(reached[tp], end)
+    return all(reached[r.topic_partition] >= r.end for r in ranges)
+
+
+def first_loaded(connection: sa.Connection, streams: Collection[str], *, since: dt.datetime) -> dict[str, dt.datetime]:
+    """Per stream the earliest Kafka timestamp, not before `since`, of its partitions' first entries; streams that have loaded
+    nothing are left out. One entry of each partition is looked up by its index."""
+    o = OFFSETS.c
+    earliest = _of_first_entry(BATCHES.c.min_timestamp, BATCHES.c.min_timestamp >= naive_utc(since))
+    found: dict[str, dt.datetime] = {}
+    for stream, stamp in connection.execute(sa.select(o.stream, earliest).where(o.stream.in_(streams))):
+        if stamp is not None:
+            found[stream] = min(aware_utc(stamp), found.get(stream, aware_utc(stamp)))
+    return found
+
+
+def live_from(connection: sa.Connection, stream: str) -> dict[TopicPartition, int]:
+    """Per Kafka partition the offset from which live loads have taken everything, up to its position; partitions without one are
+    left out. One entry of each partition is looked up by its index."""
+    o = OFFSETS.c
+    first = _of_first_entry(BATCHES.c.start_offset, BATCHES.c.kind.in_(("live", "lost")))
+    rows = connection.execute(sa.select(o.topic, o.kafka_partition, first).where(o.stream == stream))
+    return {TopicPartition(topic, partition): start for topic, partition, start in rows if start is not None}
+
+
+def _of_first_entry(column: sa.ColumnElement[T], where: sa.ColumnElement[bool]) -> sa.ScalarSelect[T]:
+    """The column of the first entry by offset of an OFFSETS row's partition that is as `where` says."""
+    b, o = BATCHES.c, OFFSETS.c
+    same = sa.and_(b.stream == o.stream, b.topic == o.topic, b.kafka_partition == o.kafka_partition)
+    # All columns of the index: MySQL takes another one else, and sorts all entries of the partition.
+    in_order = (b.stream, b.topic, b.kafka_partition, b.start_offset)
+    return sa.select(column).where(same, where).order_by(*in_order).limit(1).correlate(OFFSETS).scalar_subquery()
 
 
 def _timestamp(milliseconds: int | None) -> dt.datetime | None:

@@ -17,6 +17,8 @@ from kafka_ingest.type_names import SqlRow, SqlUnion
 # What the first version had. The others are not read where only the position is asked for: a sensor or a `status` may look
 # before a run has brought the ledger up to date.
 _FIRST_COLUMNS = tuple(OFFSETS.c[n] for n in ("topic", "kafka_partition", "next_offset", "topic_id", "updated_at"))
+# The row stays: it has the ledger's id.
+_ONCE_MORE = f"UPDATE {LEDGER.name} SET version = 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +30,14 @@ class LedgerPosition:
     updated_at: dt.datetime
     leader_epoch: LeaderEpoch | None = None
     """Of the last message loaded; None where the broker says none, or an older version of this package loaded it."""
+    order: int = NO_ORDER
+    """Order (`RawSlice.orders`) of the last message below `next_offset`; NO_ORDER too where an older version loaded it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fence(LedgerPosition):
     """All that a load compares before it writes."""
 
-    order: int
-    """Order (`RawSlice.orders`) of the last message below `next_offset`."""
     loaded_to: int
     """Highest end of a range loaded, by a backfill too: at least `next_offset`."""
     revision: int
@@ -46,12 +48,16 @@ def ledger_positions(
     connection: sa.Connection, stream: str, *, is_up_to_date: bool = True
 ) -> dict[TopicPartition, LedgerPosition]:
     """Where the stream's partitions stand. Nothing is locked. is_up_to_date: whether the ledger has all columns of this version;
-    else the leader epochs are not known."""
+    else leader epochs and orders are not known."""
     columns = OFFSETS.columns if is_up_to_date else _FIRST_COLUMNS
     rows = connection.execute(sa.select(*columns).where(OFFSETS.c.stream == stream))
     return {
         TopicPartition(r.topic, r.kafka_partition): LedgerPosition(
-            r.next_offset, r.topic_id, aware_utc(r.updated_at), _leader_epoch(r) if is_up_to_date else None
+            r.next_offset,
+            r.topic_id,
+            aware_utc(r.updated_at),
+            _leader_epoch(r) if is_up_to_date else None,
+            NO_ORDER if not is_up_to_date or r.kafka_order is None else r.kafka_order,
         )
         for r in rows
     }
@@ -85,10 +91,10 @@ def _fences(rows: Iterable[SqlRow]) -> dict[TopicPartition, Fence]:
         if row.kafka_order is None or row.loaded_to is None or row.loaded_to < row.next_offset:
             raise SchemaMismatch(
                 f"the ledger's entry of {tp} in {OFFSETS.name} was written by an older version of kafka_ingest after this one "
-                f"had brought the ledger up to date. Stop the older one, then run `DELETE FROM {LEDGER.name}`: the next run "
-                "brings it up to date once more.",
+                f"had brought the ledger up to date. Stop the older one, then run `{_ONCE_MORE}`: the next run brings it up to "
+                "date once more.",
                 tables=(OFFSETS.name,),
-                statements=(f"DELETE FROM {LEDGER.name}",),
+                statements=(_ONCE_MORE,),
             )
         found[tp] = Fence(
             next_offset=row.next_offset,

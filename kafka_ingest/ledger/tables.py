@@ -4,7 +4,8 @@ kafka_ingest_offsets        where each Kafka partition stands, and in which log;
 kafka_ingest_batches        every range ever loaded, append-only
 kafka_ingest_dead_letters   messages that could not become rows, with their original bytes
 
-A fourth table, `kafka_ingest_ledger`, says which version of these tables stands here (ledger/version.py).
+`kafka_ingest_ledger` says in one row which version of these tables stands here, and which ledger it is (ledger/version.py).
+`kafka_ingest_leases` says which live runs are there (ledger/leases.py).
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ BATCHES = sa.Table(
     sa.Column("window_key", sa.String(32), comment="Dagster partition key of the first message"),
     sa.Column("run_id", sa.String(64), nullable=False),
     sa.Column("loaded_at", MICROSECONDS, nullable=False, comment="UTC"),
-    sa.Column("rows_by_table", _TEXT, comment="JSON: row_count by table; NULL in entries of older versions"),
+    sa.Column("rows_by_table", _TEXT, comment="JSON: rows by table; NULL in entries of older versions"),
     sa.Column("order_start", sa.BigInteger, comment="kafka_order below start_offset; NULL: not known"),
     sa.Column("revision", sa.BigInteger, comment="of kafka_ingest_offsets, as this entry was written"),
     sa.Index("kafka_ingest_batches_range", "stream", "topic", "kafka_partition", "start_offset"),
@@ -124,6 +125,22 @@ LEDGER = sa.Table(
     METADATA,
     sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("since", MICROSECONDS, nullable=False, comment="UTC"),
+    sa.Column("ledger_id", sa.String(36), comment="random, made once: tells this ledger from every other"),
+    **_OPTIONS,
+)
+
+LEASES = sa.Table(
+    "kafka_ingest_leases",
+    METADATA,
+    sa.Column("stream", _STREAM, primary_key=True),
+    sa.Column("run_id", sa.String(64), primary_key=True),
+    sa.Column(
+        "shard", sa.String(16), nullable=False, server_default="0/1", comment="number/count; 0/1: the whole stream"
+    ),
+    sa.Column("host", sa.String(255), nullable=False, comment="where the run is"),
+    sa.Column("acquired_at", MICROSECONDS, nullable=False, comment="UTC, by the database's clock, as are the others"),
+    sa.Column("renewed_at", MICROSECONDS, nullable=False),
+    sa.Column("revoked_at", MICROSECONDS, comment="from then on the run loads nothing more"),
     **_OPTIONS,
 )
 

@@ -2,6 +2,8 @@
 
 1   2026-11, before the version was written down
 2   the log's leader epoch, the order of messages, the revision and the highest loaded offset of each Kafka partition
+3   the ledger's id
+4   leases
 
 Data definition commits by itself on MySQL (manual, "Statements That Cause an Implicit Commit"), so the columns come first, each
 only where it is missing; what they hold and the new version are one transaction. Interrupted anywhere, it is done again.
@@ -10,6 +12,7 @@ only where it is missing; what they hold and the new version are one transaction
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 
 import sqlalchemy as sa
 
@@ -17,7 +20,9 @@ from kafka_ingest.errors import SchemaMismatch
 from kafka_ingest.ledger.tables import BATCHES, LEDGER, OFFSETS, naive_utc, of_partition
 from kafka_ingest.slices import NO_ORDER, TopicPartition
 
-VERSION = 2
+VERSION = 4
+_FIRST_WITH_ORDER = 2
+_FIRST_WITH_ID = 3
 
 _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001  as stored: naive UTC
 
@@ -49,13 +54,32 @@ def require_present(connection: sa.Connection) -> None:
         )
 
 
+def read_ledger_id(connection: sa.Connection) -> str | None:
+    """Which ledger stands here; None where none does, or one that is too old to have an id.
+
+    It stays the same whatever becomes of the server, and goes along where the database is copied. Raises SchemaMismatch as
+    `check_version`.
+    """
+    if check_version(connection) < _FIRST_WITH_ID:
+        return None
+    found: str | None = connection.execute(sa.select(LEDGER.c.ledger_id)).scalar()
+    return found
+
+
 def bring_up_to_date(connection: sa.Connection, *, now: dt.datetime) -> None:
     """Fill what older versions did not write, and write the version. The tables have all columns already.
 
     One transaction, the caller's to commit; nothing where the version is the present one.
     """
-    if check_version(connection) == VERSION:
+    found = check_version(connection)
+    if found == VERSION:
         return
+    if found < _FIRST_WITH_ORDER:
+        _fill_positions(connection)
+    _write_version(connection, now)
+
+
+def _fill_positions(connection: sa.Connection) -> None:
     c = BATCHES.c
     for row in connection.execute(sa.select(OFFSETS)).all():
         mine = of_partition(BATCHES, row.stream, TopicPartition(row.topic, row.kafka_partition))
@@ -71,5 +95,21 @@ def bring_up_to_date(connection: sa.Connection, *, now: dt.datetime) -> None:
                 loaded_to=max(row.next_offset, highest or 0),
             )
         )
-    connection.execute(sa.delete(LEDGER))
-    connection.execute(sa.insert(LEDGER).values(version=VERSION, since=naive_utc(now)))
+
+
+def _write_version(connection: sa.Connection, now: dt.datetime) -> None:
+    """The version, and an id where there is none.
+
+    Two may do this at the same moment, as a lock on data definition need not hold for all nodes of a cluster of servers. The
+    row decides: who comes second waits for it, and then finds it up to date.
+    """
+    written = {"version": VERSION, "since": naive_utc(now)}
+    made = str(uuid.uuid4())
+    older = sa.update(LEDGER).where(LEDGER.c.version < VERSION)
+    if connection.execute(older.values(**written, ledger_id=sa.func.coalesce(LEDGER.c.ledger_id, made))).rowcount:
+        return
+    try:
+        with connection.begin_nested():
+            connection.execute(sa.insert(LEDGER).values(**written, ledger_id=made))
+    except sa.exc.IntegrityError:  # the version is the key: another one has just written it
+        return

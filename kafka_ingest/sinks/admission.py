@@ -75,14 +75,15 @@ class AdmittedSlice:
         """Per admitted range what became of its messages; the absent offsets are counted from what Kafka delivered."""
         raw = self.parsed.raw
         outcome = self._outcomes(letters)
-        tables, table = self._tables()
+        tables, table, table_rows = self._tables()
         counts = []
         for number, part in enumerate(self.parts):
             members = np.flatnonzero(self._part == number)
             by_outcome = np.bincount(outcome[members], minlength=5)
             stamps = raw.timestamps_ms[members]
             stamps = stamps[stamps >= 0]
-            by_table = np.bincount(table[members[outcome[members] == _ROW]], minlength=len(tables))
+            loaded = members[outcome[members] == _ROW]
+            by_table = np.bincount(table[loaded], table_rows[loaded], minlength=len(tables))
             counts.append(
                 RangeCounts(
                     range=part.range,
@@ -100,14 +101,18 @@ class AdmittedSlice:
             )
         return counts
 
-    def _tables(self) -> tuple[list[str], npt.NDArray[np.int64]]:
-        """The tables of the slice, and per message the number of the one it has a row for; -1 for none."""
-        table = np.full(len(self.parsed.raw), -1, dtype=np.int64)
+    def _tables(self) -> tuple[list[str], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The tables of the slice, and per message the number of the one it has rows for, -1 for none, and how many."""
+        messages = len(self.parsed.raw)
+        table = np.full(messages, -1, dtype=np.int64)
+        rows = np.zeros(messages, dtype=np.int64)
         labels = []
         for number, (target, frame) in enumerate(self.parsed.rows.items()):
-            table[frame.index.to_numpy(dtype=np.int64)] = number
+            own = frame.index.to_numpy(dtype=np.int64)
+            table[own] = number
+            rows += np.bincount(own, minlength=messages)
             labels.append(target.label)
-        return labels, table
+        return labels, table, rows
 
     def outcomes(self, letters: Sequence[DeadLetter]) -> dict[int, Outcome]:
         """What became of each message inside, by its number."""
@@ -117,10 +122,10 @@ class AdmittedSlice:
 
     def _outcomes(self, letters: Sequence[DeadLetter]) -> npt.NDArray[np.int8]:
         outcome = np.zeros(len(self.parsed.raw), dtype=np.int8)
-        for frame in self.parsed.rows.values():
-            outcome[frame.index.to_numpy(dtype=np.int64)] = _ROW
         for frame in self.parsed.deletes.values():
             outcome[frame.index.to_numpy(dtype=np.int64)] = _DELETE
+        for frame in self.parsed.rows.values():  # also of a message that has changed its row's key, and so deletes, too
+            outcome[frame.index.to_numpy(dtype=np.int64)] = _ROW
         outcome[self.parsed.ignored] = _IGNORED
         outcome[[letter.number for letter in letters]] = _DEAD
         return outcome

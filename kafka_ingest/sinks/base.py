@@ -15,6 +15,7 @@ from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.findings import Finding
 from kafka_ingest.local.database_server import LocalDatabaseServer
 from kafka_ingest.sinks.misfits import Misfit, lacks, missing_columns
+from kafka_ingest.streams.column_types import BINARIES
 from kafka_ingest.streams.target import TargetTable
 from kafka_ingest.type_names import SqlColumn, SqlExpression, SqlType
 
@@ -59,8 +60,10 @@ class Sink(ABC):
     commit. What RowsRejected ends is rolled back to a savepoint, and the same rows come again in smaller parts, until the bad
     ones are found.
 
-    Their frames are indexed by message number (`RawSlice`), and have Arrow columns that fit the table's; `driver_rows` makes
-    tuples of them. Threads may share a sink, each over a connection of its own: sensors do, and the loaders of a run with
+    Their frames are indexed by message number (`RawSlice`), which the rows of one message share, one behind the other. They have
+    Arrow columns that fit the table's: bytes as text of capital hexadecimal digits, times and UUIDs as text, BITs and years as
+    numbers, days as dates; `driver_rows` makes tuples of them. They may have more columns than the table: `TargetTable.columns`
+    are written. Threads may share a sink, each over a connection of its own: sensors do, and the loaders of a run with
     `loads_in_parallel`. So what belongs to one connection must not be kept in the sink.
     """
 
@@ -72,6 +75,10 @@ class Sink(ABC):
 
     loads_in_parallel: ClassVar[bool] = False
     """Whether several slices may be loaded at the same time, over a connection each, and gain by it."""
+
+    keeps_columns: ClassVar[bool] = False
+    """Whether `upsert` and `delete` keep the columns that a message does not carry (`TargetTable.kept`; sinks/kept_columns.py has
+    the SQL). A model with such columns is refused by a sink that does not."""
 
     engine: sa.Engine
 
@@ -108,7 +115,7 @@ class Sink(ABC):
         """Delete by business key, each key once, except where the table holds a later row, and remember the tombstones in
         `target.tombstones`, except where it holds later ones. For targets that have such a table only. Idempotent.
 
-        keys: the columns of the business key, and the `_kafka_*` ones of the tombstones.
+        keys: `target.delete_columns`.
         """
 
     @abstractmethod
@@ -122,6 +129,16 @@ class Sink(ABC):
     def is_locked(self, error: sa.exc.DBAPIError) -> bool:
         """Whether a statement that does not wait for locks was refused because another transaction holds one."""
         return False
+
+    def server_identity(self, connection: sa.Connection) -> str:
+        """Which server, and which database of it, the connection reaches: the same by whatever way and as whatever user, and
+        another for every other one. It takes no privilege of its own, and writes nothing.
+
+        Asked where no ledger stands yet, whose id says more: it stays the same where another server takes over. Nobody sees it
+        but as a hash. The default goes by the URL, where two names of one host are two servers.
+        """
+        url = self.engine.url
+        return f"{url.get_backend_name()}://{url.host}:{url.port}/{url.database}"
 
     def limit_statement_seconds(self, seconds: int) -> None:  # noqa: B027  # a database that is not far away has nothing to do
         """Wait at most so long for the answer to a statement, from the next connection on: for callers that are waited for."""
@@ -145,11 +162,16 @@ class Sink(ABC):
         return False
 
     def readable(self, column: SqlColumn) -> SqlExpression:
-        """The column as an expression whose value is exact, for comparison: JSON and decimals as text."""
+        """The column as an expression whose value is exact, for comparison: JSON, decimals and times as text, bytes as capital
+        hexadecimal digits."""
         if isinstance(column.type, sa.JSON):
             return sa.type_coerce(column, sa.Text).label(column.name)
         if isinstance(column.type, sa.Numeric) and not isinstance(column.type, sa.Float):
             return sa.cast(column, sa.String).label(column.name)
+        if isinstance(column.type, sa.Time):
+            return sa.cast(column, sa.String).label(column.name)
+        if isinstance(column.type, BINARIES):
+            return sa.func.hex(column, type_=sa.String).label(column.name)
         return column
 
     def count_rows(self, connection: sa.Connection, table: sa.Table, *, seconds: float) -> RowCount:

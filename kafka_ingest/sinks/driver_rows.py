@@ -11,8 +11,8 @@ from kafka_ingest.type_names import ArrowArray
 
 
 def driver_rows(rows: pd.DataFrame, names: Sequence[str]) -> list[tuple[str | int | float | bool | None, ...]]:
-    """The columns `names` of each row, as str, int, float, bool or None; instants as `YYYY-MM-DD HH:MM:SS.ffffff`, UTC. In the
-    order of the rows."""
+    """The columns `names` of each row, as str, int, float, bool or None; instants as `YYYY-MM-DD HH:MM:SS.ffffff`, UTC, days
+    as `YYYY-MM-DD`, bytes as capital hexadecimal digits. In the order of the rows."""
     columns = [as_text_dates(arrow_column(rows, name)).to_pylist() for name in names]
     return list(zip(*columns, strict=True))
 
@@ -24,7 +24,7 @@ def arrow_column(rows: pd.DataFrame, name: str) -> ArrowArray:
 
 
 def as_text_dates(array: ArrowArray) -> ArrowArray:
-    """Instants as the text SQL takes for them; every other type as it is."""
-    if not pa.types.is_timestamp(array.type):
-        return array
-    return array.cast(pa.timestamp("us")).cast(pa.string())
+    """Instants and days as the text SQL takes for them; every other type as it is."""
+    if pa.types.is_timestamp(array.type):
+        return array.cast(pa.timestamp("us")).cast(pa.string())
+    return array.cast(pa.string()) if pa.types.is_date(array.type) else array

@@ -15,7 +15,7 @@ What is loaded is a `Proposal`: a live slice, a backfill, or dead letters that a
  9. DEAD_LETTERS  what is still refused, and what was bad before
 10. PROVE         refuse too many dead letters; prove the accounting
 11. RECORD        append the ranges to the ledger, move the positions
-12. COMMIT        or ROLLBACK in a dry run
+12. COMMIT        if the run still has its lease; or ROLLBACK in a dry run
 13. DONE
 
 A crash before 12 leaves nothing, a crash after it leaves everything; the next run sees in 4 which it was.
@@ -38,6 +38,7 @@ import sqlalchemy as sa
 
 from kafka_ingest.errors import AccountingError, TransactionConflict
 from kafka_ingest.ledger.entries import append_entries, loaded_since
+from kafka_ingest.ledger.leases import require_lease
 from kafka_ingest.ledger.positions import Fence, advance_positions, ledger_fences, lock_fences
 from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.sinks.admission import AdmittedSlice, Proposal, RangeProposal
@@ -68,6 +69,8 @@ class LoadContext:
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.timezone.utc)
     at_step: Callable[[str], None] = lambda _step: None
     """Called before each `LoadStep`: where fault tests stop or kill the process."""
+    has_lease: bool = False
+    """Whether the run loads only while it has its lease (ledger/leases.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +94,8 @@ def load(
     has loaded from its ranges since they were emptied, all is rolled back and done again in the order above. The caller
     settles the ticket.
 
-    Raises OffsetGap, DataLoss, DeadLetterLimit, AccountingError, Abandoned, and what `Sink.classify_error` makes of the driver's
-    errors.
+    Raises OffsetGap, DataLoss, DeadLetterLimit, AccountingError, LeaseLost, Abandoned, and what `Sink.classify_error` makes of
+    the driver's errors.
     """
     ticket = ticket or CommitTicket()
     if not ticket.is_next():
@@ -186,6 +189,8 @@ def _transaction(
             )
             advance_positions(connection, stream.name, moves, run_id=context.run_id, now=now)
             context.at_step(LoadStep.COMMIT)
+            if context.has_lease:
+                require_lease(connection, stream.name, context.run_id)
             if is_dry_run:
                 transaction.rollback()
         context.at_step(LoadStep.DONE)

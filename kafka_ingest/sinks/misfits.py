@@ -44,6 +44,12 @@ def lacks(dialect: sa.Dialect, column: SqlColumn) -> Misfit:
     return Misfit(column.table, f"column {column.name} is missing", add_column(dialect, column), adds=column)
 
 
+def never_filled(*, is_declared: bool) -> str:
+    """What is wrong with a column that has to have a value and gets none from anyone."""
+    what = "is to be filled by the database, as the model says," if is_declared else "is not in the model,"
+    return f"{what} NOT NULL and without a default: no row can be inserted"
+
+
 def add_column(dialect: sa.Dialect, column: SqlColumn) -> str:
     """The statement that adds a column to its table."""
     return f"{alter(dialect, column.table)} ADD COLUMN {plain(dialect, str(CreateColumn(column).compile(dialect=dialect)))}"

@@ -13,6 +13,7 @@ from kafka_ingest.ledger.tables import METADATA
 from kafka_ingest.ledger.version import bring_up_to_date, check_version
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.misfits import Misfit, add_column, add_nullable_column, missing_columns
+from kafka_ingest.streams.model import filled_by_database
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
 from kafka_ingest.type_names import SqlColumn
@@ -34,12 +35,15 @@ def prepare_tables(sink: Sink, stream: Stream) -> None:
 
     1. the ledger's tables get what this version adds to them, whatever the stream says of its own
     2. all existing tables of the stream, those of tombstones too, are compared with what the models declare
-    3. the missing ones are made
+    3. the missing ones are made, and looked at where the database is to fill some of their columns: not each fills what its DDL
+       lets a model say
     4. missing columns are added: ours always, the model's where the stream says `evolve`
 
-    Raises ConfigError where two tables are one, as the database's own schema is also named by a model, and SchemaMismatch with
+    Raises ConfigError where two tables are one, as the database's own schema is also named by a model, or where a model has kept
+    columns and the sink cannot keep them, and SchemaMismatch with
     all that 2 found and the statements to run; 3 and 4 are then not begun.
     """
+    _check_kept(sink, stream)
     doing = f"preparing the tables of stream {stream.name}"
     with sink.errors(doing), sink.engine.connect() as connection, sink.ddl_lock(connection):
         check_version(connection)
@@ -53,19 +57,36 @@ def prepare_tables(sink: Sink, stream: Stream) -> None:
         bring_up_to_date(connection, now=dt.datetime.now(dt.timezone.utc))
         connection.commit()
         found = compare_tables(sink, connection, stream)  # 2
-        if found.refused:
-            raise SchemaMismatch(
-                explain(stream, found.refused),
-                stream=stream.name,
-                tables=tuple(dict.fromkeys(m.table.fullname for m in found.refused)),
-                statements=tuple(dict.fromkeys(m.statement for m in found.refused)),
-            )
+        _refuse(stream, found)
         for table in tables_of(stream):  # 3
             table.create(connection, checkfirst=True)
         connection.commit()
+        if any(filled_by_database(column) for table in tables_of(stream) for column in table.columns):
+            _refuse(stream, compare_tables(sink, connection, stream))
         for misfit in found.to_add:  # 4
             _run(connection, misfit.statement)
         connection.commit()
+
+
+def _refuse(stream: Stream, found: Comparison) -> None:
+    if found.refused:
+        raise SchemaMismatch(
+            explain(stream, found.refused),
+            stream=stream.name,
+            tables=tuple(dict.fromkeys(m.table.fullname for m in found.refused)),
+            statements=tuple(dict.fromkeys(m.statement for m in found.refused)),
+        )
+
+
+def _check_kept(sink: Sink, stream: Stream) -> None:
+    for target in stream.targets:
+        if target.kept and not sink.keeps_columns:
+            raise ConfigError(
+                f"stream {stream.name}: model {target.model_name} has columns with keep_absent "
+                f"({', '.join(bound.name for bound in target.kept)}), and {type(sink).__name__} replaces whole rows only",
+                stream=stream.name,
+                model=target.model_name,
+            )
 
 
 def _check_distinct(connection: sa.Connection, stream: Stream) -> None:

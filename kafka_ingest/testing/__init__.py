@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 # Before the import: pytest tells the values of an assert that fails only of modules it knows by then.
-pytest.register_assert_rewrite("kafka_ingest.testing.contract")
+pytest.register_assert_rewrite("kafka_ingest.testing.contract", "kafka_ingest.testing.contract_values")
 
 from kafka_ingest.testing.contract import SinkContract  # noqa: E402
 from kafka_ingest.testing.messages import Msg, Part, raw_slice  # noqa: E402

@@ -12,7 +12,6 @@ the ledger and the dead letters afterwards. They say nothing about speed.
 from __future__ import annotations
 
 import datetime as dt
-import decimal
 import itertools
 import json
 import random
@@ -26,7 +25,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from kafka_ingest.backfill.table_forecast import TableForecast, table_comparison
+from kafka_ingest.engine.fingerprint import database_of
 from kafka_ingest.engine.replay import plan_replay, replay
 from kafka_ingest.errors import PermanentError, SchemaMismatch
 from kafka_ingest.findings import Finding
@@ -39,21 +38,20 @@ from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.step import StepContext
-from kafka_ingest.streams.target import TargetTable
 from kafka_ingest.testing.contract_stream import (
     P0,
     P1,
     STREAM,
-    TEXTS,
-    VALUES,
+    VERSIONS,
     ContractEvent,
-    ContractValue,
     account,
     event,
     part,
     tombstone,
+    version,
 )
-from kafka_ingest.testing.messages import MORNING_MS, Msg, Part, piped, raw_slice
+from kafka_ingest.testing.contract_values import StoredValues
+from kafka_ingest.testing.messages import MORNING_MS, Msg, raw_slice
 from kafka_ingest.testing.target import NOW, SECONDS, Crash, Held, Target
 
 _ROUNDS = 12
@@ -64,7 +62,7 @@ def _refuse_all(rows: pd.DataFrame, context: StepContext) -> pd.DataFrame:
     return rows.iloc[:0]
 
 
-class SinkContract:
+class SinkContract(StoredValues):
     """Subclass it in a test module, as `Test…`, with a fixture `database_url`."""
 
     locks_rows: ClassVar[bool] = True
@@ -93,72 +91,6 @@ class SinkContract:
         """The same tables over a sink of its own, as another process has one."""
         with closing(open_sink(sa.make_url(database_url))) as found:
             yield Target(STREAM, found)
-
-    # Values
-
-    @pytest.mark.parametrize("text", TEXTS, ids=[ascii(text) for text in TEXTS])
-    def test_a_text_is_stored_as_it_is(self, sink: Sink, text: str) -> None:
-        sent = {"type": "v", "id": "t", "text": text, "short": text, "a.b": text, "data": {text: [text]}}
-        self._assert_stored(sink, sent, {"text": text, "short": text, "order": text})
-
-    @pytest.mark.parametrize(
-        ("name", "value"),
-        [
-            *itertools.product(["small"], [-(2**15), 2**15 - 1]),
-            *itertools.product(["whole"], [-(2**31), 2**31 - 1]),
-            *itertools.product(["large"], [-(2**63), 2**63 - 1]),
-            *itertools.product(["ratio"], [0.1, -1.5e300, 5e-324, 1.7976931348623157e308, -0.0]),
-            *itertools.product(["price"], ["0.000001", "-99999999999999.999999", "1.10"]),
-            *itertools.product(["flag"], [True, False]),
-            ("data", {"a": [1, 2.5, None, True, "x"], "b": {}}),
-            ("text", "x" * 60_000),
-        ],
-        ids=lambda value: str(value)[:20],
-    )
-    def test_a_value_at_the_end_of_its_type_is_stored_as_it_is(self, sink: Sink, name: str, value: Any) -> None:
-        self._assert_stored(sink, {"type": "v", "id": "e", name: value}, {} if name == "data" else {name: value})
-
-    @pytest.mark.parametrize(
-        ("sent", "stored"),
-        [
-            ("2026-07-01 12:30:15.123456", dt.datetime(2026, 7, 1, 12, 30, 15, 123456)),
-            ("9999-12-31T23:59:59.999999Z", dt.datetime(9999, 12, 31, 23, 59, 59, 999999)),
-            ("1000-01-01", dt.datetime(1000, 1, 1)),
-            ("2024-02-29T23:00:00-03:00", dt.datetime(2024, 3, 1, 2)),
-        ],
-    )
-    def test_an_instant_is_stored_to_the_microsecond(self, sink: Sink, sent: str, stored: dt.datetime) -> None:
-        self._assert_stored(sink, {"type": "v", "id": "d", "at": sent}, {"at": stored})
-
-    def test_what_is_missing_is_null(self, sink: Sink) -> None:
-        names = ("text", "short", "small", "whole", "large", "ratio", "price", "flag", "data", "at", "order")
-        self._assert_stored(sink, {"type": "v", "id": "n"}, dict.fromkeys(names))
-
-    def _assert_stored(self, sink: Sink, sent: dict[str, Any], stored: dict[str, Any]) -> None:
-        """Read back by SQL, and by the comparison of a dry run, for which no value differs."""
-        target = Target(VALUES, sink)
-        target.pin({TopicPartition("values", 0): 0})
-        raw = raw_slice(Part([Msg(sent)], topic="values"))
-        result = target.load(raw)
-        assert (result.total("rows"), target.dead_letters()) == (1, [])
-        table = ContractValue.__table__
-        with sink.engine.connect() as connection:
-            (row,) = connection.execute(sa.select(table)).mappings().all()
-            (exact,) = (
-                connection.execute(sa.select(*(sink.readable(column) for column in table.columns))).mappings().all()
-            )
-            with closing(table_comparison(connection, sink, TargetTable.of(ContractValue))) as comparison:
-                comparison.compare(piped(VALUES, raw))
-                assert comparison.result() == TableForecast(unchanged=1)
-        for name, value in stored.items():
-            if name == "price" and value is not None:
-                assert decimal.Decimal(exact[name]) == decimal.Decimal(value)
-            elif name == "at" and value is not None:
-                assert pd.Timestamp(row[name]) == pd.Timestamp(value)
-            else:
-                assert row[name] == value, name
-        if "data" in sent:
-            assert json.loads(exact["data"]) == sent["data"]
 
     # One transaction
 
@@ -255,6 +187,19 @@ class SinkContract:
         target.load(raw_slice(part(0, account("k", 2), start=2)))
         assert self._balances(target) == {"k": 2}
 
+    def test_deletes_have_the_models_own_order(self, sink: Sink) -> None:
+        target = Target(VERSIONS, sink)
+        target.pin({P0: 0, P1: 0})
+        slices = [
+            raw_slice(part(0, version("a", 1), version("b", 4), version("c", 2))),
+            raw_slice(part(0, version("a", 3, gone=True), version("b", 3, gone=True), start=3)),
+            raw_slice(part(1, version("a", 2), version("c", 2, gone=True))),
+        ]
+        for order in itertools.permutations(slices):
+            for raw in order:
+                target.load(raw, "backfill")
+            assert target.all("SELECT id, version FROM contract_version ORDER BY id") == [("b", 4), ("c", 2)]
+
     def test_writers_of_one_key_from_two_partitions_come_to_one_outcome(self, target: Target, other: Target) -> None:
         random_ = random.Random(20261126)
         with ThreadPoolExecutor(2) as pool:
@@ -300,6 +245,18 @@ class SinkContract:
         assert other.load(raw_slice(part(1, event("b"), account("m", 1)))).total("rows") == 2
         assert first.let_go().total("rows") == 2
 
+    def test_a_database_is_known_again_before_and_after_a_first_run(self, sink: Sink, database_url: str) -> None:
+        with closing(open_sink(sa.make_url(database_url))) as other:
+            server = database_of(sink)
+            assert server.startswith("server:")
+            assert database_of(other) == server
+            assert self._tables(sink) == set()
+            prepare_tables(other, STREAM)
+            ledger = database_of(sink)
+            assert ledger.startswith("ledger:")
+            assert database_of(other) == ledger
+            assert database_of(sink, is_server=True) == server, "as a sensor saw it before the first run"
+
     def test_two_first_runs_make_the_tables_once(self, database_url: str) -> None:
         with (
             closing(open_sink(sa.make_url(database_url))) as one,
@@ -309,6 +266,7 @@ class SinkContract:
             for made in [pool.submit(prepare_tables, each, STREAM) for each in (one, two)]:
                 made.result(SECONDS)
             assert Target(STREAM, one).offsets() == {}
+            assert len(Target(STREAM, two).all("SELECT ledger_id FROM kafka_ingest_ledger")) == 1
 
     def test_a_position_pinned_by_two_runs_is_that_of_the_first(self, target: Target) -> None:
         stands, missing = TopicPartition("contract", 0), TopicPartition("contract", 7)
@@ -366,11 +324,11 @@ class SinkContract:
     def test_the_doctor_finds_nothing_wrong_with_a_fit_database_and_leaves_nothing_behind(self, target: Target) -> None:
         target.load(raw_slice(part(0, event("a"))))
         needs = Needs(makes_tables=True, adds_columns=True, tables=[ContractEvent.__table__])
-        before = target.state(), self._tables(target)
+        before = target.state(), self._tables(target.sink)
         with target.sink.engine.connect() as connection:
             found: list[Finding] = list(target.sink.examine(connection, needs))
         assert [finding for finding in found if finding.verdict == "fail"] == []
-        assert (target.state(), self._tables(target)) == before
+        assert (target.state(), self._tables(target.sink)) == before
 
     # Ways to look
 
@@ -379,8 +337,8 @@ class SinkContract:
         return dict(target.all("SELECT id, balance FROM contract_account"))
 
     @staticmethod
-    def _tables(target: Target) -> set[str]:
-        return set(sa.inspect(target.sink.engine).get_table_names())
+    def _tables(sink: Sink) -> set[str]:
+        return set(sa.inspect(sink.engine).get_table_names())
 
     @staticmethod
     def _letters(target: Target, wanted: DeadLetterFilter) -> list[dead_letters.StoredDeadLetter]:

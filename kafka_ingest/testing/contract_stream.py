@@ -31,6 +31,8 @@ class ContractValue(AppendModel):
     flag: Mapped[bool | None] = field(sa.Boolean)
     data: Mapped[Any | None] = field(sa.JSON)
     at: Mapped[dt.datetime | None] = date_field(timezone="UTC")
+    east: Mapped[dt.date | None] = date_field(sa.Date, path="day", timezone="Pacific/Kiritimati")
+    west: Mapped[dt.date | None] = date_field(sa.Date, path="day", timezone="Pacific/Pago_Pago")
     order: Mapped[str | None] = field(sa.String(20), path=("a.b",))
 
 
@@ -61,6 +63,25 @@ class ContractAccount(UpsertModel):
     balance: Mapped[int | None] = field(sa.Integer)
 
 
+class ContractVersion(UpsertModel):
+    """A row per id, in an order of its own, which deletes have, too."""
+
+    __tablename__ = "contract_version"
+
+    deletes: ClassVar[bool | None] = True
+    order_by: ClassVar[str | None] = "version"
+
+    id: Mapped[str] = field(sa.String(20), primary_key=True)
+    version: Mapped[int | None] = field(sa.BigInteger)
+
+
+VERSIONS = Stream(
+    name="versions",
+    topics="contract",
+    routes={"version": ContractVersion},
+    route_by=RouteByField("type"),
+    delete_when={"gone": True},
+)
 VALUES = Stream(name="contract_values", topics="values", routes={"v": ContractValue})
 STREAM = Stream(
     name="contract",
@@ -91,6 +112,11 @@ def account(key: str, balance: int | None, **more: Any) -> Msg:
 def tombstone(key: str, **more: Any) -> Msg:
     """A message that deletes the account."""
     return Msg(None, key=key.encode(), **more)
+
+
+def version(key: str, number: int, *, gone: bool = False) -> Msg:
+    """A message of `ContractVersion`, or one that deletes its row."""
+    return Msg({"type": "version", "id": key, "version": number, "gone": gone})
 
 
 def part(partition: int, *messages: Msg, start: int = 0, end: int | None = None) -> Part:

@@ -21,7 +21,7 @@ from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.slices import BatchKind, LoadResult, RawSlice, TopicPartition
 from kafka_ingest.streams.model import Model
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest.testing.messages import piped
+from kafka_ingest.testing.messages import Msg, Part, piped, raw_slice
 
 NOW = dt.datetime(2026, 1, 1, 8, tzinfo=dt.timezone.utc)
 
@@ -59,6 +59,19 @@ class Target:
         used = stream or self.stream
         context = LoadContext(used, run_id, "2026-01-01-07:00", lambda: NOW, at_step)
         return load(self.sink, piped(used, raw), kind, context, ticket)
+
+    def receive(self, *messages: Any, topic: str | None = None) -> LoadResult:
+        """Load these messages, as the next ones of partition 0 of a topic. Each is a `Msg`, or its value; a dict becomes JSON.
+
+        topic: by default the first that the stream names. `rows` and `dead_letters` tell what they became.
+        """
+        name = self.stream.topic_names[0] if topic is None else topic
+        start = self.offsets().get(f"{name}[0]")
+        if start is None:
+            start = 0
+            self.pin({TopicPartition(name, 0): start})
+        parts = [message if isinstance(message, Msg) else Msg(message) for message in messages]
+        return self.load(raw_slice(Part(parts, topic=name, start=start)))
 
     def load_ahead(
         self,

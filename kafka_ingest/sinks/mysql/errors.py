@@ -44,6 +44,8 @@ ROW_ERRORS = frozenset(
     }
 )  # fmt: skip
 _DUPLICATE_ENTRY = frozenset({1062, 1586})
+_DATA_TOO_LONG = 1406
+_LONGER = "; a TEXT or BLOB holds 65,535 bytes, a LONGTEXT or LONGBLOB 4 GiB"
 LOCKED = frozenset({3572, 1205})  # NOWAIT on MySQL, and on MariaDB
 # The server has ended the transaction, or would not wait longer, as another one wants the same rows. Never a fault of a row.
 _CONFLICTS = frozenset(
@@ -137,7 +139,8 @@ def _first(error: sa.exc.SQLAlchemyError) -> sa.exc.SQLAlchemyError:
 
 def rejected(error: BaseException | None) -> RowsRejected:
     kind = DuplicateKey if error_number(error) in _DUPLICATE_ENTRY else RowsRejected
-    return kind(f"{error_text(error)} (error {error_number(error)})")
+    advice = _LONGER if error_number(error) == _DATA_TOO_LONG else ""
+    return kind(f"{error_text(error)} (error {error_number(error)}){advice}")
 
 
 def error_number(error: BaseException | None) -> int | None:

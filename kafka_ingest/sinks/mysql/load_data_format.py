@@ -22,6 +22,21 @@ _MARKS = tuple(mark.encode() for mark in (_FIELD, _LINE, _ESCAPE))
 FORMAT = "CHARACTER SET utf8mb4 FIELDS TERMINATED BY X'1F' ESCAPED BY X'1D' LINES TERMINATED BY X'1E'"
 
 
+def columns_sql(columns: Sequence[str], values: Sequence[str | None]) -> str:
+    """Which columns the fields go to: quoted names, and for those that take something else than the field's text, SQL with `{}`
+    for it (`values.values_sql`)."""
+    fields = [
+        column if value is None else f"@v{place}"
+        for place, (column, value) in enumerate(zip(columns, values, strict=True))
+    ]
+    made = [
+        f"{column} = {value.format(field)}"
+        for column, field, value in zip(columns, fields, values, strict=True)
+        if value is not None
+    ]
+    return f"({', '.join(fields)})" + (f" SET {', '.join(made)}" if made else "")
+
+
 def encode_rows(rows: pd.DataFrame, names: Sequence[str]) -> memoryview:
     """The rows' columns `names`, in order, as one buffer. Values are exact; instants have six decimals."""
     return encode_lines(rows, names, separator=_FIELD, end=_LINE, null=f"{_ESCAPE}N", escape=_escaped)

@@ -21,6 +21,10 @@ tombstone then looks for an earlier row (`delete_buried`), both by locking reads
 that write both at once at least one finds the other's, or both wait for each other: the server ends one (error 1213), which
 begins again. Neither can miss the other.
 
+Of a table with kept columns (sinks/kept_columns.py) step 2 makes one of two rows: INSERT … SELECT … FOR UPDATE puts it into a
+second staging table under the row's lock, and UPDATE writes it. An UPDATE alone would not do: its assignments see each other's
+results. Such a row may get a value of a message before it, which a tombstone in between takes away, by the same locking reads.
+
 The staging table has the target's primary key and is read in its order, so transactions lock keys in one order, and seldom wait
 for each other in a circle.
 """
@@ -32,7 +36,9 @@ from dataclasses import dataclass
 
 from kafka_ingest.errors import TransactionConflict
 from kafka_ingest.sinks.base import RowsRejected
+from kafka_ingest.sinks.kept_columns import PlaceSql, default_of, is_outlived_sql, merged_sql
 from kafka_ingest.sinks.latest_per_key import OrderSql, is_later_sql, same_key_sql
+from kafka_ingest.streams.kept import NEVER, place_column
 from kafka_ingest.streams.target import TargetTable
 
 # Each further round means that another transaction has committed one of our keys, or deleted one, in the moment between two
@@ -52,7 +58,13 @@ class Statements:
     """Rows affected; of an UPDATE the rows found, changed or not (CLIENT_FOUND_ROWS). Raises RowsRejected."""
     count: Callable[[str], int]
     """The one number a SELECT gives."""
-    order: OrderSql
+    places: PlaceSql
+    run_with: Callable[[str, Sequence[object]], int]
+    """As `run`, with values for the statement's placeholders."""
+
+    @property
+    def order(self) -> OrderSql:
+        return self.places.order
 
     @property
     def quote(self) -> Callable[[str], str]:
@@ -65,6 +77,8 @@ def merge(
 ) -> None:
     """Insert or replace the `wanted` rows of `stage`, except where `table` holds a later one.
 
+    Of a staged row and one of a table with kept columns it makes one, whichever is later.
+
     table, stage: quoted; of the rows or of the tombstones of `target`. names: all columns, the key among them.
     Raises RowsRejected where the database refuses a row, TransactionConflict where others never leave the keys alone.
     """
@@ -72,7 +86,8 @@ def merge(
     same = same_key_sql(quote, keys, "t", "s")
     lacking = f"FROM {stage} AS s LEFT JOIN {table} AS t ON {same} WHERE t.{quote(keys[0])} IS NULL"
     columns, staged = (", ".join(f"{row}{quote(n)}" for n in names) for row in ("", "s."))
-    changes = ", ".join(f"t.{quote(n)} = s.{quote(n)}" for n in names if n not in keys)
+    is_kept = bool(target.kept) and place_column(target.kept[0].name) in names
+    update = _merge_rows if is_kept else _replace_earlier
     lacked: int | None = None
     for _ in range(_ROUNDS):
         try:
@@ -85,16 +100,48 @@ def merge(
             continue
         if inserted == wanted:
             return  # all keys were new; looking for them once more would double the pages a large table has to read
-        # Not ON DUPLICATE KEY UPDATE: its assignments see each other's results, so no condition over several columns holds for
-        # all of them, and a second unique key would make it change a row of another key. The rows just inserted are found,
-        # too, and left as they are.
-        found = statements.run(
-            f"UPDATE {stage} AS s STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON {same} SET {changes} "
-            f"WHERE NOT ({is_later_sql(target, statements.order, 't', 's')})"
-        )
-        if found == wanted or not statements.count(f"SELECT COUNT(*) {lacking}"):
+        if update(statements, target, table, stage, names) == wanted or not statements.count(
+            f"SELECT COUNT(*) {lacking}"
+        ):
             return
     raise TransactionConflict(f"other transactions have changed keys of table {table} {_ROUNDS} times in a row.")
+
+
+def merged_stage(stage: str) -> str:
+    """Name of the staging table, with the same columns, that `merge` puts the rows into that it has made of two."""
+    return f"{stage}_merged"
+
+
+def _replace_earlier(statements: Statements, target: TargetTable, table: str, stage: str, names: Sequence[str]) -> int:
+    """How many rows are not later than the staged ones: they are replaced."""
+    quote = statements.quote
+    changes = ", ".join(f"t.{quote(n)} = s.{quote(n)}" for n in names if n not in target.key)
+    # Not ON DUPLICATE KEY UPDATE: its assignments see each other's results, so no condition over several columns holds for
+    # all of them, and a second unique key would make it change a row of another key. The rows just inserted are found,
+    # too, and left as they are.
+    return statements.run(
+        f"UPDATE {stage} AS s STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) "
+        f"ON {same_key_sql(quote, target.key, 't', 's')} SET {changes} "
+        f"WHERE NOT ({is_later_sql(target, statements.order, 't', 's')})"
+    )
+
+
+def _merge_rows(statements: Statements, target: TargetTable, table: str, stage: str, names: Sequence[str]) -> int:
+    """How many rows are, or may be, others when the staged ones have been merged with them."""
+    quote, keys, made = statements.quote, target.key, merged_stage(stage)
+    merged = merged_sql(target, statements.places, "t", "s")
+    columns = ", ".join(map(quote, names))
+    values = ", ".join(f"s.{quote(n)}" if n in keys else merged.columns[n] for n in names)
+    changes = ", ".join(f"t.{quote(n)} = s.{quote(n)}" for n in names if n not in keys)
+    same = same_key_sql(quote, keys, "t", "s")
+    statements.run(f"DELETE FROM {made}")
+    statements.run(
+        f"INSERT INTO {made} ({columns}) SELECT {values} FROM {stage} AS s "
+        f"STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON {same} WHERE {merged.differs} FOR UPDATE"
+    )
+    return statements.run(
+        f"UPDATE {made} AS s STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON {same} SET {changes}"
+    )
 
 
 def drop_buried(statements: Statements, target: TargetTable, stage: str, graves: str) -> int:
@@ -110,19 +157,30 @@ def bury(statements: Statements, target: TargetTable, table: str, stage: str, gr
     """Delete rows of `stage`'s keys that a tombstone written meanwhile has deleted. After `merge`."""
     quote, keys = statements.quote, target.key
     later = is_later_sql(target, statements.order, "g", "s")
+    outlived = [is_outlived_sql(target, statements.places, bound.name, "s", "g") for bound in target.kept]
     same = same_key_sql(quote, keys, "s", "g")
     if statements.count(
         f"SELECT COUNT(*) FROM {stage} AS s STRAIGHT_JOIN {graves} AS g FORCE INDEX (PRIMARY) ON {same} "
-        f"WHERE {later} FOR UPDATE"
+        f"WHERE {' OR '.join([later, *outlived])} FOR UPDATE"
     ):
         delete_buried(statements, target, table, stage, graves)
 
 
 def delete_buried(statements: Statements, target: TargetTable, table: str, stage: str, graves: str) -> None:
-    """Delete the rows of `stage`'s keys whose tombstone is later. Raises RowsRejected where the database refuses it."""
+    """Delete the rows of `stage`'s keys whose tombstone is later, and take from the others what messages before it gave. Raises
+    RowsRejected where the database refuses it."""
     quote, keys = statements.quote, target.key
-    statements.run(
-        f"DELETE t FROM {stage} AS s STRAIGHT_JOIN {graves} AS g FORCE INDEX (PRIMARY) "
+    buried = (
+        f"{stage} AS s STRAIGHT_JOIN {graves} AS g FORCE INDEX (PRIMARY) "
         f"ON {same_key_sql(quote, keys, 's', 'g')} STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) "
-        f"ON {same_key_sql(quote, keys, 's', 't')} WHERE {is_later_sql(target, statements.order, 'g', 't')}"
+        f"ON {same_key_sql(quote, keys, 's', 't')}"
     )
+    # Waits for whoever is changing one of the rows, so that the statements behind it see what was merged into it.
+    statements.run(f"DELETE t FROM {buried} WHERE {is_later_sql(target, statements.order, 'g', 't')}")
+    for bound in target.kept:
+        value, place = statements.places.columns("t", bound.name)
+        statements.run_with(
+            f"UPDATE {buried} SET {value} = %s, {place} = '{NEVER}' "
+            f"WHERE {is_outlived_sql(target, statements.places, bound.name, 't', 'g')}",
+            [default_of(target, bound)],
+        )

@@ -8,8 +8,10 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from kafka_ingest.sinks.misfits import Misfit, alter, lacks, plain, quoted
+from kafka_ingest.sinks.misfits import Misfit, alter, lacks, never_filled, plain, quoted
 from kafka_ingest.sinks.mysql.types import ColumnType, change, parse_type
+from kafka_ingest.streams.column_types import ExactUuid
+from kafka_ingest.streams.model import filled_by_database
 from kafka_ingest.type_names import SqlColumn, SqlRow
 
 # Both conditions of each table are constants: MariaDB then opens these tables and not all of the database (Knowledge Base,
@@ -73,7 +75,7 @@ class _Comparison:
             row = self._rows.get(column.name.lower())
             if row is None:
                 yield lacks(self._dialect, column)
-            elif not is_view:
+            elif not is_view and not filled_by_database(column):
                 yield from self._column(column, row)
         if is_view:
             return
@@ -90,7 +92,9 @@ class _Comparison:
         needed = replace(want, length=_TOPIC_CHARACTERS) if is_topic else want
         changed = change(have, needed, is_mariadb=self._is_mariadb)
         is_equal_enough = not have.is_text or (
-            str(have.collation).endswith("_bin") if is_topic else have.is_exact or not column.primary_key
+            str(have.collation).endswith("_bin")
+            if is_topic
+            else have.is_exact or not column.primary_key or want.name == "uuid"  # one text for each UUID
         )
         problems = []
         if changed is not None:
@@ -138,16 +142,17 @@ class _Comparison:
         yield Misfit(self._table, f"{problem}, and {wish}", f"{self._alter} {', '.join(changes)}")
 
     def _others(self) -> Iterator[Misfit]:
-        """Columns the model does not have."""
+        """Columns that we do not write."""
+        written = {c.name.lower() for c in self._table.columns if not filled_by_database(c)}
         known = {c.name.lower() for c in self._table.columns}
         for name, row in self._rows.items():
             is_filled = row.column_default is not None or "auto_increment" in str(row.extra).lower()
-            if name in known or row.is_nullable == "YES" or is_filled or _GENERATED.search(str(row.extra)):
+            if name in written or row.is_nullable == "YES" or is_filled or _GENERATED.search(str(row.extra)):
                 continue
             text = _with_charset(str(row.column_type), self._have(row))
             yield Misfit(
                 self._table,
-                f"column {row.column_name} is not in the model, NOT NULL and without a default: no row can be inserted",
+                f"column {row.column_name} {never_filled(is_declared=name in known)}",
                 f"{self._alter} MODIFY COLUMN {quoted(self._dialect, [str(row.column_name)])} {text} NULL",
             )
 
@@ -156,6 +161,8 @@ class _Comparison:
 
     def _wanted(self, column: SqlColumn) -> tuple[str, ColumnType]:
         """The declared type as DDL, and taken apart."""
+        if isinstance(column.type, ExactUuid):  # more types than the one we declare hold it
+            return plain(self._dialect, str(column.type.compile(dialect=self._dialect))), ColumnType("uuid")
         try:
             declared = plain(self._dialect, str(column.type.compile(dialect=self._dialect)))
         except sa.exc.CompileError:

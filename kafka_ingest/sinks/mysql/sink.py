@@ -11,6 +11,7 @@ from typing import ClassVar, NoReturn
 import pandas as pd
 import pymysql
 import sqlalchemy as sa
+from sqlalchemy.dialects.mysql import BIT
 
 from kafka_ingest.errors import (
     DatabaseUnavailable,
@@ -21,8 +22,10 @@ from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.database_server import LocalDatabaseServer
 from kafka_ingest.sinks.base import Needs, RowCount, RowsRejected, Sink
 from kafka_ingest.sinks.driver_rows import driver_rows
+from kafka_ingest.sinks.kept_columns import PlaceSql
 from kafka_ingest.sinks.latest_per_key import OrderSql
 from kafka_ingest.sinks.misfits import Misfit
+from kafka_ingest.sinks.mysql import auto_increment as _auto_increment  # noqa: F401  how SQLAlchemy writes it
 from kafka_ingest.sinks.mysql import load_data_format
 from kafka_ingest.sinks.mysql.errors import (
     LOCKED,
@@ -38,10 +41,10 @@ from kafka_ingest.sinks.mysql.errors import (
 from kafka_ingest.sinks.mysql.exact_text import is_mariadb
 from kafka_ingest.sinks.mysql.examination import examine_engines, examine_privileges, examine_server
 from kafka_ingest.sinks.mysql.load_data_connection import FILE, OfferingConnection
-from kafka_ingest.sinks.mysql.merge import Statements, bury, delete_buried, drop_buried, merge
+from kafka_ingest.sinks.mysql.merge import Statements, bury, delete_buried, drop_buried, merge, merged_stage
 from kafka_ingest.sinks.mysql.misfits import mysql_misfits
 from kafka_ingest.sinks.mysql.tls import split_tls
-from kafka_ingest.streams.model import PLACE_COLUMNS
+from kafka_ingest.sinks.mysql.values import inexact_json, values_sql
 from kafka_ingest.streams.target import TargetTable
 from kafka_ingest.type_names import SqlColumn, SqlExpression, SqlType
 
@@ -52,7 +55,7 @@ STATEMENT_TIMEOUT_SECONDS = 300  # unless the URL says otherwise, as read_timeou
 DDL_LOCK_TIMEOUT_SECONDS = 60
 # A client that vanished without a word (a power cut, a cut cable) leaves its transaction, and its locks, until the server
 # gives the connection up: after 8 hours by default. Between two statements of ours are seconds at most.
-IDLE_TIMEOUT_SECONDS = 120
+IDLE_TIMEOUT_SECONDS = 45
 
 # Ours, whatever the server's default: every value that does not fit is an error, instants are UTC.
 _SESSION = (
@@ -71,6 +74,7 @@ class MySQLSink(Sink):
     backends: ClassVar[tuple[str, ...]] = ("mysql", "mariadb")
     kind: ClassVar[str] = "mysql"
     loads_in_parallel: ClassVar[bool] = True
+    keeps_columns: ClassVar[bool] = True
 
     def __init__(self, url: sa.URL) -> None:
         self.uses_load_data: bool | None = None
@@ -122,10 +126,12 @@ class MySQLSink(Sink):
         return isinstance(kind, sa.Float) and not is_double
 
     def readable(self, column: SqlColumn) -> SqlExpression:
-        """As `Sink.readable`; a FLOAT as the double it stands for."""
+        """As `Sink.readable`; a FLOAT as the double it stands for, a BIT as its number."""
         if self.is_single_float(column.type):
             # Shown with six digits, unless it is part of an expression of doubles.
             return (sa.type_coerce(column, sa.Double) + sa.literal_column("0e0", sa.Double)).label(column.name)
+        if isinstance(column.type, BIT):
+            return (sa.type_coerce(column, sa.Integer) + 0).label(column.name)
         return super().readable(column)
 
     def count_rows(self, connection: sa.Connection, table: sa.Table, *, seconds: float) -> RowCount:
@@ -151,6 +157,12 @@ class MySQLSink(Sink):
         yield from examine_server(connection)
         yield from examine_privileges(connection, needs)
         yield from examine_engines(connection, needs.tables)
+
+    def server_identity(self, connection: sa.Connection) -> str:
+        """By `server_uuid`, which MySQL makes with its data (manual, "server_uuid"). MariaDB has none: there it is the host, the
+        port and the folder of the data."""
+        server = "@@hostname, @@port, @@datadir" if is_mariadb(connection) else "@@server_uuid"
+        return str(tuple(connection.exec_driver_sql(f"SELECT {server}, DATABASE()").one()))
 
     @classmethod
     def local_server(cls) -> type[LocalDatabaseServer]:
@@ -194,12 +206,16 @@ class MySQLSink(Sink):
                         stage = _stage(table)
                         connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {stage}")
                         connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {stage} LIKE {quote(table)}")
+                if target.kept:
+                    stage = merged_stage(_stage(target.table))
+                    connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {stage}")
+                    connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {stage} LIKE {quote(target.table)}")
         connection.commit()
 
     def insert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
         """By LOAD DATA where the server takes it, else by INSERT with many rows."""
         table = connection.dialect.identifier_preparer.format_table(target.table)
-        self._bulk(connection, table, target.columns, rows)
+        self._bulk(connection, target.table, table, target.columns, rows)
 
     def upsert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
         """By way of the staging table: one merge is quicker than as many statements as rows."""
@@ -224,7 +240,7 @@ class MySQLSink(Sink):
         """The tombstones first, by way of their staging table; then the rows that they delete."""
         assert target.tombstones is not None  # noqa: S101  deletes come from models that delete on tombstones only
         quote = connection.dialect.identifier_preparer.format_table
-        statements, names = self._statements(connection), [*target.key, *PLACE_COLUMNS]
+        statements, names = self._statements(connection), target.delete_columns
         graves, stage = quote(target.tombstones), _stage(target.tombstones)
         self._stage(connection, target.tombstones, names, keys)
         merge(statements, target, graves, stage, names, len(keys))
@@ -233,31 +249,48 @@ class MySQLSink(Sink):
     def _stage(self, connection: sa.Connection, table: sa.Table, names: Sequence[str], rows: pd.DataFrame) -> None:
         stage = _stage(table)
         self._run(connection, f"DELETE FROM {stage}")  # what an upsert before left there; quick where it is empty
-        self._bulk(connection, stage, names, rows)
+        self._bulk(connection, table, stage, names, rows)
 
     def _statements(self, connection: sa.Connection) -> Statements:
         return Statements(
             run=lambda sql: self._run(connection, sql),
             count=lambda sql: int(connection.exec_driver_sql(sql).scalar_one()),
-            order=OrderSql(connection.dialect.identifier_preparer.quote, _milliseconds),
+            places=PlaceSql(
+                order=OrderSql(connection.dialect.identifier_preparer.quote, _milliseconds),
+                joined=lambda texts: f"CONCAT({', '.join(texts)})",
+                digits=lambda number: number,
+                padded=lambda number: f"LPAD({number}, 19, '0')",
+                instant=lambda column: f"CAST(CAST({column} AS DATETIME(6)) AS CHAR CHARACTER SET ascii)",
+            ),
+            run_with=lambda sql, values: self._run(connection, sql, tuple(values)),
         )
 
     def classify_error(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
         """As `Sink.classify_error`, by MySQL's error numbers."""
         return classified(error, doing)
 
-    def _bulk(self, connection: sa.Connection, table: str, names: Sequence[str], rows: pd.DataFrame) -> None:
+    def _bulk(
+        self, connection: sa.Connection, table: sa.Table, into: str, names: Sequence[str], rows: pd.DataFrame
+    ) -> None:
         """Rows into a table by LOAD DATA or by INSERT, both equally strict: LOCAL turns every error into a warning and goes on
         (MySQL manual, "LOAD DATA Statement", Error Handling), and INSERT cuts decimals and blanks with a mere note, so a
-        warning or a missing row means that the table is not what was sent."""
+        warning or a missing row means that the table is not what was sent.
+
+        table: the columns' types. into: the table to write to, quoted; it, or its staging table.
+        """
+        inexact = {} if is_mariadb(connection) else inexact_json(table, rows)
+        if inexact:
+            raise RowsRejected(next(iter(inexact.values())), inexact)
         quote = connection.dialect.identifier_preparer.quote
-        columns = ", ".join(map(quote, names))
         driver = connection.connection.driver_connection
         assert isinstance(driver, OfferingConnection)  # noqa: S101  our creator makes no other
+        values = values_sql(table, names)
         if self.uses_load_data:
-            statement = f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE {table} {load_data_format.FORMAT} ({columns})"
             # Names are quoted for statements with parameters, where a % is doubled; this one has none.
-            statement = statement.replace("%%", "%")
+            columns = load_data_format.columns_sql([quote(name) for name in names], values)
+            statement = f"LOAD DATA LOCAL INFILE {FILE} INTO TABLE {into} {load_data_format.FORMAT} {columns}".replace(
+                "%%", "%"
+            )
             try:
                 stored, warnings = driver.load_local(statement, load_data_format.encode_rows(rows, names))
             except pymysql.err.MySQLError as error:
@@ -268,7 +301,8 @@ class MySQLSink(Sink):
             else:
                 self._expect(connection, statement, stored, warnings, len(rows))
                 return
-        statement = f"INSERT INTO {table} ({columns}) VALUES ({', '.join(['%s'] * len(names))})"
+        marks = ", ".join("%s" if value is None else value.format("%s") for value in values)
+        statement = f"INSERT INTO {into} ({', '.join(map(quote, names))}) VALUES ({marks})"
         try:
             stored, warnings = driver.insert_rows(statement, driver_rows(rows, names))
         except pymysql.err.MySQLError as error:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 _INTEGER_BITS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
 _TEXT_BYTES = {"tinytext": (1 << 8) - 1, "text": (1 << 16) - 1, "mediumtext": (1 << 24) - 1, "longtext": (1 << 32) - 1}
+_BLOB_BYTES = {"tinyblob": (1 << 8) - 1, "blob": (1 << 16) - 1, "mediumblob": (1 << 24) - 1, "longblob": (1 << 32) - 1}
+_BINARIES = frozenset({"binary", "varbinary", *_BLOB_BYTES})
+_UUID_CHARACTERS = 36
 _TEXTS = frozenset({"char", "varchar", *_TEXT_BYTES})
 # Manual, "Numeric Type Syntax", "String Data Type Syntax": other names of the same types.
 _SYNONYMS = {
@@ -112,6 +115,12 @@ def change(have: ColumnType, want: ColumnType, *, is_mariadb: bool) -> str | Non
         return f"it lacks {', '.join(map(repr, lacking))}" if lacking else _charset(have, want)
     if want.name in ("datetime", "timestamp", "time"):
         return _instant(have, want)
+    if want.name in _BINARIES:
+        return _bytes(have, want)
+    if want.name in ("bit", "year"):
+        return _small_number(have, want)
+    if want.name == "uuid":
+        return _uuid(have)
     same = (have.name, have.length, have.scale) == (want.name, want.length, want.scale)
     return None if same else "a value would be kept as something else"
 
@@ -184,6 +193,42 @@ def _charset(have: ColumnType, want: ColumnType) -> str | None:
     if have.charset == _UNICODE or have.charset == want.charset or want.charset in (None, "ascii"):
         return None
     return f"its characters are {have.charset}, and {want.charset} is wanted"
+
+
+def _bytes(have: ColumnType, want: ColumnType) -> str | None:
+    if have.name not in _BINARIES:
+        return "bytes would be refused, or read as text"
+    if have.name == "binary" and (want.name != "binary" or have.length != want.length):
+        return "a shorter value would be filled up with zeros"
+    most, wanted = _binary_bytes(have), _binary_bytes(want)
+    return f"longer values do not fit {most} bytes" if most < wanted else None
+
+
+def _binary_bytes(kind: ColumnType) -> int:
+    if (
+        kind.name == "blob" and kind.length is not None
+    ):  # as it is declared: the server takes the smallest BLOB that fits
+        return kind.length
+    return _BLOB_BYTES.get(kind.name, kind.length or 1)
+
+
+def _small_number(have: ColumnType, want: ColumnType) -> str | None:
+    low, high = (0, (1 << (want.length or 1)) - 1) if want.name == "bit" else (0, 2155)
+    if have.name in _INTEGER_BITS:
+        least, most = have._range
+        return None if least <= low and high <= most else f"it holds {least} to {most} only"
+    if have.name != want.name:
+        return "a number would be kept as something else"
+    is_narrow = want.name == "bit" and (have.length or 1) < (want.length or 1)
+    return f"it holds {have.length or 1} bits only" if is_narrow else None
+
+
+def _uuid(have: ColumnType) -> str | None:
+    if have.name == "uuid" or have.name in _TEXT_BYTES:
+        return None
+    if have.name not in ("char", "varchar"):
+        return "a UUID's text would be refused, or kept as something else; BINARY(16) takes Cast(bytes_from='uuid')"
+    return None if (have.length or 1) >= _UUID_CHARACTERS else f"a UUID has {_UUID_CHARACTERS} characters"
 
 
 def _instant(have: ColumnType, want: ColumnType) -> str | None:

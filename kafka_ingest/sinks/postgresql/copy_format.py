@@ -7,7 +7,7 @@ content is NULL, which no text can be mistaken for (PostgreSQL manual, "COPY", C
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from kafka_ingest.sinks.driver_rows import arrow_column
 from kafka_ingest.sinks.text_lines import encode_lines, join_texts, may_have, text_scalar
-from kafka_ingest.type_names import LargeStrings
+from kafka_ingest.type_names import ArrowArray, LargeStrings
 
 # Unit and group separator.
 _FIELD, _QUOTE = "\x1f", "\x1d"
@@ -24,9 +24,20 @@ _FIELD, _QUOTE = "\x1f", "\x1d"
 OPTIONS = "(FORMAT csv, DELIMITER E'\\x1f', QUOTE E'\\x1d', ESCAPE E'\\x1d', ENCODING 'UTF8')"
 
 
-def encode(rows: pd.DataFrame, names: Sequence[str]) -> memoryview:
-    """The rows' columns `names`, in order, as one buffer. Values are exact; instants have six decimals."""
+def encode(rows: pd.DataFrame, names: Sequence[str], binary: Collection[str] = ()) -> memoryview:
+    """The rows' columns `names`, in order, as one buffer. Values are exact; instants have six decimals.
+
+    binary: those that have bytes as hexadecimal digits.
+    """
+    of_bytes = {name: _bytea(arrow_column(rows, name)) for name in names if name in binary}
+    if of_bytes:
+        rows = rows.assign(**{n: pd.Series(pd.arrays.ArrowExtensionArray(c), rows.index) for n, c in of_bytes.items()})
     return encode_lines(rows, names, separator=_FIELD, end="\n", null="", escape=_quoted)
+
+
+def _bytea(digits: ArrowArray) -> LargeStrings:
+    """As the server reads bytes (manual, "bytea Hex Format")."""
+    return join_texts(text_scalar("\\x"), digits.cast(pa.large_string()), separator="")
 
 
 def with_nul(rows: pd.DataFrame, names: Sequence[str]) -> list[int]:

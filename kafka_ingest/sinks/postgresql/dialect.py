@@ -35,7 +35,12 @@ class ExactDialect(PGDialect_psycopg):
     supports_statement_cache = True
     supports_native_enum = False
     type_compiler_cls = _TypeCompiler
-    colspecs = {**PGDialect_psycopg.colspecs, sa.Enum: sa.Enum, sa.JSON: sa.JSON}  # noqa: RUF012  as in the base
+    colspecs = {  # noqa: RUF012  as in the base
+        **PGDialect_psycopg.colspecs,
+        sa.Enum: sa.Enum,
+        mysql.SET: mysql.SET,
+        sa.JSON: sa.JSON,
+    }
 
     def __init__(self, **options: Any) -> None:
         super().__init__(use_native_hstore=False, **options)  # type: ignore[no-untyped-call]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import time
@@ -15,9 +16,9 @@ import psycopg
 from psycopg import sql
 
 from kafka_ingest.local.database_credentials import APPLICATION_USER, Credentials, credentials_of
-from kafka_ingest.local.database_server import APPLICATION_DATABASE, LocalDatabaseServer
+from kafka_ingest.local.database_server import APPLICATION_DATABASE, CLIENT_FILE, LocalDatabaseServer
 from kafka_ingest.local.errors import LocalServerError
-from kafka_ingest.local.files import Progress, silent
+from kafka_ingest.local.files import Progress, silent, write_private
 from kafka_ingest.local.initialiser import initialise_by
 from kafka_ingest.local.ports import LOOPBACK
 from kafka_ingest.local.process import POLL_SECONDS
@@ -88,6 +89,20 @@ class LocalPostgreSQL(LocalDatabaseServer):
         """The SQLAlchemy URL of a database for the application user, password included."""
         account = f"{APPLICATION_USER}:{self._credentials.application}"  # URL-safe by how it is made
         return f"postgresql+psycopg://{account}@{LOOPBACK}:{self.port}/{database}"
+
+    def client_command(self) -> str:
+        """`psql` with a service of libpq's."""
+        path = self.data_dir / CLIENT_FILE
+        service = {
+            "host": LOOPBACK,
+            "port": self.port,
+            "user": APPLICATION_USER,
+            "password": self._credentials.application,
+            "dbname": APPLICATION_DATABASE,
+        }
+        lines = (f"{name}={value}" for name, value in service.items())
+        write_private(path, "\n".join([f"[{APPLICATION_DATABASE}]", *lines, ""]))
+        return f"PGSERVICEFILE={shlex.quote(str(path))} psql service={APPLICATION_DATABASE}"
 
     def run_as_administrator(self, statement: str) -> None:
         """Run one statement as the server's administrator: what the application's user may not do."""

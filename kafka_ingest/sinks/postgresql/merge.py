@@ -27,6 +27,9 @@ tombstone of the key waits for it, though the entry is gone: only then is it kno
     the row alone, and R's is later still. Where T has deleted the row before R came, R waits for T (b), inserts, and 2 holds.
 Neither can miss the other. Where two wait for each other in a circle, the server ends one (40P01), which begins again.
 
+Of a table with kept columns (sinks/kept_columns.py) R's version in 3 may have values of messages before T's tombstone where the
+one that T sees has none. So T first locks the rows, waiting for R, and then looks, by a statement that sees what R has made.
+
 Whether a row was inserted is told by `xmax`, which is zero of a version nobody has deleted or locked ("System Columns"). A row
 that was updated may look inserted by it, and is claimed in vain; never the other way round.
 
@@ -39,7 +42,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kafka_ingest.sinks.base import RowsRejected
+from kafka_ingest.sinks.kept_columns import PlaceSql, default_of, is_outlived_sql, merged_sql
 from kafka_ingest.sinks.latest_per_key import OrderSql, is_later_sql, same_key_sql
+from kafka_ingest.streams.kept import NEVER, place_column
 from kafka_ingest.streams.target import TargetTable
 
 # No message has this offset: what stands there is a claim, before every message in the total order.
@@ -54,7 +59,13 @@ class Statements:
     """Rows affected, or returned. Raises RowsRejected."""
     row: Callable[[str], Sequence[int]]
     """The one row of numbers a query gives. Raises RowsRejected."""
-    order: OrderSql
+    places: PlaceSql
+    run_with: Callable[[str, Sequence[object]], int]
+    """As `run`, with values for the statement's placeholders."""
+
+    @property
+    def order(self) -> OrderSql:
+        return self.places.order
 
     @property
     def quote(self) -> Callable[[str], str]:
@@ -71,7 +82,8 @@ def merge(
     wanted: int,
     graves: str | None = None,
 ) -> None:
-    """Insert or replace the `wanted` rows of `stage`, except where `table` holds a later one.
+    """Insert or replace the `wanted` rows of `stage`, except where `table` holds a later one. Of a staged row and one of a table
+    with kept columns it makes one, whichever is later.
 
     table, stage, graves: quoted. table: of the rows or of the tombstones of `target`. names: all columns, the key among them.
     graves: where new keys are claimed, for rows of a table with tombstones; `bury` has to follow.
@@ -96,23 +108,42 @@ def drop_buried(statements: Statements, target: TargetTable, stage: str, graves:
 
 
 def bury(statements: Statements, target: TargetTable, table: str, stage: str, graves: str) -> None:
-    """Delete the rows of `stage`'s keys whose tombstone is later. After `merge` of rows, or of tombstones. Raises RowsRejected
-    where the database refuses it."""
-    quote, keys = statements.quote, target.key
+    """Delete the rows of `stage`'s keys whose tombstone is later, and take from the others what messages before it gave. After
+    `merge` of rows, or of tombstones. Raises RowsRejected where the database refuses it."""
+    same = " AND ".join(same_key_sql(statements.quote, target.key, "s", other) for other in ("g", "t"))
+    if target.kept:
+        _lock_rows(statements, target, table, stage)
     statements.run(
-        f"DELETE FROM {table} AS t USING {stage} AS s, {graves} AS g WHERE {same_key_sql(quote, keys, 's', 'g')} "
-        f"AND {same_key_sql(quote, keys, 's', 't')} AND {is_later_sql(target, statements.order, 'g', 't')}"
+        f"DELETE FROM {table} AS t USING {stage} AS s, {graves} AS g "
+        f"WHERE {same} AND {is_later_sql(target, statements.order, 'g', 't')}"
     )
+    for bound in target.kept:
+        value, place = map(statements.quote, (bound.name, place_column(bound.name)))
+        statements.run_with(
+            f"UPDATE {table} AS t SET {value} = %s, {place} = '{NEVER}' FROM {stage} AS s, {graves} AS g "
+            f"WHERE {same} AND {is_outlived_sql(target, statements.places, bound.name, 't', 'g')}",
+            [default_of(target, bound)],
+        )
+
+
+def _lock_rows(statements: Statements, target: TargetTable, table: str, stage: str) -> None:
+    same = same_key_sql(statements.quote, target.key, "s", "t")
+    statements.run(f"SELECT 1 FROM {stage} AS s, {table} AS t WHERE {same} FOR UPDATE OF t")
 
 
 def _written(statements: Statements, target: TargetTable, table: str, stage: str, names: Sequence[str]) -> str:
     quote, keys = statements.quote, target.key
     columns = ", ".join(map(quote, names))
     in_order = ", ".join(map(quote, keys))
-    changes = ", ".join(f"{quote(n)} = excluded.{quote(n)}" for n in names if n not in keys)
+    values = {n: f"excluded.{quote(n)}" for n in names if n not in keys}
+    where = f"NOT ({is_later_sql(target, statements.order, 't', 'excluded')})"
+    if target.kept and place_column(target.kept[0].name) in names:
+        merged = merged_sql(target, statements.places, "t", "excluded")
+        values, where = dict(merged.columns), merged.differs
+    changes = ", ".join(f"{quote(name)} = {value}" for name, value in values.items())
     return (
         f"INSERT INTO {table} AS t ({columns}) SELECT {columns} FROM {stage} ORDER BY {in_order} "
-        f"ON CONFLICT ({in_order}) DO UPDATE SET {changes} WHERE NOT ({is_later_sql(target, statements.order, 't', 'excluded')})"
+        f"ON CONFLICT ({in_order}) DO UPDATE SET {changes} WHERE {where}"
     )
 
 

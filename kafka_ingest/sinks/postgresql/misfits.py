@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.sinks.misfits import Misfit, alter, lacks, plain, quoted
+from kafka_ingest.sinks.misfits import Misfit, alter, lacks, never_filled, plain, quoted
 from kafka_ingest.sinks.postgresql.types import ColumnType, change, declared_type, parse_type
+from kafka_ingest.streams.model import filled_by_database
 from kafka_ingest.type_names import SqlColumn, SqlType
 
 # A domain is what its base type is.
@@ -79,7 +80,7 @@ class _Comparison:
             row = self._rows.get(column.name)
             if row is None:
                 yield lacks(self._dialect, column)
-            elif not self._is_view:
+            elif not self._is_view and not filled_by_database(column):
                 yield from self._column(column, row)
         if self._is_view:
             return
@@ -138,14 +139,15 @@ class _Comparison:
         yield Misfit(self._table, problem, f"{self._alter} {', '.join(changes)}")
 
     def _others(self) -> Iterator[Misfit]:
-        """Columns the model does not have."""
+        """Columns that we do not write."""
+        written = {c.name for c in self._table.columns if not filled_by_database(c)}
         known = {c.name for c in self._table.columns}
         for name, row in self._rows.items():
-            if name in known or not row.is_required or row.has_default or row.identity or row.generated:
+            if name in written or not row.is_required or row.has_default or row.identity or row.generated:
                 continue
             yield Misfit(
                 self._table,
-                f"column {name} is not in the model, NOT NULL and without a default: no row can be inserted",
+                f"column {name} {never_filled(is_declared=name in known)}",
                 f"{self._alter} ALTER COLUMN {quoted(self._dialect, [name])} DROP NOT NULL",
             )
 

@@ -15,6 +15,7 @@ from kafka_ingest.errors import ConfigError, DatabaseUnavailable, KafkaIngestErr
 from kafka_ingest.findings import Finding
 from kafka_ingest.local.database_server import LocalDatabaseServer
 from kafka_ingest.sinks.base import Needs, RowCount, RowsRejected, Sink
+from kafka_ingest.sinks.kept_columns import PlaceSql
 from kafka_ingest.sinks.latest_per_key import OrderSql
 from kafka_ingest.sinks.misfits import Misfit
 from kafka_ingest.sinks.postgresql import copy_format
@@ -26,7 +27,7 @@ from kafka_ingest.sinks.postgresql.local_server import LocalPostgreSQL
 from kafka_ingest.sinks.postgresql.merge import Statements, bury, drop_buried, merge
 from kafka_ingest.sinks.postgresql.misfits import postgresql_misfits
 from kafka_ingest.sinks.postgresql.types import DOUBLE_FROM_BITS
-from kafka_ingest.streams.model import PLACE_COLUMNS
+from kafka_ingest.streams.column_types import BINARIES, binary_columns
 from kafka_ingest.streams.target import TargetTable
 from kafka_ingest.type_names import SqlColumn, SqlExpression, SqlType
 
@@ -40,7 +41,7 @@ LOCK_TIMEOUT_SECONDS = 50
 DDL_LOCK_SECONDS = 60
 # A client that vanished without a word (a power cut, a cut cable) leaves its transaction, and its locks, until the server gives
 # the connection up, which by default it never does. Between two statements of ours are seconds at most.
-IDLE_TIMEOUT_SECONDS = 120
+IDLE_TIMEOUT_SECONDS = 45
 # Probes of a connection on which nothing comes; the system's default is two hours.
 _KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
@@ -64,6 +65,7 @@ class PostgreSQLSink(Sink):
     backends: ClassVar[tuple[str, ...]] = ("postgresql",)
     kind: ClassVar[str] = "postgresql"
     loads_in_parallel: ClassVar[bool] = True
+    keeps_columns: ClassVar[bool] = True
 
     def __init__(self, url: sa.URL) -> None:
         self._answer_seconds = min(_timeouts(url), default=STATEMENT_TIMEOUT_SECONDS)
@@ -107,6 +109,16 @@ class PostgreSQLSink(Sink):
     def limit_statement_seconds(self, seconds: int) -> None:
         self._answer_seconds = min(self._answer_seconds, seconds)
 
+    def server_identity(self, connection: sa.Connection) -> str:
+        """By the system identifier that initdb gave, which standbys share (manual, "Control Data Functions"). A service that
+        keeps it to itself is known by the moment its server was started: that lasts long enough for a first run."""
+        may_ask = "SELECT has_function_privilege(to_regprocedure('pg_control_system()')::oid, 'EXECUTE')"
+        if connection.exec_driver_sql(may_ask).scalar():
+            server = "(SELECT system_identifier FROM pg_control_system())"
+        else:
+            server = "pg_postmaster_start_time()::text"
+        return str(tuple(connection.exec_driver_sql(f"SELECT {server}, current_database(), current_schema()").one()))
+
     def is_locked(self, error: sa.exc.DBAPIError) -> bool:
         return is_locked(error.orig)
 
@@ -129,6 +141,8 @@ class PostgreSQLSink(Sink):
         """As `Sink.readable`; four bytes as the double they stand for."""
         if self.is_single_float(column.type):
             return sa.cast(column, sa.Double).label(column.name)
+        if isinstance(column.type, BINARIES):
+            return sa.func.upper(sa.func.encode(column, "hex"), type_=sa.String).label(column.name)
         return super().readable(column)
 
     def count_rows(self, connection: sa.Connection, table: sa.Table, *, seconds: float) -> RowCount:
@@ -208,7 +222,7 @@ class PostgreSQLSink(Sink):
 
     def insert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
         table = connection.dialect.identifier_preparer.format_table(target.table)
-        self._copy(connection, table, target.columns, rows)
+        self._copy(connection, target.table, table, target.columns, rows)
 
     def upsert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
         self.stage(connection, target, rows)
@@ -231,7 +245,7 @@ class PostgreSQLSink(Sink):
     def delete(self, connection: sa.Connection, target: TargetTable, keys: pd.DataFrame) -> None:
         assert target.tombstones is not None  # noqa: S101  deletes come from models that delete on tombstones only
         quote = connection.dialect.identifier_preparer.format_table
-        statements, names = self._statements(connection), [*target.key, *PLACE_COLUMNS]
+        statements, names = self._statements(connection), target.delete_columns
         graves, stage = quote(target.tombstones), _stage(target.tombstones)
         self._fill(connection, target.tombstones, names, keys)
         merge(statements, target, graves, stage, names, len(keys))
@@ -240,43 +254,51 @@ class PostgreSQLSink(Sink):
     def _fill(self, connection: sa.Connection, table: sa.Table, names: Sequence[str], rows: pd.DataFrame) -> None:
         stage = _stage(table)
         self._run(connection, f"DELETE FROM {stage}")  # what an upsert before left there; quick where it is empty
-        self._copy(connection, stage, names, rows)
+        self._copy(connection, table, stage, names, rows)
 
     def _statements(self, connection: sa.Connection) -> Statements:
         return Statements(
             run=lambda sql: self._run(connection, sql).rowcount,
             row=lambda sql: tuple(self._run(connection, sql).one()),
-            order=OrderSql(connection.dialect.identifier_preparer.quote, _milliseconds, _by_code_point),
+            places=PlaceSql(
+                order=OrderSql(connection.dialect.identifier_preparer.quote, _milliseconds, _by_code_point),
+                joined=lambda texts: f"({' || '.join(texts)})",
+                digits=lambda number: f"({number})::text",
+                padded=lambda number: f"lpad(({number})::text, 19, '0')",
+                instant=lambda column: f"to_char({column}, 'YYYY-MM-DD HH24:MI:SS.US')",
+            ),
+            run_with=lambda sql, values: self._run(connection, sql, values).rowcount,
         )
 
     @staticmethod
-    def _run(connection: sa.Connection, sql: str) -> sa.CursorResult[Any]:
+    def _run(connection: sa.Connection, sql: str, values: Sequence[object] = ()) -> sa.CursorResult[Any]:
         try:
-            return connection.exec_driver_sql(sql)
+            return connection.exec_driver_sql(sql, tuple(values) or None)
         except sa.exc.DBAPIError as error:
             if is_of_a_row(error.orig):
                 raise rejected(error.orig) from error
             raise
 
     @staticmethod
-    def _copy(connection: sa.Connection, table: str, names: Sequence[str], rows: pd.DataFrame) -> None:
+    def _copy(connection: sa.Connection, table: sa.Table, into: str, names: Sequence[str], rows: pd.DataFrame) -> None:
+        """table: the columns' types. into: the table to write to, quoted; it, or its staging table."""
         columns = ", ".join(map(connection.dialect.identifier_preparer.quote, names))
         # Names are quoted for statements with parameters, where a % is doubled; this one has none.
-        statement = f"COPY {table} ({columns}) FROM STDIN {copy_format.OPTIONS}".replace("%%", "%")
+        statement = f"COPY {into} ({columns}) FROM STDIN {copy_format.OPTIONS}".replace("%%", "%")
         driver = connection.connection.driver_connection
         assert isinstance(driver, TimedConnection)  # noqa: S101  our creator makes no other
         refused = copy_format.with_nul(rows, names)
         if refused:
             raise RowsRejected(NO_NUL, refused)
         try:
-            stored = driver.copy_in(statement, copy_format.encode(rows, names))
+            stored = driver.copy_in(statement, copy_format.encode(rows, names, binary_columns(table)))
         except psycopg.Error as error:
             if is_of_a_row(error):
                 raise rejected(error) from error
             raise sa.exc.DBAPIError(statement, None, error) from error
         if stored != len(rows):
             raise RowsRejected(
-                f"{stored} of {len(rows)} rows were stored: a trigger of table {table} keeps the others out"
+                f"{stored} of {len(rows)} rows were stored: a trigger of table {into} keeps the others out"
             )
 
 
@@ -302,7 +324,7 @@ def _staged(target: TargetTable) -> list[tuple[sa.Table, list[str]]]:
     """The tables that rows of a target are staged for, with the columns that are written."""
     if not target.is_upsert:
         return []
-    graves = [] if target.tombstones is None else [(target.tombstones, [*target.key, *PLACE_COLUMNS])]
+    graves = [] if target.tombstones is None else [(target.tombstones, list(target.delete_columns))]
     return [(target.table, list(target.columns)), *graves]
 
 

@@ -32,6 +32,7 @@ DOUBLE_FROM_BITS = 25
 # A NUMERIC without precision is declared as that of ten digits, as everywhere in this package; the server's own holds all.
 _DECLARED_DIGITS = (10, 0)
 _MICROSECONDS = 6
+_UUID_CHARACTERS = 36
 _TYPE = re.compile(r"(.+?)\s*(?:\(\s*(-?\d+)\s*(?:,\s*(-?\d+)\s*)?\)(.*))?")
 
 
@@ -86,6 +87,10 @@ def change(have: ColumnType, want: ColumnType) -> str | None:
         return _text(have, want)
     if want.name.startswith("timestamp"):
         return _instant(have, want)
+    if want.name == "time without time zone":
+        return _time(have, want)
+    if want.name == "uuid" and have.is_text:
+        return _text(have, ColumnType("character varying", _UUID_CHARACTERS))
     same = (have.name, have.length, have.scale) == (want.name, want.length, want.scale)
     return None if same else "a value would be kept as something else"
 
@@ -137,6 +142,13 @@ def _text(have: ColumnType, want: ColumnType) -> str | None:
     if longest is None or have.length < longest:
         return f"longer text does not fit {have.length} characters, and blanks at its end would be cut without a word"
     return None
+
+
+def _time(have: ColumnType, want: ColumnType) -> str | None:
+    if have.name != want.name:
+        return "a time would be kept as something else"
+    digits, wanted = (_MICROSECONDS if kind.length is None else kind.length for kind in (have, want))
+    return f"23:59:59.999999 would be rounded to {digits} decimals" if digits < wanted else None
 
 
 def _instant(have: ColumnType, want: ColumnType) -> str | None:

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 
-from kafka_ingest.sinks.misfits import Misfit, alter, lacks, quoted
+from kafka_ingest.sinks.misfits import Misfit, alter, lacks, never_filled, quoted
+from kafka_ingest.streams.column_types import BINARIES, INTEGERS
+from kafka_ingest.streams.model import filled_by_database
 from kafka_ingest.type_names import SqlRow, SqlType
 
 _COLUMNS = """SELECT (SELECT type FROM {schema}.sqlite_master WHERE name = ?) AS kind,
@@ -55,7 +57,7 @@ def sqlite_misfits(connection: sa.Connection, tables: Sequence[sa.Table]) -> lis
 def _problems(table: sa.Table, have: dict[str, SqlRow], collations: dict[str, str]) -> Iterator[str]:
     for column in table.columns:
         row = have.get(column.name.lower())
-        if row is None:
+        if row is None or filled_by_database(column):
             continue
         wanted, becomes = _storage(column.type)
         if affinity(str(row.type)) not in wanted:
@@ -71,10 +73,11 @@ def _problems(table: sa.Table, have: dict[str, SqlRow], collations: dict[str, st
     held = [row.name for row in sorted(have.values(), key=lambda row: int(row.pk)) if row.pk]
     if {name.lower() for name in wish} != {str(name).lower() for name in held}:
         yield f"its primary key is ({', '.join(held)}), and ({', '.join(wish)}) is wanted"
+    written = {c.name.lower() for c in table.columns if not filled_by_database(c)}
     known = {c.name.lower() for c in table.columns}
     for name, row in have.items():
-        if name not in known and row.is_required and row.dflt_value is None and not row.hidden and not row.pk:
-            yield f"column {row.name} is not in the model, NOT NULL and without a default: no row can be inserted"
+        if name not in written and row.is_required and row.dflt_value is None and not row.hidden and not row.pk:
+            yield f"column {row.name} {never_filled(is_declared=name in known)}"
 
 
 def affinity(declared: str) -> str:
@@ -91,12 +94,12 @@ def affinity(declared: str) -> str:
 
 def _storage(kind: SqlType) -> tuple[frozenset[str], str]:
     """Affinities that keep a model's values, and what others make of them."""
-    if isinstance(kind, sa.Boolean | sa.Integer):
+    if isinstance(kind, (sa.Boolean, *INTEGERS)):
         return _INTEGER, "a number would become text, or lose digits beyond 15"
     if isinstance(kind, sa.Float):
         return _REAL, "a number would become text or an integer"
-    if isinstance(kind, sa.DateTime):
-        return _TEXT | _INTEGER | _REAL, ""  # text that is no number stays as it is everywhere
+    if isinstance(kind, (sa.DateTime, sa.Date, sa.Time, *BINARIES)):
+        return _TEXT | _INTEGER | _REAL, ""  # text that is no number, and bytes, stay as they are everywhere
     if isinstance(kind, sa.JSON):
         return _TEXT, "the JSON 1.10 would become 1.1, and 1e400 infinity"
     if isinstance(kind, sa.Numeric):

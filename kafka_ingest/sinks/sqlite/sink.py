@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import pandas as pd
@@ -13,11 +15,13 @@ from kafka_ingest.errors import DatabaseUnavailable, KafkaIngestError, Permanent
 from kafka_ingest.findings import Finding
 from kafka_ingest.sinks.base import Needs, RowsRejected, Sink
 from kafka_ingest.sinks.driver_rows import driver_rows
+from kafka_ingest.sinks.kept_columns import PlaceSql, default_of, is_outlived_sql, merged_sql
 from kafka_ingest.sinks.latest_per_key import OrderSql, is_later_sql, same_key_sql
 from kafka_ingest.sinks.misfits import Misfit
 from kafka_ingest.sinks.sqlite.examination import examine_file
 from kafka_ingest.sinks.sqlite.misfits import sqlite_misfits
-from kafka_ingest.streams.model import PLACE_COLUMNS
+from kafka_ingest.streams.column_types import binary_columns
+from kafka_ingest.streams.kept import NEVER, place_column
 from kafka_ingest.streams.target import TargetTable
 
 BUSY_TIMEOUT_SECONDS = 30
@@ -28,9 +32,11 @@ class SQLiteSink(Sink):
 
     backends: ClassVar[tuple[str, ...]] = ("sqlite",)
     kind: ClassVar[str] = "sqlite"
+    keeps_columns: ClassVar[bool] = True
 
     def __init__(self, url: sa.URL) -> None:
         self.engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+        self._memory = f":memory:{uuid.uuid4()}"
         sa.event.listen(self.engine, "connect", _on_connect)
         sa.event.listen(self.engine, "begin", _on_begin)
 
@@ -42,19 +48,27 @@ class SQLiteSink(Sink):
         names = target.columns
         columns = ", ".join(map(quote, names))
         table = connection.dialect.identifier_preparer.format_table(target.table)
-        self._run(connection, f"INSERT INTO {table} ({columns}) VALUES ({_marks(names)})", driver_rows(rows, names))
+        self._run(
+            connection,
+            f"INSERT INTO {table} ({columns}) VALUES ({_marks(names)})",
+            _driver_rows(target.table, rows, names),
+        )
 
     def upsert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
         """By ON CONFLICT, whose condition keeps a later row."""
         names = target.columns
-        self._run(connection, self._upsert_sql(connection, target, target.table, names), driver_rows(rows, names))
+        self._run(
+            connection,
+            self._upsert_sql(connection, target, target.table, names),
+            _driver_rows(target.table, rows, names),
+        )
         if target.tombstones is not None:
             self._delete_buried(connection, target, target.tombstones)
 
     def delete(self, connection: sa.Connection, target: TargetTable, keys: pd.DataFrame) -> None:
-        graves, names = target.tombstones, [*target.key, *PLACE_COLUMNS]
+        graves, names = target.tombstones, target.delete_columns
         assert graves is not None  # noqa: S101  deletes come from models that delete on tombstones only
-        self._run(connection, self._upsert_sql(connection, target, graves, names), driver_rows(keys, names))
+        self._run(connection, self._upsert_sql(connection, target, graves, names), _driver_rows(graves, keys, names))
         self._delete_buried(connection, target, graves)
 
     def _delete_buried(self, connection: sa.Connection, target: TargetTable, graves: sa.Table) -> None:
@@ -62,15 +76,30 @@ class SQLiteSink(Sink):
         quote = connection.dialect.identifier_preparer
         table, grave = quote.format_table(target.table), quote.format_table(graves)
         same = same_key_sql(quote.quote, target.key, "t", "g")
-        later = is_later_sql(target, OrderSql(quote.quote, _milliseconds), "g", "t")
-        sql = f"DELETE FROM {table} AS t WHERE EXISTS (SELECT 1 FROM {grave} AS g WHERE {same} AND {later})"
-        try:
-            connection.exec_driver_sql(sql)
-        except sa.exc.IntegrityError as error:
-            raise RowsRejected(str(error.orig)) from error
+        places = _places(connection)
+        later = is_later_sql(target, places.order, "g", "t")
+        self._run(
+            connection,
+            f"DELETE FROM {table} AS t WHERE EXISTS (SELECT 1 FROM {grave} AS g WHERE {same} AND {later})",
+            [()],
+        )
+        for bound in target.kept:
+            value, place = quote.quote(bound.name), quote.quote(place_column(bound.name))
+            outlived = is_outlived_sql(target, places, bound.name, "t", "g")
+            self._run(
+                connection,
+                f"UPDATE {table} AS t SET {value} = ?, {place} = '{NEVER}' "
+                f"WHERE EXISTS (SELECT 1 FROM {grave} AS g WHERE {same} AND {outlived})",
+                [(default_of(target, bound),)],
+            )
 
     def examine(self, connection: sa.Connection, needs: Needs) -> Iterator[Finding]:
         return examine_file(connection)
+
+    def server_identity(self, connection: sa.Connection) -> str:
+        """The file, whatever links lead to it. A database in memory is this sink's own."""
+        files = {name: file for _, name, file in connection.exec_driver_sql("PRAGMA database_list")}
+        return str(Path(files["main"]).resolve()) if files["main"] else self._memory
 
     def misfits(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> list[Misfit]:
         return sqlite_misfits(connection, tables)
@@ -95,11 +124,16 @@ class SQLiteSink(Sink):
         quote = connection.dialect.identifier_preparer.quote
         into = connection.dialect.identifier_preparer.format_table(table)
         # The right-hand sides see the row as it was before the update (SQLite manual, "UPSERT").
-        changes = ", ".join(f"{quote(n)} = excluded.{quote(n)}" for n in names if n not in target.key)
+        places = _places(connection)
+        values = {n: f"excluded.{quote(n)}" for n in names if n not in target.key}
+        where = f"NOT ({is_later_sql(target, places.order, into, 'excluded')})"
+        if target.kept and table is target.table:
+            merged = merged_sql(target, places, into, "excluded")
+            values, where = dict(merged.columns), merged.differs
+        changes = ", ".join(f"{quote(name)} = {value}" for name, value in values.items())
         return (
             f"INSERT INTO {into} ({', '.join(map(quote, names))}) VALUES ({_marks(names)}) "
-            f"ON CONFLICT ({', '.join(map(quote, target.key))}) DO UPDATE SET {changes} "
-            f"WHERE NOT ({is_later_sql(target, OrderSql(quote, _milliseconds), into, 'excluded')})"
+            f"ON CONFLICT ({', '.join(map(quote, target.key))}) DO UPDATE SET {changes} WHERE {where}"
         )
 
     @staticmethod
@@ -110,6 +144,29 @@ class SQLiteSink(Sink):
             connection.exec_driver_sql(sql, rows)
         except (sa.exc.IntegrityError, sa.exc.DataError, sa.exc.InterfaceError) as error:
             raise RowsRejected(str(error.orig)) from error
+        except OverflowError as error:
+            raise RowsRejected(f"SQLite has no integer beyond 64 bits: {error}") from error
+
+
+def _driver_rows(table: sa.Table, rows: pd.DataFrame, names: Sequence[str]) -> list[tuple[object, ...]]:
+    """Rows for the driver, bytes as such."""
+    found: Sequence[tuple[object, ...]] = driver_rows(rows, names)
+    binary = [place for place, name in enumerate(names) if name in binary_columns(table)]
+    if not binary:
+        return list(found)
+    return [
+        tuple(bytes.fromhex(str(v)) if i in binary and v is not None else v for i, v in enumerate(row)) for row in found
+    ]
+
+
+def _places(connection: sa.Connection) -> PlaceSql:
+    return PlaceSql(
+        order=OrderSql(connection.dialect.identifier_preparer.quote, _milliseconds),
+        joined=lambda texts: f"({' || '.join(texts)})",
+        digits=lambda number: number,
+        padded=lambda number: f"printf('%019d', {number})",
+        instant=lambda column: column,
+    )
 
 
 def _milliseconds(column: str) -> str:
