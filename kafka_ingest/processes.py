@@ -13,6 +13,14 @@ def boot_id() -> str:
     return (PROC / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
 
 
+def pid_namespace() -> int:
+    """Which namespace this process' pids are of (pid_namespaces(7)); 0 where there is no /proc."""
+    try:
+        return (PROC / "self" / "ns" / "pid").stat().st_ino
+    except FileNotFoundError:
+        return 0
+
+
 def start_ticks(pid: int) -> int | None:
     """When the process started, in clock ticks since boot (field 22 of /proc/PID/stat); None when it is gone or a zombie.
 

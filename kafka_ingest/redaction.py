@@ -10,10 +10,19 @@ from kafka_ingest.errors import KafkaIngestError
 
 HIDDEN = "***"
 
+_remembered: set[str] = set()
+
+
+def remember_secrets(secrets: Iterable[str]) -> None:
+    """Secrets that came by another way than the environment's settings, as a Dagster resource's do: from here on they are hidden
+    too, for as long as the process lives."""
+    _remembered.update(secrets)
+
 
 def redact(text: str, secrets: Iterable[str] | None = None) -> str:
-    """The text with every secret of the environment's settings (or of `secrets`) replaced, as it stands or URL-encoded."""
-    known = environment_secrets() if secrets is None else tuple(secrets)
+    """The text with every secret of the environment's settings (or of `secrets`), and every remembered one, replaced, as it
+    stands or URL-encoded."""
+    known = (*(environment_secrets() if secrets is None else secrets), *_remembered)
     forms = {
         form
         for secret in known
@@ -33,5 +42,16 @@ def environment_secrets() -> tuple[str, ...]:
     try:
         return (*Settings.from_environment().secrets(), os.environ.get("KAFKA_INGEST_ALERT_WEBHOOK", ""))
     except KafkaIngestError:
-        names = ("PASSWORD", "SECRET", "TOKEN", "PEM", "JAAS", "OAUTHBEARER_CONFIG", "DATABASE_URL", "WEBHOOK")
-        return tuple(v for k, v in os.environ.items() if k.startswith("KAFKA_") and any(n in k for n in names) and v)
+        names = (
+            "PASSWORD",
+            "SECRET",
+            "TOKEN",
+            "PEM",
+            "JAAS",
+            "OAUTHBEARER_CONFIG",
+            "DATABASE_URL",
+            "WEBHOOK",
+            "USER_INFO",
+        )
+        ours = ("KAFKA_", "SCHEMA_REGISTRY_")
+        return tuple(v for k, v in os.environ.items() if k.startswith(ours) and any(n in k for n in names) and v)

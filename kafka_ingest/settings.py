@@ -1,14 +1,17 @@
 """Settings from the environment, read when asked for and never at import.
 
 `KAFKA_BOOTSTRAP_SERVERS` and any other librdkafka property as `KAFKA_` + its name in upper case with `_` for `.`
-(`KAFKA_SASL_MECHANISM` is `sasl.mechanism`); `KAFKA_INGEST_DATABASE_URL`, an SQLAlchemy URL. `KAFKA_INGEST_ALERT_WEBHOOK`,
-`…_ALERT_LAG`, `…_ALERT_DEAD_LETTERS`, `…_RETENTION_DAYS` and `…_DAGSTER_URL` are described in `MonitoringSettings`.
+(`KAFKA_SASL_MECHANISM` is `sasl.mechanism`); `SCHEMA_REGISTRY_URL` and the properties of the registry's client likewise
+(`SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO` is `basic.auth.user.info`); `KAFKA_INGEST_DATABASE_URL`, an SQLAlchemy URL.
+`KAFKA_INGEST_ALERT_WEBHOOK`, `…_ALERT_LAG`, `…_ALERT_DEAD_LETTERS`, `…_RETENTION_DAYS` and `…_DAGSTER_URL` are described in
+`MonitoringSettings`.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -18,7 +21,10 @@ from kafka_ingest.errors import ConfigError
 
 DEFAULT_BOOTSTRAP_SERVERS = "127.0.0.1:9092"
 DEFAULT_GROUP_ID = "kafka_ingest"
-_DATABASE_URL = "KAFKA_INGEST_DATABASE_URL"
+DEFAULTS = {"bootstrap.servers": DEFAULT_BOOTSTRAP_SERVERS, "group.id": DEFAULT_GROUP_ID}
+"""The librdkafka properties that are given where nobody names them."""
+DATABASE_URL = "KAFKA_INGEST_DATABASE_URL"
+REGISTRY_URL = "SCHEMA_REGISTRY_URL"
 
 # Read by Kafka's own shell scripts, so they may stand in anybody's environment; they are not librdkafka properties.
 _SHELL_VARIABLES = frozenset(
@@ -31,7 +37,45 @@ _REFUSED = {
     "enable.auto.offset.store": "offsets come from the ledger",
     "isolation.level": "only committed messages are loaded (read_committed)",
 }
-_SECRET_WORDS = ("password", "secret", "token", ".pem", "oauthbearer.config", "jaas")
+_SECRET_WORDS = ("password", "secret", "token", ".pem", "oauthbearer.config", "jaas", "user.info")
+# Others that begin alike are not the client's: Kubernetes and the registry's own image set SCHEMA_REGISTRY_PORT, …_HOST_NAME.
+_REGISTRY_PROPERTIES = ("url", "proxy")
+_REGISTRY_FAMILIES = ("ssl.", "basic.auth.", "bearer.auth.")
+
+
+def is_secret(key: str) -> bool:
+    """Whether the value of a property of librdkafka's or the registry's client must never be shown."""
+    return any(word in key for word in _SECRET_WORDS)
+
+
+def is_ours_to_set(key: str, value: str, *, setting: str) -> bool:
+    """Whether a librdkafka property is one that this package sets itself, and `value` is what it sets anyway. Raises ConfigError,
+    naming the setting it came by, where it is another value."""
+    allowed = {"enable.auto.commit": "false", "isolation.level": "read_committed"}.get(key)
+    if key in _REFUSED and value.lower() != allowed:
+        raise ConfigError(f"{setting}={value} is refused: {_REFUSED[key]}. Unset it.", setting=setting)
+    return key in _REFUSED
+
+
+def no_database(setting: str) -> ConfigError:
+    """What is raised where the setting that names the database is empty."""
+    return ConfigError(
+        f"{setting} is not set: name the database, such as mysql+pymysql://user:password@host:3306/db, or for a look around "
+        "sqlite:////path/to/file.db",
+        setting=setting,
+    )
+
+
+def parse_database_url(text: str, *, setting: str) -> sa.URL:
+    """Raises ConfigError naming the setting; the text itself, which may hold a password, is not in it."""
+    try:
+        return sa.make_url(text)
+    except (sa.exc.ArgumentError, ValueError):
+        # `from None`: the original text may hold the password.
+        raise ConfigError(
+            f"{setting} is not an SQLAlchemy URL; it looks like mysql+pymysql://user:password@host:3306/db",
+            setting=setting,
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -42,17 +86,15 @@ class Settings:
     """librdkafka properties by their dotted names, `bootstrap.servers` and `group.id` included."""
     database: sa.URL | None = field(repr=False)
     """None where no database is named: what needs none, as producing sample messages, works without."""
+    registry: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Properties of the schema registry's client by their dotted names, `url` among them; empty where no registry is named."""
 
     @property
     def database_url(self) -> sa.URL:
         """Where the rows go. Raises ConfigError where no database is named: a default would take the rows of a process whose
         environment lacks the setting, and the consumer group's offsets would say that they are loaded."""
         if self.database is None:
-            raise ConfigError(
-                f"{_DATABASE_URL} is not set: name the database, such as mysql+pymysql://user:password@host:3306/db, or for a "
-                "look around sqlite:////path/to/file.db",
-                setting=_DATABASE_URL,
-            )
+            raise no_database(DATABASE_URL)
         return self.database
 
     @classmethod
@@ -62,27 +104,11 @@ class Settings:
         Raises ConfigError for a property this package sets itself and for a database URL that does not parse.
         """
         environ = os.environ if environ is None else environ
-        kafka = {"bootstrap.servers": DEFAULT_BOOTSTRAP_SERVERS, "group.id": DEFAULT_GROUP_ID}
-        for name, value in environ.items():
-            if not name.startswith("KAFKA_") or name.startswith("KAFKA_INGEST_") or name in _SHELL_VARIABLES:
-                continue
-            key = name.removeprefix("KAFKA_").lower().replace("_", ".")
-            allowed = {"enable.auto.commit": "false", "isolation.level": "read_committed"}.get(key)
-            if key in _REFUSED:
-                if value.lower() != allowed:
-                    raise ConfigError(f"{name}={value} is refused: {_REFUSED[key]}. Unset it.", setting=name)
-                continue
-            kafka[key] = value
-        text = environ.get(_DATABASE_URL, "")
-        try:
-            database = sa.make_url(text) if text else None
-        except (sa.exc.ArgumentError, ValueError):
-            # `from None`: the original text may hold the password.
-            raise ConfigError(
-                f"{_DATABASE_URL} is not an SQLAlchemy URL; it looks like mysql+pymysql://user:password@host:3306/db",
-                setting=_DATABASE_URL,
-            ) from None
-        return cls(kafka=kafka, database=database)
+        kafka = DEFAULTS | {key: environ[name] for key, name in kafka_variables(environ).items()}
+        text = environ.get(DATABASE_URL, "")
+        database = parse_database_url(text, setting=DATABASE_URL) if text else None
+        registry = {key: environ[name] for key, name in registry_variables(environ).items()}
+        return cls(kafka=kafka, database=database, registry=registry)
 
     @property
     def bootstrap_servers(self) -> str:
@@ -96,12 +122,13 @@ class Settings:
 
     def secrets(self) -> tuple[str, ...]:
         """Values that must never be written anywhere."""
-        kafka = [v for k, v in self.kafka.items() if v and any(word in k for word in _SECRET_WORDS)]
+        clients = [v for k, v in (*self.kafka.items(), *self.registry.items()) if v and is_secret(k)]
+        clients += _passwords(self.registry)
         url = self.database
         if url is None:
-            return tuple(kafka)
+            return tuple(clients)
         queried = [str(v) for k, v in url.query.items() if "passw" in k]  # ssl_key_password
-        return tuple(s for s in (*kafka, str(url.password or ""), *queried) if s)
+        return tuple(s for s in (*clients, str(url.password or ""), *queried) if s)
 
     @property
     def shown_database_url(self) -> str:
@@ -109,6 +136,47 @@ class Settings:
         url = self.database_url
         hidden = {k: "hidden" for k in url.query if "passw" in k}
         return url.update_query_dict(hidden).render_as_string(hide_password=True)
+
+
+def kafka_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The librdkafka properties that the environment gives, and the variable of each.
+
+    Raises ConfigError for one that this package sets itself.
+    """
+    environ = os.environ if environ is None else environ
+    found = {}
+    for name, value in environ.items():
+        if not name.startswith("KAFKA_") or name.startswith("KAFKA_INGEST_") or name in _SHELL_VARIABLES:
+            continue
+        key = name.removeprefix("KAFKA_").lower().replace("_", ".")
+        if not is_ours_to_set(key, value, setting=name):
+            found[key] = name
+    return found
+
+
+def registry_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The properties of the schema registry's client that the environment gives, and the variable of each."""
+    environ = os.environ if environ is None else environ
+    found = {}
+    for name in environ:
+        key = name.removeprefix("SCHEMA_REGISTRY_").lower().replace("_", ".")
+        if name.startswith("SCHEMA_REGISTRY_") and is_registry_property(key):
+            found[key] = name
+    return found
+
+
+def is_registry_property(key: str) -> bool:
+    """Whether a property of the schema registry's client is one to be set; timeouts and retries are ours."""
+    return key in _REGISTRY_PROPERTIES or key.startswith(_REGISTRY_FAMILIES)
+
+
+def _passwords(registry: Mapping[str, str]) -> list[str]:
+    """Those that stand inside the registry's settings: in a URL, and behind the user's name."""
+    found = [registry.get("basic.auth.user.info", "").partition(":")[2]]
+    for each in (*registry.get("url", "").split(","), registry.get("proxy", "")):
+        with suppress(ValueError):  # no URL
+            found.append(urlsplit(each.strip()).password or "")
+    return [each for each in found if each]
 
 
 DEFAULT_RETENTION_DAYS = 14

@@ -10,7 +10,7 @@ from kafka_ingest.ledger.range_sql import position_of, range_conditions
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.misfits import existing_columns
 from kafka_ingest.slices import OffsetRange
-from kafka_ingest.streams.model import PLACE_COLUMNS
+from kafka_ingest.streams.column_types import BINARIES
 from kafka_ingest.streams.target import TargetTable
 from kafka_ingest.type_names import SqlRow, SqlSelect
 
@@ -23,6 +23,7 @@ class ExistingRows:
 
     def __init__(self, connection: sa.Connection, sink: Sink, target: TargetTable) -> None:
         self._connection = connection
+        self._sink = sink
         self._target = target
         self._table = target.table
         inspector = sa.inspect(connection)
@@ -47,18 +48,21 @@ class ExistingRows:
         return self._columns(sa.select(*self._selected).where(self._keyed(self._table, keys)))
 
     def tombstones_of_keys(self, keys: Sequence[tuple[object, ...]]) -> Columns:
-        """Business keys and positions of the tombstones of these keys."""
-        names = [*self._target.key, *PLACE_COLUMNS]
+        """Business keys and places of the tombstones of these keys."""
+        names = self._target.delete_columns
         if self._graves is None:
             return {name: [] for name in names}
         graves = self._graves
         present = existing_columns(self._connection, graves)
-        selected = [graves.c[n] if n in present else sa.null().label(n) for n in names]
+        selected = [self._sink.readable(graves.c[n]) if n in present else sa.null().label(n) for n in names]
         query = sa.select(*selected).where(self._keyed(graves, keys))
         return _by_column(names, self._connection.execute(query))
 
     def _keyed(self, table: sa.Table, keys: Sequence[tuple[object, ...]]) -> sa.ColumnElement[bool]:
         columns = [table.c[name] for name in self._target.key]
+        binary = [isinstance(column.type, BINARIES) for column in columns]
+        if any(binary):
+            keys = [tuple(bytes.fromhex(str(v)) if b else v for v, b in zip(key, binary, strict=True)) for key in keys]
         if len(columns) == 1:
             return columns[0].in_([key[0] for key in keys])
         return sa.tuple_(*columns).in_(keys)

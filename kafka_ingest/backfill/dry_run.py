@@ -15,6 +15,7 @@ from kafka_ingest.engine.stream_state import group_of, observe
 from kafka_ingest.kafka.consumer import open_consumer
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.kafka.reader import RangeReader
+from kafka_ingest.kafka.schema_registry import schema_finder
 from kafka_ingest.ledger.dead_letters import count_waiting_in
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.parsed_slice import ParsedSlice
@@ -116,17 +117,18 @@ def dry_run(
         tables = [stack.enter_context(closing(table_comparison(connection, sink, target))) for target in stream.targets]
         reader = stack.enter_context(closing(_open_reader(stream, settings, len(ranges))))
         orders = MessageOrders(stream, sink, metadata, partial(_open_reader, stream, settings))
-        decoder = StreamDecoder(stream)
+        decoder = StreamDecoder(stream, schema_finder(settings))
         reader.restart(ranges)
         # No transaction is open while messages are read and the ledger is asked for their orders, by a connection of its own:
         # on SQLite each transaction is the only one.
         connection.rollback()
         while reader.remaining():
             raw = reader.read_slice(max_rows=stream.batch.max_rows, max_bytes=stream.batch.max_bytes)
-            parsed = run_pipeline(decoder.decode(orders.count(raw)), stream)
-            _count(forecast, stream, parsed)
-            for table in tables:
-                table.compare(parsed)
+            for part in decoder.decode_all(orders.count(raw)):
+                parsed = run_pipeline(part, stream)
+                _count(forecast, stream, parsed)
+                for table in tables:
+                    table.compare(parsed)
             # A snapshot of its own for each slice: a long transaction would keep the server from purging old rows.
             connection.rollback()
             on_progress(total - sum(r.size for r in reader.remaining()), total)

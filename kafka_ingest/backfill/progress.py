@@ -13,11 +13,11 @@ is read over GraphQL without parsing prose; an event would be kept for ever."""
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """One look. `rows_per_second` and `seconds_left` are None until something has been loaded."""
+    """One look. `messages_per_second` and `seconds_left` are None until something has been loaded."""
 
     done: int
     total: int
-    rows_per_second: float | None = None
+    messages_per_second: float | None = None
     seconds_left: float | None = None
 
     @property
@@ -32,8 +32,8 @@ class Pace:
 
     def __str__(self) -> str:
         parts = [f"{self.ratio:.0%} of {self.total:,} messages"]
-        if self.rows_per_second is not None:
-            parts.append(f"{self.rows_per_second:,.0f} rows/s")
+        if self.messages_per_second is not None:
+            parts.append(f"{self.messages_per_second:,.0f} messages/s")
         if self.seconds_left is not None and self.done < self.total:
             parts.append(f"{duration_text(self.seconds_left)} left")
         return ", ".join(parts)
@@ -47,23 +47,22 @@ class PaceMeter:
         self._clock = clock
         self._started = clock()
         self._before = self._done = done
-        self._rows = 0
 
-    def add(self, *, offsets: int, rows: int) -> None:
+    def add(self, offsets: int) -> None:
         """Count what has been loaded since the last call."""
         self._done += offsets
-        self._rows += rows
 
-    def look(self) -> Pace:
-        """How far it is now, at the average rate since the clock started."""
+    def look(self, *, elsewhere: int = 0) -> Pace:
+        """How far it is now, at the average rate since the clock started. elsewhere: offsets that others have loaded of it since
+        then."""
         seconds = self._clock() - self._started
-        done = min(self._done, self._total)
-        moved = self._done - self._before
+        done = min(self._done + elsewhere, self._total)
+        moved = done - self._before
         is_moving = moved > 0 and seconds > 0
         return Pace(
             done=done,
             total=self._total,
-            rows_per_second=self._rows / seconds if is_moving else None,
+            messages_per_second=moved / seconds if is_moving else None,
             seconds_left=(self._total - done) * seconds / moved if is_moving else None,
         )
 

@@ -31,6 +31,8 @@ def differs(kind: SqlType, new: ArrowArray, old: Sequence[object], *, is_single_
         return _each(new, old, _json)
     if isinstance(kind, sa.Numeric) and not isinstance(kind, sa.Float):
         return _each(new, old, decimal.Decimal)
+    if isinstance(kind, sa.Time):
+        return _each(new, old, _time)
     try:
         held = pa.array(old, new.type, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
@@ -58,6 +60,11 @@ def _each(new: ArrowArray, old: Sequence[object], canonical: Callable[[Any], obj
             return True
 
     return np.fromiter(map(unequal, new.to_pylist(), old), dtype=bool, count=len(new))
+
+
+def _time(text: str) -> str:
+    """Without the zeros that some databases write at the end of a fraction."""
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _json(text: str) -> object:

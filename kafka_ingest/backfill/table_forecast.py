@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
 from kafka_ingest.backfill.current_rows import Columns, ExistingRows
-from kafka_ingest.backfill.key_forecast import KeyState, KeyStates, key_text
+from kafka_ingest.backfill.key_forecast import KeptValue, KeyState, KeyStates, key_text
 from kafka_ingest.backfill.row_diff import Mask, differs
 from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.driver_rows import arrow_column
+from kafka_ingest.sinks.kept_columns import default_array
 from kafka_ingest.sinks.latest_per_key import Place, latest_per_key
 from kafka_ingest.slices import OffsetRange
-from kafka_ingest.streams.model import PLACE_COLUMNS
+from kafka_ingest.streams.kept import NEVER, place_column, source_text
+from kafka_ingest.streams.model import INDEX_COLUMN, PLACE_COLUMNS
 from kafka_ingest.streams.target import TargetTable
 
-# Existing rows held at once.
+# Existing rows held at once: of an offset each, or of messages that are many rows.
 _OFFSETS_AT_ONCE = 10_000
+_EXPLODED_AT_ONCE = 100
 _KEYS_AT_ONCE = 1_000
+_PLACE_BITS = 32  # of the INTEGER that an element's place is
 
 
 @dataclass(slots=True)
@@ -50,10 +56,11 @@ class AppendComparison:
         """Count what loading this slice's ranges would do. Each range once: nothing is remembered of it."""
         rows = parsed.rows.get(self._target)
         index = parsed.raw.range_index
+        at_once = _OFFSETS_AT_ONCE if self._target.explode is None else _EXPLODED_AT_ONCE
         for number, whole in enumerate(parsed.raw.ranges):
             own = None if rows is None else rows[index[rows.index.to_numpy(dtype=np.int64)] == number]
-            for start in range(whole.start, whole.end, _OFFSETS_AT_ONCE):
-                end = min(start + _OFFSETS_AT_ONCE, whole.end)
+            for start in range(whole.start, whole.end, at_once):
+                end = min(start + at_once, whole.end)
                 self._compare_range(OffsetRange(whole.topic, whole.partition, start, end), own)
 
     def _compare_range(self, wanted: OffsetRange, rows: pd.DataFrame | None) -> None:
@@ -61,15 +68,23 @@ class AppendComparison:
         if rows is not None:
             offsets = rows["_kafka_offset"].to_numpy(dtype=np.int64)
             rows = rows[(offsets >= wanted.start) & (offsets < wanted.end)]
-        new_offsets = np.empty(0, np.int64) if rows is None else rows["_kafka_offset"].to_numpy(dtype=np.int64)
-        old_offsets = np.array(old["_kafka_offset"], dtype=np.int64)
-        _, at_new, at_old = np.intersect1d(new_offsets, old_offsets, assume_unique=True, return_indices=True)
-        self._found.added += len(new_offsets) - len(at_new)
-        self._found.removed += len(old_offsets) - len(at_old)
+        new_keys = np.empty(0, np.int64) if rows is None else self._keys_in(wanted, rows)
+        old_keys = self._keys_in(wanted, old)
+        _, at_new, at_old = np.intersect1d(new_keys, old_keys, assume_unique=True, return_indices=True)
+        self._found.added += len(new_keys) - len(at_new)
+        self._found.removed += len(old_keys) - len(at_old)
         if rows is not None and len(at_new):
-            changed = _differ(self._target, rows, at_new.tolist(), old, at_old.tolist(), self._sink)
+            pairs = Pairs(at_new.tolist(), old, at_old.tolist())
+            changed = _differ(self._target, rows, self._target.columns, pairs, self._sink)
             self._found.changed += int(changed.sum())
             self._found.unchanged += int((~changed).sum())
+
+    def _keys_in(self, wanted: OffsetRange, rows: pd.DataFrame | Columns) -> npt.NDArray[np.int64]:
+        """A number for each row, by its offset in the range and, where a message is several rows, its place in the array."""
+        keys = np.asarray(rows["_kafka_offset"], dtype=np.int64) - wanted.start
+        if self._target.explode is not None:
+            keys = (keys << _PLACE_BITS) + np.asarray(rows[INDEX_COLUMN], dtype=np.int64)
+        return keys
 
     def result(self) -> TableForecast:
         """The counts of all slices so far."""
@@ -88,6 +103,9 @@ class UpsertComparison:
         self._sink = sink
         self._existing = ExistingRows(connection, sink, target)
         self._states = KeyStates()
+        self._defaults = {bound.name: default_array(target, bound) for bound in target.kept}
+        ours = {place_column(name) for name in self._defaults}
+        self._whole = [name for name in target.columns if name not in self._defaults and name not in ours]
 
     def compare(self, parsed: ParsedSlice) -> None:
         """Count what loading this slice would do, after those before it."""
@@ -105,12 +123,41 @@ class UpsertComparison:
         old = self._existing.of_keys(keys)
         at_old = {key: i for i, key in enumerate(_keys(self._target, old))}
         common = [i for i, key in enumerate(keys) if key in at_old]
-        mask = _differ(self._target, rows, common, old, [at_old[keys[i]] for i in common], self._sink)
+        pairs = Pairs(common, old, [at_old[keys[i]] for i in common])
+        mask = _differ(self._target, rows, self._whole, pairs, self._sink)
         changed = dict(zip(common, mask.tolist(), strict=True))
+        kept = {name: self._kept_values(name, rows, pairs) for name in self._defaults}
         states = self._states_of(keys, old)
         for i, place in enumerate(self._places(rows)):
-            states[key_text(keys[i])].put(place, differs=changed.get(i, True))
+            mine = {name: values[i] for name, values in kept.items()}
+            states[key_text(keys[i])].put(place, differs=changed.get(i, True), kept=mine)
         self._states.keep(states.items())
+
+    def _kept_values(self, name: str, rows: pd.DataFrame, pairs: Pairs) -> list[KeptValue]:
+        """Of each row that comes, a kept column."""
+        kind, old = self._target.table.c[name].type, [pairs.old[name][i] for i in pairs.at_old]
+        is_single = self._sink.is_single_float(kind)
+        new, default = arrow_column(rows, name), self._defaults[name]
+        taken = pa.array(pairs.at_new, pa.int64())
+        changed = dict(zip(pairs.at_new, differs(kind, new.take(taken), old, is_single_float=is_single), strict=True))
+        of_default = differs(kind, default.take(pa.array([0] * len(old), pa.int64())), old, is_single_float=is_single)
+        defaults = dict(zip(pairs.at_new, of_default, strict=True))
+        texts = _sources(self._target, name, _lists(rows, [name, place_column(name)]), self._places(rows))
+        return [
+            KeptValue(text, bool(changed.get(i, True)), bool(defaults.get(i, True))) for i, text in enumerate(texts)
+        ]
+
+    def _held_values(self, old: Columns) -> list[dict[str, KeptValue]]:
+        """Of each row that is there, its kept columns."""
+        places = _places(self._target, old)
+        found: list[dict[str, KeptValue]] = [{} for _ in places]
+        for name, default in self._defaults.items():
+            kind = self._target.table.c[name].type
+            again = default.take(pa.array([0] * len(places), pa.int64()))
+            mask = differs(kind, again, old[name], is_single_float=self._sink.is_single_float(kind))
+            for row, text, is_other in zip(found, _sources(self._target, name, old, places), mask, strict=True):
+                row[name] = KeptValue(text, False, bool(is_other))
+        return found
 
     def _delete(self, rows: pd.DataFrame) -> None:
         keys = _keys(self._target, _lists(rows, self._target.key))
@@ -125,12 +172,23 @@ class UpsertComparison:
 
     def _states_of(self, keys: Sequence[tuple[object, ...]], old: Columns) -> dict[str, KeyState]:
         """The keys' states: as the slices before have left them, else as the tables have them."""
-        graves = self._existing.tombstones_of_keys(keys)
-        rows_at = dict(zip(map(key_text, _keys(self._target, old)), _places(self._target, old), strict=True))
-        graves_at = dict(zip(map(key_text, _keys(self._target, graves)), _places(self._target, graves), strict=True))
+        rows_at = self._places_by_key(old)
+        kept_at = dict(zip(rows_at, self._held_values(old), strict=True))
+        nothing = {name: KeptValue(NEVER, True, True) for name in self._defaults}
+        deleted_at: dict[str, Place] = {}
+        if self._target.tombstones is not None:
+            deleted_at = self._places_by_key(self._existing.tombstones_of_keys(keys))
+        has_own = self._target.order_by is not None
         texts = [key_text(key) for key in keys]
         met = self._states.find(texts)
-        return {t: met.get(t) or KeyState.before(rows_at.get(t), graves_at.get(t)) for t in texts}
+        return {
+            t: met.get(t)
+            or KeyState.before(rows_at.get(t), deleted_at.get(t), kept_at.get(t, nothing), has_own=has_own)
+            for t in texts
+        }
+
+    def _places_by_key(self, columns: Columns) -> dict[str, Place]:
+        return dict(zip(map(key_text, _keys(self._target, columns)), _places(self._target, columns), strict=True))
 
     def result(self) -> TableForecast:
         """Keys by what all slices so far would have made of them; a key is counted once."""
@@ -148,24 +206,35 @@ def table_comparison(connection: sa.Connection, sink: Sink, target: TargetTable)
     return kind(connection, sink, target)
 
 
-def _differ(
-    target: TargetTable,
-    rows: pd.DataFrame,
-    at_new: Sequence[int],
-    old: Mapping[str, Sequence[object]],
-    at_old: Sequence[int],
-    sink: Sink,
-) -> Mask:
-    """Row by row of the pairs (at_new, at_old), whether any column differs."""
+class Pairs(NamedTuple):
+    """Rows that come, and those of the same keys or positions that are there."""
+
+    at_new: Sequence[int]
+    old: Mapping[str, Sequence[object]]
+    at_old: Sequence[int]
+
+
+def _differ(target: TargetTable, rows: pd.DataFrame, names: Sequence[str], pairs: Pairs, sink: Sink) -> Mask:
+    """Pair by pair, whether any of these columns differs."""
     types = {c.name: c.type for c in target.table.columns}
-    taken = pa.array(at_new, pa.int64())
-    found: Mask = np.zeros(len(at_new), dtype=bool)
-    for name in target.columns:
-        new = arrow_column(rows, name).take(taken)
-        found |= differs(
-            types[name], new, [old[name][i] for i in at_old], is_single_float=sink.is_single_float(types[name])
-        )
+    taken = pa.array(pairs.at_new, pa.int64())
+    found: Mask = np.zeros(len(pairs.at_new), dtype=bool)
+    for name in names:
+        new, old = arrow_column(rows, name).take(taken), [pairs.old[name][i] for i in pairs.at_old]
+        found |= differs(types[name], new, old, is_single_float=sink.is_single_float(types[name]))
     return found
+
+
+def _sources(
+    target: TargetTable, name: str, columns: Mapping[str, Sequence[object]], places: Sequence[Place]
+) -> list[str]:
+    """Row by row, the place of the message that gave a kept column's value."""
+    own = [place.text(has_own=target.order_by is not None) for place in places]
+    held: Sequence[Any] = columns[place_column(name)]
+    values = columns[name]
+    return [
+        source_text(place, mine, is_null=value is None) for place, mine, value in zip(held, own, values, strict=True)
+    ]
 
 
 def _lists(rows: pd.DataFrame, names: Sequence[str]) -> Columns:

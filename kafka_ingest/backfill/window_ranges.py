@@ -11,7 +11,7 @@ from kafka_ingest.kafka.metadata import KafkaMetadata, Watermarks
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.slices import OffsetRange, TopicPartition
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest.streams.windows import window_bounds, window_of
+from kafka_ingest.streams.windows import first_window_start, window_bounds
 
 
 def ranges_of_windows(
@@ -28,7 +28,7 @@ def ranges_of_windows(
     start, end = bounds[0][0], bounds[-1][1]
     partitions = metadata.topics(stream).partitions
     marks = metadata.watermarks(partitions)
-    is_first = start <= window_bounds(stream, window_of(stream, stream.window_start, now=now))[0]
+    is_first = start <= first_window_start(stream)
     text = f"the window{'s' if len(keys) > 1 else ''} {_text(start, end)}"
     span = Span(None if is_first else start, None if end > now else end, text)
     is_known = check_not_deleted(stream, span, marks, metadata, sink)

@@ -39,16 +39,26 @@ class Compacted:
     """False where time was up; the next call goes on."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Ages:
+    """Before when an entry was loaded that is merged with those of any run, and with those of its own run only."""
+
+    any_runs: dt.datetime
+    within_runs: dt.datetime
+
+
 def compact_ledger(
     sink: Sink,
     stream: Stream,
     *,
     before: dt.datetime,
+    within_runs_before: dt.datetime | None = None,
     seconds: float,
     entries_a_transaction: int = ENTRIES_A_TRANSACTION,
     clock: Callable[[], float] = time.monotonic,
 ) -> Compacted:
-    """Merge live entries loaded before `before`, per Kafka partition, for at most about `seconds`.
+    """Merge live entries loaded before `before`, per Kafka partition, for at most about `seconds`; and of those loaded after it,
+    but before `within_runs_before`, the ones of one run.
 
     Entries are merged where they follow each other, have one window key and lie in one window by their event times, and
     where no other entry (backfill, replay, lost) touches them: those tell which load of an offset was the last. The last
@@ -58,6 +68,7 @@ def compact_ledger(
     Raises what `Sink.classify_error` makes of the driver's errors.
     """
     deadline = clock() + seconds
+    ages = _Ages(naive_utc(before), naive_utc(max(before, within_runs_before or before)))
     looked = removed = 0
     with sink.errors(f"compacting the ledger of stream {stream.name}"), sink.engine.connect() as connection:
         if check_version(connection) != VERSION:  # not made yet, or not brought up to date by a run
@@ -72,21 +83,21 @@ def compact_ledger(
                     return Compacted(looked, removed, False)
                 with connection.begin():
                     lock_fences(connection, stream.name, [tp])
-                    seen, gone, after = _compact_some(connection, stream, tp, before, after, entries_a_transaction)
+                    seen, gone, after = _compact_some(connection, stream, tp, ages, after, entries_a_transaction)
                 looked, removed = looked + seen - carried, removed + gone
                 carried = 1  # the entry the last step ended with is looked at again
     return Compacted(looked, removed, True)
 
 
 def _compact_some(
-    connection: sa.Connection, stream: Stream, tp: TopicPartition, before: dt.datetime, after: int, limit: int
+    connection: sa.Connection, stream: Stream, tp: TopicPartition, ages: _Ages, after: int, limit: int
 ) -> tuple[int, int, int | None]:
     """Entries looked at and removed, and the offset to go on from; None at the end."""
     c = BATCHES.c
     mine = of_partition(BATCHES, stream.name, tp)
     entries = connection.execute(
         sa.select(BATCHES)
-        .where(mine, c.start_offset > after, c.kind == "live", c.loaded_at < naive_utc(before))
+        .where(mine, c.start_offset > after, c.kind == "live", c.loaded_at < ages.within_runs)
         .order_by(c.start_offset)
         .limit(limit)
     ).all()
@@ -101,7 +112,7 @@ def _compact_some(
         )
     ).all()
     spans = _joined(others)
-    groups = _groups(stream, [e for e in entries if not _touched(e, spans)])
+    groups = _groups(stream, [e for e in entries if not _touched(e, spans)], ages)
     gone = 0
     for group in groups:
         if len(group) > 1:
@@ -132,7 +143,7 @@ def _touched(entry: SqlRow, spans: Sequence[tuple[int, int]]) -> bool:
     return number >= 0 and spans[number][1] > entry.start_offset
 
 
-def _groups(stream: Stream, entries: Sequence[SqlRow]) -> list[list[SqlRow]]:
+def _groups(stream: Stream, entries: Sequence[SqlRow], ages: _Ages) -> list[list[SqlRow]]:
     """Entries that may become one."""
     groups: list[list[SqlRow]] = []
     window: str | None = None
@@ -145,6 +156,7 @@ def _groups(stream: Stream, entries: Sequence[SqlRow]) -> list[list[SqlRow]]:
             last is not None
             and last.end_offset == each.start_offset
             and last.window_key == each.window_key
+            and (last.run_id == each.run_id or max(last.loaded_at, each.loaded_at) < ages.any_runs)
             and own is not None
             and own == window
             and total <= _MAX_COUNT

@@ -9,15 +9,20 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from threading import Event
 from typing import Any
 
-from kafka_ingest.engine.loss import check_same_topics, explain_cut
+from kafka_ingest.engine.fingerprint import Fingerprint, check
+from kafka_ingest.engine.lease_keeper import LeaseKeeper
+from kafka_ingest.engine.loss import check_same_topics, explain_cut, with_topic_ids
 from kafka_ingest.engine.orders import MessageOrders
 from kafka_ingest.engine.plan import plan
 from kafka_ingest.engine.publish import publish_waiting
+from kafka_ingest.engine.shards import WHOLE, Shard
+from kafka_ingest.engine.shared_clients import SharedClients
 from kafka_ingest.engine.stream_state import (
     StreamState,
     group_of,
@@ -27,12 +32,14 @@ from kafka_ingest.engine.stream_state import (
     read_positions,
 )
 from kafka_ingest.engine.triggers import LiveTrigger, RangeTrigger, Trigger
-from kafka_ingest.errors import CommitUnanswered, KafkaUnavailable, LogCut
+from kafka_ingest.errors import CommitUnanswered, LogCut
 from kafka_ingest.kafka.consumer import open_consumer
 from kafka_ingest.kafka.dead_letter_topic import DeadLetterPublisher
 from kafka_ingest.kafka.group_offsets import commit_group_offsets
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.kafka.reader import RangeReader
+from kafka_ingest.kafka.schema_registry import schema_finder
+from kafka_ingest.ledger.leases import IN_GROUP, part_text
 from kafka_ingest.ledger.positions import LedgerPosition
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.parsed_slice import ParsedSlice
@@ -52,10 +59,6 @@ LOGGER = logging.getLogger(__name__)
 FIRST_SLICE_ROWS = 5_000
 
 
-def _utc_now() -> dt.datetime:
-    return dt.datetime.now(dt.timezone.utc)
-
-
 class Ingestion:
     """One run. Its methods are the run's stages, in order; each may be repeated after a RetryableError. Close it."""
 
@@ -66,29 +69,67 @@ class Ingestion:
         *,
         run_id: str,
         window_key: str | None = None,
-        now: Callable[[], dt.datetime] = _utc_now,
+        now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.timezone.utc),
         at_step: Callable[[str], None] = lambda _step: None,
+        shard: Shard = WHOLE,
+        shared: SharedClients | None = None,
     ) -> None:
+        """shared: clients that other streams' loads in this process use as well; of its own where None."""
         self.stream = stream
         self.settings = settings
         self.run_id = run_id
+        self.shard = shard
         self.started = time.monotonic()
-        self.metadata = KafkaMetadata(settings)
-        self.sink: Sink = open_sink(settings.database_url)
+        self._shared = shared
+        self.metadata = KafkaMetadata(settings) if shared is None else shared.metadata
+        self.sink: Sink = open_sink(settings.database_url) if shared is None else shared.sink
         self._now = now
         self._at_step = at_step
         self._context = LoadContext(stream, run_id, window_key, now, at_step)
-        self._decoder = StreamDecoder(stream)
+        self._decoder = StreamDecoder(stream, schema_finder(settings))
         self._reader: RangeReader | None = None
         self._orders = MessageOrders(stream, self.sink, self.metadata, self._new_reader)
         topic = stream.dead_letter_topic
         self._publisher = None if topic is None else DeadLetterPublisher(settings, topic)
         self._stopping = Event()
+        self._left: RawSlice | None = None
+        """What was read and is not parsed yet: its rows would have been too many for one slice."""
+        self._leases = LeaseKeeper(self.sink, run_id) if shared is None else shared.leases
         self._loaded_to: dict[TopicPartition, int] = {}
         """Per partition the end of what this object has loaded: where a backfill goes on."""
         self._topic_ids: dict[str, str] = {}
         """Of the topics being read, the ids that the ledger had before."""
         self._told_gone: set[str] = set()
+        self._is_where_expected = False
+
+    def expect(self, expected: Fingerprint | None) -> None:
+        """Hold the run to where the sensor that launched it looks; None: wherever it is. Called before whichever stage is the
+        first in this process, as a run re-executed from failure begins with a later one; looked at once.
+
+        Raises WrongEnvironment where this process reaches another cluster or database: nothing is written then.
+        """
+        if expected is not None and not self._is_where_expected:
+            check(expected, self.metadata, self.sink, stream=self.stream.name)
+            self._is_where_expected = True
+
+    def keep_lease(self, *, part: str | None = None) -> None:
+        """From now on this run says that it is there, and loads only while it has its lease: for live runs, which the sensor
+        waits for, and for a `part` of a backfill, such as `1/4`, which another run waits for. Idempotent; called once the ledger
+        stands, before the first load in this process.
+
+        Raises LeaseLost where the lease was revoked.
+        """
+        what = f"{self.shard}{'' if self._shared is None else IN_GROUP}" if part is None else part_text(part)
+        self._leases.acquire(self.stream.name, what, self._stopping.set)
+        self._context = replace(self._context, has_lease=True)
+
+    def _is_divided_anew(self) -> bool:
+        """Whether live runs that began after this one divide the stream into other shards, or load it with its group."""
+        return any(lease.division != str(self.shard.count) for lease in self._leases.newer(self.stream.name))
+
+    def release_lease(self) -> None:
+        """The run has loaded all it will. Idempotent."""
+        self._leases.release(self.stream.name)
 
     def plan(self, requested: Sequence[OffsetRange], kind: BatchKind) -> Batch:
         """See `engine.plan.plan`."""
@@ -101,6 +142,7 @@ class Ingestion:
             settings=self.settings,
             run_id=self.run_id,
             now=self._now(),
+            shard=self.shard,
         )
 
     def read(self, batch: Batch) -> ParsedSlice:
@@ -131,8 +173,13 @@ class Ingestion:
         self._loaded_to |= {r.topic_partition: r.end for r in parsed.raw.ranges}
         return result
 
+    def resume(self, first: LoadResult) -> None:
+        """Take into account what this run has loaded in another process: executors may give every op one of its own. A backfill
+        goes on behind it."""
+        self._loaded_to = {c.range.topic_partition: c.range.end for c in first.counts} | self._loaded_to
+
     def commit(self, next_offsets: Mapping[TopicPartition, int]) -> None:
-        """Offsets to the consumer group: what the ledger says, for all partitions of the stream that exist and differ.
+        """Offsets to the consumer group: what the ledger says, for all partitions of the shard that exist and differ.
 
         The ledger decides, so a commit that an earlier run did not get to is made up for here.
         """
@@ -140,33 +187,47 @@ class Ingestion:
         positions = read_next_offsets(self.sink, self.stream)
         existing = set(self.metadata.topics(self.stream).partitions)
         self._tell_gone(tp.topic for tp in positions if tp not in existing and self.stream.takes_topic(tp.topic))
-        positions = {tp: offset for tp, offset in positions.items() if tp in existing}
+        positions = {tp: offset for tp, offset in positions.items() if tp in existing and self.shard.has(tp)}
         committed = self.metadata.group_offsets(group_id, positions)
         behind = {tp: offset for tp, offset in positions.items() if committed.get(tp) != offset}
         self._at_step("commit_offsets")
         self._commit_offsets(self._open_reader(len(next_offsets)), behind)
         self._publish()  # what an earlier run did not get to, too
 
+    def follow(self) -> tuple[TopicPartition, ...]:
+        """Begin to fetch what the ledger does not have, so that it is there when a drain asks; which partitions these are."""
+        positions = read_positions(self.sink, self.stream)
+        partitions = self.shard.of(tp for tp in self.metadata.topics(self.stream).partitions if tp in positions)
+        at = [OffsetRange(*tp, positions[tp].next_offset, positions[tp].next_offset) for tp in partitions]
+        self._restart(self._open_reader(len(partitions)), at, positions)
+        return partitions
+
+    def end_drain(self) -> None:
+        """The drain under way, if there is one, loads what it has read, and ends. Threads may call it."""
+        self._stopping.set()
+
     def look(self) -> StreamState:
         """How the stream stands now: log ends, positions, lag."""
         return observe(self.stream, self.metadata, self.sink, self.settings)
 
-    def drain(self, batch: Batch) -> Iterator[LoadResult]:
+    def drain(self, batch: Batch, *, is_slot_wanted: Callable[[], bool] = lambda: False) -> Iterator[LoadResult]:
         """Go on: what did not fit in the first slice, then, in a live run, what comes.
 
         Slice after slice, each its own transaction followed by its offsets' commit, in order; the next slice is read and
         translated by a thread while the database loads, over as many connections as the stream has `loaders`. A live run ends
         when nothing has come for the stream's linger time, when its time is up or, shortly before, the next run has taken
-        over, or when the stream's partitions have changed (the next run reads the new ones); a run until caught up at the ends
-        that the log has now, as a busy topic never stands still; a backfill at its end.
+        over, when the stream's partitions have changed (the next run reads the new ones), or when it has caught up and
+        `is_slot_wanted`; a run until caught up at the ends that the log has now, as a busy topic never stands still; a backfill
+        at its end.
         """
         self._stopping.clear()  # set by an earlier drain of this run, where the op is tried again
-        for result in self._drain(batch):
+        for result in self._drain(batch, is_slot_wanted):
             if result.total("dead_letters"):
                 self._publish()
             yield result
+        self._leases.check(self.stream.name)
 
-    def _drain(self, batch: Batch) -> Iterator[LoadResult]:
+    def _drain(self, batch: Batch, is_slot_wanted: Callable[[], bool]) -> Iterator[LoadResult]:
         positions = read_positions(self.sink, self.stream)
         wanted = self._rest(batch, {tp: p.next_offset for tp, p in positions.items()})
         reader = self._open_reader(len(wanted))
@@ -175,11 +236,12 @@ class Ingestion:
             yield from self._slices(reader, RangeTrigger(reader, self._stopping), batch.kind)
             return
         time_up = self.started + self.stream.batch.max_run_seconds
-        source = LiveTrigger(self.stream, self.metadata, reader, self._stopping, time_up)
+        source = LiveTrigger(self.stream, self.shard, self.metadata, reader, self._stopping, time_up, is_slot_wanted)
         for result in self._slices(reader, source, batch.kind):
             yield result
-            if result.skipped and time.monotonic() > time_up - self.stream.batch.handover_seconds:
-                self._stopping.set()  # the next run has taken over
+            is_late = time.monotonic() > time_up - self.stream.batch.handover_seconds
+            if result.skipped and (is_late or self._is_divided_anew()):
+                self._stopping.set()  # the next run has taken over, or others have that divide the stream otherwise
 
     def _slices(self, reader: RangeReader, source: Trigger, kind: BatchKind) -> Iterator[LoadResult]:
         """The slices a source says are due, in order, each result after its commit: one slice is prepared while those before
@@ -226,7 +288,9 @@ class Ingestion:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
-        self.sink.close()
+        if self._shared is None:
+            self._leases.close()
+            self.sink.close()
 
     def _commit_offsets(self, reader: RangeReader, next_offsets: Mapping[TopicPartition, int]) -> None:
         group_id = group_of(self.stream, self.settings)
@@ -241,17 +305,21 @@ class Ingestion:
         if self._publisher is not None:
             publish_waiting(self.sink, self.stream, self._publisher, now=self._now, at_step=self._at_step)
 
+    def left_of(self, batch: Batch) -> tuple[OffsetRange, ...]:
+        """What of a backfill this object has not loaded yet.
+
+        Where another run has loaded the first slice (re-execution from failure), nothing is known, and the whole backfill is
+        loaded again: it converges.
+        """
+        starts = {r: min(max(self._loaded_to.get(r.topic_partition, r.start), r.start), r.end) for r in batch.ranges}
+        return tuple(replace(r, start=start) for r, start in starts.items() if start < r.end)
+
     def _rest(self, batch: Batch, positions: Mapping[TopicPartition, int]) -> tuple[OffsetRange, ...]:
         """What is left to do: what is loaded counts, not what is read, as the reader is ahead and a load may have failed."""
         if batch.kind != "live":
-            # Where the first slice was loaded by another process (re-execution from failure), nothing is known, and the
-            # whole backfill is loaded again: it converges.
-            starts = {
-                r: min(max(self._loaded_to.get(r.topic_partition, r.start), r.start), r.end) for r in batch.ranges
-            }
-            return tuple(replace(r, start=start) for r, start in starts.items() if start < r.end)
+            return self.left_of(batch)
         # A partition added since the plan is left to the next run, which pins its start.
-        known = [tp for tp in self.metadata.topics(self.stream).partitions if tp in positions]
+        known = [tp for tp in self.shard.of(self.metadata.topics(self.stream).partitions) if tp in positions]
         ends = self.metadata.ends(known)
         return tuple(OffsetRange(*tp, positions[tp], max(positions[tp], end)) for tp, end in sorted(ends.items()))
 
@@ -262,18 +330,30 @@ class Ingestion:
             yield rows
 
     def _prepare(self, source: Trigger, reader: RangeReader, max_rows: int) -> ParsedSlice | None:
-        if not source.wait_until_due():
-            return None
+        with self._cut_explained():
+            if self._left is None and not source.wait_until_due():
+                return None
         return self.apply_steps(self._decode_next(reader, max_rows=max_rows))
 
     def _decode_next(self, reader: RangeReader, *, max_rows: int) -> ParsedSlice:
-        try:
+        raw = self._left or self._read_next(reader, max_rows)
+        parsed = self._decode(raw)
+        self._left = raw.split(len(parsed.raw))[1] if len(parsed.raw) < len(raw) else None
+        return parsed
+
+    def _read_next(self, reader: RangeReader, max_rows: int) -> RawSlice:
+        with self._cut_explained():
             raw = reader.read_slice(max_rows=max_rows, max_bytes=self.stream.batch.max_bytes)
+        return self._orders.count(with_topic_ids(self.stream, raw, self._topic_ids, self.metadata))
+
+    @contextmanager
+    def _cut_explained(self) -> Iterator[None]:
+        """The reader's LogCut with what to do; DataLoss where the topic was made again, which looks like a cut."""
+        try:
+            yield
         except LogCut as error:
-            # A topic that was made again looks like one that was cut.
             check_same_topics(self.stream, self._topic_ids, self.metadata.topic_ids([error.topic]))
             raise explain_cut(self.stream, error) from error
-        return self._decode(self._orders.count(self._identified(raw)))
 
     def _decode(self, raw: RawSlice) -> ParsedSlice:
         parsed = self._decoder.decode(raw)
@@ -285,30 +365,8 @@ class Ingestion:
     ) -> None:
         """Read these ranges of the logs that the ledger knows."""
         self._topic_ids = {tp.topic: p.topic_id for tp, p in positions.items() if p.topic_id is not None}
+        self._left = None
         reader.restart(ranges, leader_epochs_at(positions, ranges))
-
-    def _identified(self, raw: RawSlice) -> RawSlice:
-        """The slice with the ids of its topics, asked for after its messages were read.
-
-        The ledger's ids were written before. An id is given to one topic only and does not come back, so where the id
-        after reading is the ledger's, the topic of that name was the same all the while, and every message of the slice
-        is of the log that the ledger's offsets mean. The load compares the two once more, under the ledger's lock.
-
-        Raises DataLoss where the ids differ, KafkaUnavailable where a topic has no id any more: the next try goes on
-        without it.
-        """
-        topics = {r.topic for r in raw.ranges}
-        ids = self.metadata.topic_ids(sorted(topics))
-        if gone := sorted(topics - ids.keys()):
-            raise KafkaUnavailable(
-                f"stream {self.stream.name}: topic {', '.join(gone)} was deleted while it was read; what was read of it is "
-                "not loaded. It is gone on with without it.",
-                stream=self.stream.name,
-            )
-        check_same_topics(self.stream, self._topic_ids, ids)
-        return replace(
-            raw, logs=tuple(replace(log, topic_id=ids[r.topic]) for r, log in zip(raw.ranges, raw.logs, strict=True))
-        )
 
     def _tell_gone(self, topics: Iterable[str]) -> None:
         """Say once in a run which topics of the stream Kafka does not have any more."""
@@ -328,7 +386,11 @@ class Ingestion:
 
     def _open_reader(self, partitions: int) -> RangeReader:
         if self._reader is None or self._reader.is_lost:
-            self._reader = self._new_reader(partitions)
+            self._reader = (
+                self._new_reader(partitions)
+                if self._shared is None
+                else self._shared.open_reader(group_of(self.stream, self.settings), self.stream.name)
+            )
         return self._reader
 
     def _new_reader(self, partitions: int) -> RangeReader:

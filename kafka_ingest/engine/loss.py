@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from kafka_ingest.engine.stream_state import StreamState
-from kafka_ingest.errors import DataLoss, LogCut
+from kafka_ingest.errors import DataLoss, KafkaUnavailable, LogCut
 from kafka_ingest.kafka.metadata import KafkaMetadata, Watermarks
 from kafka_ingest.ledger.entries import append_entries
 from kafka_ingest.ledger.positions import Advance, LedgerPosition, advance_positions, lock_fences, pin_positions
 from kafka_ingest.ledger.tables import BATCHES, DEAD_LETTERS, OFFSETS
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.slices import OffsetRange, RangeCounts, TopicPartition, ranges_text
+from kafka_ingest.slices import OffsetRange, RangeCounts, RawSlice, TopicPartition, ranges_text
 from kafka_ingest.streams.stream import Stream
 
 
@@ -195,3 +195,26 @@ def _text(stream: Stream, losses: Losses) -> str:
         else "Declare the stream with on_data_loss='skip' to record the loss in the ledger and go on."
     )
     return f"stream {stream.name}: {'; '.join(parts)}. {advice}"
+
+
+def with_topic_ids(stream: Stream, raw: RawSlice, known: Mapping[str, str], metadata: KafkaMetadata) -> RawSlice:
+    """The slice with the ids of its topics, asked for after its messages were read. known: those that the ledger had before.
+
+    An id is given to one topic only and does not come back, so where the id after reading is the ledger's, the topic of that name
+    was the same all the while, and every message of the slice is of the log that the ledger's offsets mean. The load compares the
+    two once more, under the ledger's lock.
+
+    Raises DataLoss where the ids differ, KafkaUnavailable where a topic has no id any more: the next try goes on without it.
+    """
+    topics = {r.topic for r in raw.ranges}
+    ids = metadata.topic_ids(sorted(topics))
+    if gone := sorted(topics - ids.keys()):
+        raise KafkaUnavailable(
+            f"stream {stream.name}: topic {', '.join(gone)} was deleted while it was read; what was read of it is not loaded. It "
+            "is gone on with without it.",
+            stream=stream.name,
+        )
+    check_same_topics(stream, known, ids)
+    return replace(
+        raw, logs=tuple(replace(log, topic_id=ids[r.topic]) for r, log in zip(raw.ranges, raw.logs, strict=True))
+    )

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from kafka_ingest.engine.loss import handle_loss
 from kafka_ingest.engine.readiness import PartitionState, share_rows
+from kafka_ingest.engine.shards import WHOLE, Shard
 from kafka_ingest.engine.stream_state import StreamState, observe
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.kafka.metadata import KafkaMetadata
@@ -30,8 +31,9 @@ def plan(
     settings: Settings,
     run_id: str,
     now: dt.datetime,
+    shard: Shard = WHOLE,
 ) -> Batch:
-    """The batch to load now.
+    """The batch to load now; shard: whose partitions are looked at where nothing was requested.
 
     1. make the ledger and the tables fit
     2. look at the log and the ledger; find lost offsets
@@ -59,7 +61,9 @@ def plan(
     if requested and not moved:  # after a loss, what was requested lies where the log no longer is
         return Batch(stream.name, kind, tuple(_not_loaded(stream, requested, positions)))
     waiting = {
-        tp: PartitionState(positions[tp], marks.low, marks.high, marks.high) for tp, marks in state.watermarks.items()
+        tp: PartitionState(positions[tp], marks.low, marks.high, marks.high)
+        for tp, marks in state.watermarks.items()
+        if shard.has(tp)
     }
     return Batch(stream.name, kind, share_rows(waiting, stream.batch.max_rows))
 

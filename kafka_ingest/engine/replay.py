@@ -20,7 +20,7 @@ from kafka_ingest.ledger.dead_letter_filter import (
 )
 from kafka_ingest.ledger.dead_letters import StoredDeadLetter
 from kafka_ingest.ledger.version import require_present
-from kafka_ingest.pipelines.decode import StreamDecoder
+from kafka_ingest.pipelines.decode import FindSchemas, StreamDecoder, no_schemas
 from kafka_ingest.pipelines.pipeline import run_pipeline
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.load import LoadContext
@@ -41,10 +41,18 @@ class ReplayPlan:
     letters: int
     left_out: Mapping[str, int]
     """Topic the stream no longer reads → its dead letters, which are left alone."""
+    find_schemas: FindSchemas = no_schemas
+    """Where the writers' schemas are found, as for a run."""
 
 
 def plan_replay(
-    sink: Sink, stream: Stream, wanted: DeadLetterFilter, *, run_id: str, limit: int | None = None
+    sink: Sink,
+    stream: Stream,
+    wanted: DeadLetterFilter,
+    *,
+    run_id: str,
+    limit: int | None = None,
+    find_schemas: FindSchemas = no_schemas,
 ) -> ReplayPlan:
     """Reads only. Dead letters recorded later, and those this run has replayed before (where its op is tried again), are
     not part of it; `limit` counts the latter too.
@@ -73,7 +81,9 @@ def plan_replay(
             )
         where = conditions(replace(wanted, topics=tuple(own))) & where
     number = sum(by_topic[topic] for topic in own)
-    return ReplayPlan(stream, where, number if limit is None else min(number, max(0, limit - tried)), foreign)
+    return ReplayPlan(
+        stream, where, number if limit is None else min(number, max(0, limit - tried)), foreign, find_schemas
+    )
 
 
 def replay(
@@ -105,16 +115,18 @@ def replay(
             require_present(connection)
     else:
         prepare_tables(sink, stream)  # 1
-    decoder = StreamDecoder(stream)
+    decoder = StreamDecoder(stream, plan.find_schemas)
     context = LoadContext(stream, run_id, now=now, at_step=at_step)
     left, after_id = plan.letters, 0
     while left > 0 and (found := _next(sink, plan, after_id, left)):  # 2
         after_id = max(letter.id for letter in found)
         found.sort(key=lambda letter: (letter.topic_partition, letter.kafka_offset))
-        parsed = run_pipeline(decoder.decode(raw_slice_of(found)), stream)  # 3
-        result = replay_slice(sink, parsed, found, plan.where, context, dry_run=dry_run)  # 4
-        left -= len(result.letters)
-        yield result
+        for part in decoder.decode_all(raw_slice_of(found)):
+            own, found = found[: len(part.raw)], found[len(part.raw) :]
+            parsed = run_pipeline(part, stream)  # 3
+            result = replay_slice(sink, parsed, own, plan.where, context, dry_run=dry_run)  # 4
+            left -= len(result.letters)
+            yield result
 
 
 def _next(sink: Sink, plan: ReplayPlan, after_id: int, left: int) -> list[StoredDeadLetter]:

@@ -9,15 +9,16 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from kafka_ingest.engine.readiness import PartitionState
+from kafka_ingest.engine.shards import Shard
 from kafka_ingest.kafka.metadata import KafkaMetadata, TopicState, Watermarks
 from kafka_ingest.ledger.positions import LedgerPosition, ledger_positions
 from kafka_ingest.ledger.tables import OFFSETS
 from kafka_ingest.ledger.version import VERSION, check_version
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.base import Sink
-from kafka_ingest.slices import LeaderEpoch, OffsetRange, TopicPartition
+from kafka_ingest.slices import NO_ORDER, LeaderEpoch, OffsetRange, TopicPartition
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest.streams.windows import window_bounds, window_of
+from kafka_ingest.streams.windows import first_window_start, window_bounds, window_key, window_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,17 @@ class StreamState:
     starts: Mapping[TopicPartition, int | None]
     """Where partitions without a ledger entry begin; None: at the end of the log at the moment the first run pins it."""
 
+    def of_shard(self, shard: Shard) -> StreamState:
+        """What concerns the partitions of one shard."""
+        if shard.is_whole:
+            return self
+        return StreamState(
+            topics=replace(self.topics, partitions=shard.of(self.topics.partitions)),
+            watermarks={tp: marks for tp, marks in self.watermarks.items() if shard.has(tp)},
+            ledger={tp: position for tp, position in self.ledger.items() if shard.has(tp)},
+            starts={tp: start for tp, start in self.starts.items() if shard.has(tp)},
+        )
+
     def position(self, tp: TopicPartition) -> int | None:
         """The ledger's next offset, else where the stream starts."""
         known = self.ledger.get(tp)
@@ -39,6 +51,16 @@ class StreamState:
     def lag(self) -> int:
         """Offsets between position and last stable offset, all partitions."""
         return sum(self.lag_of(tp) for tp in self.watermarks)
+
+    def waiting(self) -> dict[TopicPartition, int]:
+        """First waiting offset of each partition where something waits."""
+        known = {tp: self.position(tp) for tp in self.watermarks if self.lag_of(tp)}
+        return {tp: max(position, self.watermarks[tp].low) for tp, position in known.items() if position is not None}
+
+    @property
+    def loaded_at(self) -> dt.datetime | None:
+        """When a position moved last; None where the ledger has none."""
+        return max((position.updated_at for position in self.ledger.values()), default=None)
 
     def lag_of(self, tp: TopicPartition) -> int:
         """The partition's part of the lag; 0 where its position is not pinned yet."""
@@ -54,7 +76,13 @@ def group_of(stream: Stream, settings: Settings) -> str:
 def observe(stream: Stream, metadata: KafkaMetadata, sink: Sink, settings: Settings) -> StreamState:
     """Look once. A constant number of requests, however many partitions."""
     # The ledger first: a run that loads at this moment moves its positions up, but never past ends asked for later.
-    positions = read_positions(sink, stream)
+    return observe_log(stream, read_positions(sink, stream), metadata, settings)
+
+
+def observe_log(
+    stream: Stream, positions: Mapping[TopicPartition, LedgerPosition], metadata: KafkaMetadata, settings: Settings
+) -> StreamState:
+    """The second half of a look: positions as they were read just now, and the log."""
     topics = metadata.topics(stream)
     watermarks = metadata.watermarks(topics.partitions)
     # A topic may be deleted between the two questions.
@@ -78,6 +106,17 @@ def read_positions(sink: Sink, stream: Stream) -> dict[TopicPartition, LedgerPos
 def read_next_offsets(sink: Sink, stream: Stream) -> dict[TopicPartition, int]:
     """Per partition the ledger's next offset."""
     return {tp: position.next_offset for tp, position in read_positions(sink, stream).items()}
+
+
+def next_offsets_of(sink: Sink, streams: Collection[str]) -> dict[str, dict[TopicPartition, int]]:
+    """By stream and partition the ledger's next offset; one query. The ledger has to be there."""
+    c = OFFSETS.c
+    asked = sa.select(c.stream, c.topic, c.kafka_partition, c.next_offset).where(c.stream.in_(streams))
+    found: dict[str, dict[TopicPartition, int]] = {name: {} for name in streams}
+    with sink.errors(f"reading the ledger of {len(found)} streams"), sink.engine.connect() as connection:
+        for stream, topic, partition, next_offset in connection.execute(asked):
+            found[stream][TopicPartition(topic, partition)] = next_offset
+    return found
 
 
 def leader_epochs_at(
@@ -118,7 +157,7 @@ def partition_states(
     aged at once. Ages are asked for where something waits; elsewhere no message is young, and `aged` is the end.
     """
     wait = stream.batch.max_wait_seconds
-    waiting = [tp for tp in state.watermarks if state.lag_of(tp)]
+    waiting = state.waiting()
     age, skew = dt.timedelta(seconds=max(0.0, wait - next_tick_seconds)), dt.timedelta(seconds=wait)
     aged, skewed = metadata.offsets_for_instants(waiting, now - age, now + skew)
     states = {}
@@ -132,37 +171,38 @@ def partition_states(
     return states
 
 
-def oldest_wait_seconds(
-    states: Mapping[TopicPartition, PartitionState], metadata: KafkaMetadata, *, now: dt.datetime, limit_seconds: float
-) -> float | None:
-    """Age of the oldest waiting message, to about a second and at most `limit_seconds`; None where nothing waits."""
-    waiting = _waiting_positions(states)
-    if not waiting:
-        return None
-    young, old = 0.0, limit_seconds
-    while old - young > 1.0:
-        middle = (young + old) / 2
-        if _waits_since(waiting, metadata, now - dt.timedelta(seconds=middle)):
-            young = middle
-        else:
-            old = middle
-    return young
+def oldest_waits(state: StreamState, metadata: KafkaMetadata, *, now: dt.datetime) -> dict[TopicPartition, float]:
+    """Of each partition where something waits, the age in seconds of the oldest message that does, by the order of messages
+    (`RawSlice.orders`); left out where the ledger does not know it. One request, and none where nothing waits."""
+    waiting = state.waiting()
+    orders = {tp: state.ledger[tp].order if tp in state.ledger else NO_ORDER for tp in waiting}
+    ages = {}
+    for tp, (offset, stamp) in metadata.first_later(orders).items():
+        order = orders[tp]
+        if 0 <= offset < waiting[tp] or order > now.timestamp() * 1000:
+            continue  # the order is not known, or a producer's clock was ahead
+        # No later one: all that wait are at most as new as what has been loaded.
+        ages[tp] = max(0.0, now.timestamp() - (order if offset < 0 else stamp) / 1000)
+    return ages
 
 
-def oldest_window(
-    states: Mapping[TopicPartition, PartitionState], stream: Stream, metadata: KafkaMetadata, *, now: dt.datetime
-) -> str:
+def oldest_wait_seconds(state: StreamState, metadata: KafkaMetadata, *, now: dt.datetime) -> float | None:
+    """Age of the oldest waiting message of all partitions; None where none is known to wait."""
+    return max(oldest_waits(state, metadata, now=now).values(), default=None)
+
+
+def oldest_window(state: StreamState, stream: Stream, metadata: KafkaMetadata, *, now: dt.datetime) -> str:
     """Key of the window of the oldest waiting message; the present window where nothing waits.
 
     One request where that is the present window, else a bisection over the windows since the stream's first.
     """
-    waiting = _waiting_positions(states)
+    waiting = state.waiting()
     present = window_of(stream, now, now=now)
     start, end = window_bounds(stream, present)
     if not waiting or not _waits_since(waiting, metadata, start):
         return present
     size = end - start
-    first = window_bounds(stream, window_of(stream, stream.window_start, now=now))[0]
+    first = first_window_start(stream)
     low, high = 0, (start - first) // size  # the window sought is number `low` or later, and before number `high`
     while high - low > 1:
         middle = (low + high) // 2
@@ -170,15 +210,7 @@ def oldest_window(
             high = middle
         else:
             low = middle
-    return window_of(stream, first + low * size, now=now)
-
-
-def _waiting_positions(states: Mapping[TopicPartition, PartitionState]) -> dict[TopicPartition, int]:
-    return {
-        tp: max(s.position, s.low)
-        for tp, s in states.items()
-        if s.position is not None and s.high > max(s.position, s.low)
-    }
+    return window_key(stream, first + low * size)
 
 
 def _waits_since(waiting: Mapping[TopicPartition, int], metadata: KafkaMetadata, instant: dt.datetime) -> bool:

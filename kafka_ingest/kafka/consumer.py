@@ -16,17 +16,23 @@ QUEUED_MESSAGES = 100_000
 # How long a partition whose share of that is full is not asked for more. librdkafka's default of a second is long enough for
 # the loader to run out of messages meanwhile.
 _FETCH_BACKOFF_MS = "10"
+# A consumer that many streams share would get an answer for each message that comes to any of them, with all their partitions in
+# each request. It waits for so many bytes, or for so long.
+_SHARED_FETCH = {"fetch.min.bytes": str(64 * 1024), "fetch.wait.max.ms": "200"}
 
 
 def open_consumer(
-    settings: Settings, group_id: str, *, partitions: int, queued_messages: int | None = None
+    settings: Settings, group_id: str, *, partitions: int, queued_messages: int | None = None, is_shared: bool = False
 ) -> Consumer:
     """A consumer that only assigns: it never subscribes, joins, rebalances or commits by itself.
 
     partitions: how many it is going to read; they share the memory for fetched messages.
     queued_messages: so many of each partition it may hold at most, whatever their values' size allows.
+    is_shared: whether many streams of few messages read by it.
     """
     unless_set = {"fetch.queue.backoff.ms": _FETCH_BACKOFF_MS}
+    if is_shared:
+        unless_set |= _SHARED_FETCH
     ours = {
         "group.id": group_id,
         "enable.auto.commit": "false",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as KafkaTopicPartition
-from confluent_kafka.admin import ListOffsetsResultInfo, OffsetSpec, TopicDescription
+from confluent_kafka.admin import DescribeClusterResult, ListOffsetsResultInfo, OffsetSpec, TopicDescription
 
 from kafka_ingest.kafka.admin import AskingAdmin
 from kafka_ingest.kafka.errors import kafka_errors
@@ -72,9 +72,19 @@ class KafkaMetadata:
         self._properties = dict(settings.kafka) | {"logger": LOGGER}
         self._servers = settings.bootstrap_servers
 
+    def cluster_id(self) -> str | None:
+        """The id the cluster got with its storage; None where the brokers, or what stands before them, say none."""
+
+        def request(seconds: float) -> DescribeClusterResult:
+            answer: Future[DescribeClusterResult] = self._admin.client.describe_cluster(request_timeout=seconds)
+            return answer.result()
+
+        doing = f"asking {self._servers} for the cluster's id"
+        return self._admin.ask(doing, request_timeout(), request).cluster_id or None
+
     def topics(self, stream: Stream) -> TopicState:
         """The stream's topics as they are now. Only a pattern needs the names of all topics of the cluster."""
-        names = self._listed(stream) if stream.is_pattern else stream.topic_names
+        names = self._listed([stream]) if stream.is_pattern else stream.topic_names
         found = self._describe(names)
         partitions = tuple(
             TopicPartition(n, p) for n in sorted(found) for p in sorted(p.id for p in found[n].partitions)
@@ -82,15 +92,38 @@ class KafkaMetadata:
         missing = tuple(n for n in stream.topic_names if n not in found) if not stream.is_pattern or not found else ()
         return TopicState(partitions, {name: str(each.topic_id) for name, each in found.items()}, missing)
 
+    def first_timestamps(self, streams: Sequence[Stream], instant: dt.datetime) -> dict[str, dt.datetime]:
+        """Per stream, by name, the timestamp of the first message at or after `instant` in its partitions' logs, the earliest of
+        them; streams without one are left out. Two requests for all of them, three where one is a pattern."""
+        patterns = [stream for stream in streams if stream.is_pattern]
+        listed = self._listed(patterns) if patterns else []
+        declared = {name for stream in streams if not stream.is_pattern for name in stream.topic_names}
+        described = self._describe({*listed, *declared})
+        partitions = [TopicPartition(name, p.id) for name, each in described.items() for p in each.partitions]
+        found = self.first_later(dict.fromkeys(partitions, _milliseconds(instant) - 1))
+        first: dict[str, dt.datetime] = {}
+        for stream in streams:
+            stamps = [
+                min(stamp, MAX_ORDER) for tp, (_, stamp) in found.items() if stamp >= 0 and stream.takes_topic(tp.topic)
+            ]
+            if stamps:
+                first[stream.name] = _EPOCH + dt.timedelta(milliseconds=min(stamps))
+        return first
+
     def topic_ids(self, names: Collection[str]) -> dict[str, str]:
         """Ids of those of these topics that exist. An id is given once: a topic that is made again gets another."""
         return {name: str(each.topic_id) for name, each in self._describe(names).items()}
 
-    def _listed(self, stream: Stream) -> list[str]:
-        """Names of the topics a pattern takes."""
+    def partitions(self, topic: str) -> tuple[TopicPartition, ...]:
+        """The partitions of a topic, in order; none where it does not exist."""
+        found = self._describe([topic])
+        return tuple(TopicPartition(topic, p) for each in found.values() for p in sorted(p.id for p in each.partitions))
+
+    def _listed(self, streams: Collection[Stream]) -> list[str]:
+        """Names of the topics that the patterns of these streams take."""
         doing = f"listing topics of {self._servers}"
         listed = self._admin.list_topics(doing, timeout=request_timeout()).topics
-        return [name for name, topic in listed.items() if stream.takes_topic(name) and topic.error is None]
+        return [n for n, topic in listed.items() if topic.error is None and any(s.takes_topic(n) for s in streams)]
 
     def _describe(self, names: Collection[str]) -> dict[str, TopicDescription]:
         """What is known of those of these topics that exist. AccessDenied for one that this user may not see."""
@@ -123,13 +156,23 @@ class KafkaMetadata:
         self, partitions: Iterable[TopicPartition], *instants: dt.datetime
     ) -> list[dict[TopicPartition, int]]:
         """For each instant, per partition the first offset whose message has a timestamp at or after it; -1 where none has."""
-        # Rounded up, in integers: the first whole millisecond at or after the instant.
-        milliseconds = [max(0, -((_EPOCH - instant) // dt.timedelta(milliseconds=1))) for instant in instants]
-        return self._list_offsets(list(partitions), *map(OffsetSpec.for_timestamp, milliseconds), may_be_gone=False)
+        specs = [OffsetSpec.for_timestamp(_milliseconds(instant)) for instant in instants]
+        return self._list_offsets(list(partitions), *specs, may_be_gone=False)
 
     def offsets_for_time(self, partitions: Iterable[TopicPartition], instant: dt.datetime) -> dict[TopicPartition, int]:
         """`offsets_for_instants` for one."""
         return self.offsets_for_instants(partitions, instant)[0]
+
+    def first_later(self, timestamps: Mapping[TopicPartition, int]) -> dict[TopicPartition, tuple[int, int]]:
+        """Per partition the offset and the timestamp, in milliseconds, of the first message later than a timestamp (NO_ORDER: of
+        the first one); both -1 where there is none. One request."""
+        if not timestamps:
+            return {}
+        doing = f"asking for the first later messages of {len(timestamps)} partition(s)"
+        with self._admin.asking(doing):
+            answers = self._ask({tp: OffsetSpec.for_timestamp(stamp + 1) for tp, stamp in timestamps.items()})
+            found = {TopicPartition(asked.topic, asked.partition): future.result() for asked, future in answers.items()}
+        return {tp: (int(each.offset), int(each.timestamp)) for tp, each in found.items()}
 
     def largest_timestamps_below(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Per partition the largest timestamp, in milliseconds, of the messages below an offset; NO_ORDER where there is none.
@@ -176,6 +219,11 @@ class KafkaMetadata:
     def group_offsets(self, group_id: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Offsets the consumer group has committed; partitions without one are left out."""
         return read_group_offsets(self._properties, group_id, partitions)
+
+
+def _milliseconds(instant: dt.datetime) -> int:
+    """The first whole millisecond at or after the instant, in integers."""
+    return max(0, -((_EPOCH - instant) // dt.timedelta(milliseconds=1)))
 
 
 def _offsets(futures: _ListedOffsets, doing: str, may_be_gone: bool) -> dict[TopicPartition, int]:

@@ -64,6 +64,11 @@ class _Partition:
     is_paused: bool = False
 
     @property
+    def held_to(self) -> int:
+        """The offset behind the last message that was fetched and not yet delivered; 0 where none was."""
+        return int(self.pending[-1].offsets[-1]) + 1 if self.pending else 0
+
+    @property
     def is_done(self) -> bool:
         """Whether all messages of the range have been delivered."""
         return self.position >= self.end
@@ -149,6 +154,17 @@ class RangeReader:
         """Next offset to deliver of each partition being read."""
         return {tp: state.position for tp, state in sorted(self._partitions.items())}
 
+    def follow(self, seconds: float) -> None:
+        """Move the ranges' ends to the last messages that have come, and to the log's where the broker has told them. Where
+        nothing of the ranges remains, wait for the first to come, at most so long.
+
+        Raises as `read_slice` does, but for the silence.
+        """
+        is_waiting = all(state.is_done for state in self._partitions.values())
+        self._fetch(self._at_once, seconds if is_waiting else 0.0, is_first_enough=True)
+        known = {tp: max(s.end, s.held_to, s.delivered_to) for tp, s in self._partitions.items()}
+        self.read_to(OffsetRange(*tp, s.position, max(s.position, known[tp])) for tp, s in self._partitions.items())
+
     def remaining(self) -> tuple[OffsetRange, ...]:
         """What the next slices will cover."""
         return tuple(
@@ -219,11 +235,14 @@ class RangeReader:
             state.position = max(state.position, min(state.delivered_to, state.end))
         return rows, size, is_full
 
-    def _fetch(self, count: int) -> bool:
-        """Get messages from librdkafka's queue into the pending lists. False where nothing came that is still to be read:
-        neither errors nor what lies beyond the ranges count against the silence of a partition that is due."""
+    def _fetch(self, count: int, seconds: float = _POLL_SECONDS, *, is_first_enough: bool = False) -> bool:
+        """Get messages from librdkafka's queue into the pending lists; is_first_enough: not waiting for others once one has come.
+        False where nothing came that is still to be read: neither errors nor what lies beyond the ranges count against the
+        silence of a partition that is due."""
         with kafka_errors("reading messages"):
-            messages = self._reading.consume(count, _POLL_SECONDS)
+            messages = list(self._reading.consume(1 if is_first_enough else count, seconds))
+            if is_first_enough and messages and count > 1:
+                messages += self._reading.consume(count - 1, 0.0)
         errors = list(map(_error, messages))
         has_progress = False
         if not all(map(is_, errors, repeat(None))):  # not by ==, which a KafkaError does not bear

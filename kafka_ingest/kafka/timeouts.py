@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from kafka_ingest.errors import KafkaUnavailable
 
@@ -49,28 +49,34 @@ class StillWaiting(Exception):
     """The call has not come back in time; what it uses is in use until it does."""
 
 
-def within(seconds: float, act: Callable[[], T], *, release: Callable[[], object]) -> T:
-    """The result of `act()`, or what it raises, within `seconds`; else StillWaiting.
+class Started(Generic[T]):
+    """`act()` in a thread of its own, which does not keep the process from ending. Where it is late, the thread calls
+    `release()` after it: closing a client with a request under way would wait as long as the request does."""
 
-    `act` runs in a thread of its own that does not keep the process from ending. Where it is late, the thread calls
-    `release()` after it: closing a client with a request under way would wait as long as the request does.
-    """
-    answer: Future[T] = Future()
-    is_late = threading.Event()
+    def __init__(self, act: Callable[[], T], *, release: Callable[[], object]) -> None:
+        self._answer: Future[T] = Future()
+        self._is_late = threading.Event()
+        threading.Thread(target=self._run, args=(act, release), name="kafka-timeout", daemon=True).start()
 
-    def run() -> None:
+    def _run(self, act: Callable[[], T], release: Callable[[], object]) -> None:
         try:
-            answer.set_result(act())
+            self._answer.set_result(act())
         except BaseException as error:  # noqa: BLE001  # raised again by the caller's result()
-            answer.set_exception(error)
-        if is_late.is_set():
+            self._answer.set_exception(error)
+        if self._is_late.is_set():
             release()
 
-    threading.Thread(target=run, name="kafka-timeout", daemon=True).start()
-    try:
-        return answer.result(seconds)
-    except FutureTimeoutError as error:
-        is_late.set()
-        if answer.done():  # at the last moment; the thread may not have seen that it is late
-            return answer.result()
-        raise StillWaiting from error
+    def result(self, seconds: float) -> T:
+        """What `act()` returns, or raises, within `seconds` from now; else StillWaiting."""
+        try:
+            return self._answer.result(seconds)
+        except FutureTimeoutError as error:
+            self._is_late.set()
+            if self._answer.done():  # at the last moment; the thread may not have seen that it is late
+                return self._answer.result()
+            raise StillWaiting from error
+
+
+def within(seconds: float, act: Callable[[], T], *, release: Callable[[], object]) -> T:
+    """The result of `act()`, or what it raises, within `seconds`; else StillWaiting. See `Started`."""
+    return Started(act, release=release).result(seconds)

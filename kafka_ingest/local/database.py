@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +14,7 @@ from pymysql.cursors import Cursor
 
 from kafka_ingest.local.database_credentials import APPLICATION_USER, Credentials, credentials_of
 from kafka_ingest.local.database_program import DatabaseProgram, find_database_program
-from kafka_ingest.local.database_server import APPLICATION_DATABASE, LocalDatabaseServer
+from kafka_ingest.local.database_server import APPLICATION_DATABASE, CLIENT_FILE, LocalDatabaseServer
 from kafka_ingest.local.database_setup import (
     account_statements,
     database_statements,
@@ -25,6 +26,20 @@ from kafka_ingest.local.ports import LOOPBACK
 
 CONNECT_TIMEOUT_SECONDS = 5
 PROBE_TABLE = "_kafka_ingest_ready"
+# MariaDB's client wants a certificate of a known authority from version 11.4 on; this server has made its own, on loopback.
+CLIENT_OPTIONS = f"""[client]
+host={LOOPBACK}
+port={{port}}
+user={{user}}
+password="{{password}}"
+
+[mysql]
+database={APPLICATION_DATABASE}
+default-character-set=utf8mb4
+
+[client-mariadb]
+ssl-verify-server-cert=0
+"""
 
 
 class LocalDatabase(LocalDatabaseServer):
@@ -73,6 +88,14 @@ class LocalDatabase(LocalDatabaseServer):
         """The SQLAlchemy URL of a database for the application user, password included."""
         account = f"{APPLICATION_USER}:{self._credentials.application}"  # URL-safe by how it is made
         return f"mysql+pymysql://{account}@{LOOPBACK}:{self.port}/{database}?charset=utf8mb4"
+
+    def client_command(self) -> str:
+        """`mysql` with an option file, which MySQL's client and MariaDB's read."""
+        path = self.data_dir / CLIENT_FILE
+        write_private(
+            path, CLIENT_OPTIONS.format(port=self.port, user=APPLICATION_USER, password=self._credentials.application)
+        )
+        return f"mysql --defaults-extra-file={shlex.quote(str(path))}"
 
     def run_as_administrator(self, statement: str) -> None:
         """Run one statement as the server's administrator: what the application's user may not do."""

@@ -10,6 +10,8 @@ from kafka_ingest.local.files import Progress, silent
 from kafka_ingest.local.server import LocalServer
 
 APPLICATION_DATABASE = "kafka_ingest"
+CLIENT_FILE = "client.conf"
+"""In a server's folder: how its own client signs in."""
 
 
 class LocalDatabaseServer(LocalServer):
@@ -44,6 +46,13 @@ class LocalDatabaseServer(LocalServer):
     @abstractmethod
     def url(self, database: str = APPLICATION_DATABASE) -> str:
         """The SQLAlchemy URL of a database for the application user, password included."""
+
+    def client_command(self) -> str | None:
+        """What a person types in a shell to be in the application's database with the server's own client; None: nothing known.
+
+        The password is in a file that only its owner may read, `CLIENT_FILE` in the data folder, which is written here.
+        """
+        return None
 
     @abstractmethod
     def create_database(self, name: str) -> None:

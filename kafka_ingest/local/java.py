@@ -61,21 +61,25 @@ def _pom() -> str:
 
 
 def resolve_jars(what: str, pom: str, folder: Path, expected: str, progress: Progress) -> None:
-    """The runtime dependencies of a pom of this Kafka version into the folder, by Maven.
+    """The runtime dependencies of a pom of this Kafka version into the folder, by Maven; raises as `run_maven`."""
+    goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
+    run_maven(f"{what} {kafka_version()}", pom, folder, goal, expected, progress)
+
+
+def run_maven(what: str, pom: str, folder: Path, goal: list[str], expected: str, progress: Progress) -> None:
+    """Have Maven put what a pom names into the folder.
 
     LocalServerError when Maven is missing or fails, or no file is named like `expected` then.
     """
     maven = shutil.which("mvn")
     if maven is None:
-        raise LocalServerError(f"no `mvn` on PATH, which downloads {what}'s jars: {INSTALL_JAVA}")
-    progress(f"Downloading {what} {kafka_version()} with Maven (once; kept in {folder.parent})")
+        raise LocalServerError(f"no `mvn` on PATH, which downloads {what}: {INSTALL_JAVA}")
+    progress(f"Downloading {what} with Maven (once; kept in {folder.parent})")
     pom_file = folder / "pom.xml"
     pom_file.write_text(pom)
-    command = [maven, "-B", "-q", "-C", "-f", str(pom_file), "dependency:copy-dependencies"]
-    command += ["-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
     try:
         answer = subprocess.run(
-            command,
+            [maven, "-B", "-q", "-C", "-f", str(pom_file), *goal],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.database_program import PROGRAMS
-from kafka_ingest.local.database_server import LocalDatabaseServer
+from kafka_ingest.local.database_server import CLIENT_FILE, LocalDatabaseServer
 from kafka_ingest.local.embedded import EmbeddedKafka
 from kafka_ingest.local.errors import LocalServerError
-from kafka_ingest.local.files import Progress, locked, read_json, silent, write_private_json
+from kafka_ingest.local.files import Progress, locked, read_json, silent, write_private, write_private_json
 from kafka_ingest.local.kafka import LocalKafka
+from kafka_ingest.local.registry import LocalRegistry
 from kafka_ingest.local.server import is_running, stop_data_dir
 
+STACK_FILE = "stack.json"
+"""What `up` brought up."""
+SERVERS_FILE = "servers.env"
+"""`export` lines for a shell."""
 KAFKA_KINDS = ("apache", "embedded")
 DATABASE_KINDS = ("mysql", "mariadb", "sqlite")
 """What `auto` tries, in this order."""
+REGISTRY = "registry"
 
 
 def folders(root: Path) -> list[str]:
@@ -37,11 +44,14 @@ class StackPart:
     address: str
     """Bootstrap servers or database URL (with its password)."""
     line: str
+    client: str | None = None
+    """What to type to look into a database."""
 
 
 @dataclass(frozen=True)
 class LocalStack:
-    """What `up` brought up; also kept in `ROOT/stack.json` (0600: the URL holds a password)."""
+    """What `up` brought up. Kept in `ROOT/stack.json`, and for a shell in `ROOT/servers.env`, until `down`; only their owner may
+    read them, as the URL holds a password."""
 
     kafka_bootstrap_servers: str
     database_url: str
@@ -51,6 +61,17 @@ class LocalStack:
     """`apache` or `embedded`."""
     database: str
     """Its backend: `mysql`, `mariadb`, `sqlite`, or another there is a server for."""
+    client: str | None = None
+    """What a person types to look into the database; None: nothing known."""
+    schema_registry_url: str | None = None
+    """Where a registry was asked for."""
+
+    def settings(self) -> dict[str, str]:
+        """The environment variables that name these servers."""
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self.kafka_bootstrap_servers,
+            "KAFKA_INGEST_DATABASE_URL": self.database_url,
+        } | ({} if self.schema_registry_url is None else {"SCHEMA_REGISTRY_URL": self.schema_registry_url})
 
     @classmethod
     def up(
@@ -59,11 +80,12 @@ class LocalStack:
         *,
         kafka: str = "auto",
         database: str = "auto",
+        registry: bool = False,
         progress: Progress = silent,
         server_of: Callable[[str], type[LocalDatabaseServer] | None] = _own_server,
     ) -> LocalStack:
         """Start what is not running yet and reuse what is; calling it again changes nothing. server_of: the server of a database
-        kind, as its sink says (`Sink.local_server`).
+        kind, as its sink says (`Sink.local_server`). registry: a schema registry too; one that runs is kept without it.
 
         `auto` keeps to what already runs under `root`; else it takes the real server and falls back, saying why: apache
         to embedded; mysql to mariadb to sqlite. Naming another kind than the running one stops that one.
@@ -77,27 +99,34 @@ class LocalStack:
             store = _first(
                 root, database, kinds, lambda kind: _start_database(root, kind, progress, server_of(kind)), progress
             )
-            lines = (broker.line, store.line)
-            stack = cls(broker.address, store.address, lines, broker.kind, store.kind)
-            write_private_json(root / "stack.json", asdict(stack))
+            lines: tuple[str, ...] = (broker.line, store.line)
+            url = None
+            if registry or is_running(root / REGISTRY):
+                server = LocalRegistry.start(root / REGISTRY, progress=progress)
+                url, lines = server.url, (*lines, f"{server.title} {server.version} on {server.url} (in memory)")
+            stack = cls(broker.address, store.address, lines, broker.kind, store.kind, store.client, url)
+            exports = (f"export {name}={shlex.quote(value)}\n" for name, value in stack.settings().items())
+            write_private(root / SERVERS_FILE, "".join(exports))
+            write_private_json(root / STACK_FILE, asdict(stack))
         return stack
 
     @staticmethod
     def down(root: Path) -> list[str]:
-        """Stop every server under `root`, keeping all data; returns the kinds that ran."""
+        """Stop every server under `root`, keeping all data, and forget where they were; returns the kinds that ran."""
         root = root.resolve()
         if not root.is_dir():
             return []
         with locked(root / "stack.lock"):
             stopped = [kind for kind in folders(root) if stop_data_dir(root / kind)]
-            (root / "stack.json").unlink(missing_ok=True)
+            for path in (STACK_FILE, SERVERS_FILE, *(f"{kind}/{CLIENT_FILE}" for kind in folders(root))):
+                (root / path).unlink(missing_ok=True)
         return stopped
 
     @classmethod
     def status(cls, root: Path) -> LocalStack | None:
         """What was brought up under `root` and still runs; None when nothing was, or a server of it ended since."""
         root = root.resolve()
-        state = read_json(root / "stack.json")
+        state = read_json(root / STACK_FILE)
         if not state:
             return None
         stack = cls(**{**state, "lines": tuple(state["lines"])})
@@ -127,7 +156,7 @@ def _first(
             reasons.append(f"no {kind}: {str(error).splitlines()[0]}")
             progress(f"Falling back, {reasons[-1]}")
             continue
-        return StackPart(part.kind, part.address, "; ".join([part.line, *reasons]))
+        return replace(part, line="; ".join([part.line, *reasons]))
     raise LocalServerError("nothing could be started: " + "; ".join(reasons))
 
 
@@ -135,7 +164,7 @@ def _database_kinds(
     root: Path, wanted: str, server_of: Callable[[str], type[LocalDatabaseServer] | None]
 ) -> tuple[str, ...]:
     """What `auto` chooses from, and another kind that is asked for, or was before."""
-    others = (wanted, str(read_json(root / "stack.json").get("database", "auto")))
+    others = (wanted, str(read_json(root / STACK_FILE).get("database", "auto")))
     known = (kind for kind in others if kind not in ("auto", *DATABASE_KINDS) and server_of(kind) is not None)
     return tuple(dict.fromkeys((*DATABASE_KINDS, *known)))
 
@@ -157,9 +186,11 @@ def _start_database(
 ) -> StackPart:
     if kind == "sqlite":
         path = root / "kafka_ingest.db"
-        return StackPart(kind, f"sqlite:///{path}", f"SQLite in {path} (not MySQL: for a look around only)")
+        line = f"SQLite in {path} (not MySQL: for a look around only)"
+        line = f"SQLite in {path} (not MySQL: for a look around only)"
+        return StackPart(kind, f"sqlite:///{path}", line, f"sqlite3 {shlex.quote(str(path))}")
     if server_class is None:
         raise LocalServerError(f"there is no local server for {kind!r}; a sink offers one by `local_server`")
     server = server_class.start(kind, root / kind, progress=progress)
     line = f"{server.title} {server.version} on 127.0.0.1:{server.port} ({server.origin})"
-    return StackPart(kind, server.url(), line)
+    return StackPart(kind, server.url(), line, server.client_command())

@@ -1,0 +1,49 @@
+"""What the loads of several streams in one process share: one set of Kafka clients, one pool of connections, one lease keeper."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+from threading import Lock
+
+from kafka_ingest.engine.lease_keeper import LeaseKeeper
+from kafka_ingest.kafka.consumer import open_consumer
+from kafka_ingest.kafka.metadata import KafkaMetadata
+from kafka_ingest.kafka.reader import RangeReader
+from kafka_ingest.kafka.shared_consumer import SharedConsumer
+from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.base import Sink
+from kafka_ingest.sinks.registry import open_sink
+
+
+class SharedClients:
+    """Of one run. Close it after the `Ingestion`s that use it."""
+
+    def __init__(self, settings: Settings, run_id: str) -> None:
+        self.metadata = KafkaMetadata(settings)
+        self.sink: Sink = open_sink(settings.database_url)
+        self.leases = LeaseKeeper(self.sink, run_id)
+        self.partitions = 1
+        """How many Kafka partitions all streams have about, to share the memory for fetched messages among."""
+        self._settings = settings
+        self._consumers: dict[str, SharedConsumer] = {}
+        self._opening = Lock()
+
+    def open_reader(self, group_id: str, stream: str) -> RangeReader:
+        """A reader for one stream, by the consumer of its consumer group."""
+        opened = partial(open_consumer, self._settings, group_id, partitions=self.partitions, is_shared=True)
+        with self._opening:
+            if group_id not in self._consumers:
+                self._consumers[group_id] = SharedConsumer(opened())
+        return RangeReader(
+            self._consumers[group_id].of_stream(stream), reopen=lambda messages: opened(queued_messages=messages)
+        )
+
+    def close(self) -> None:
+        """Release connections. Idempotent."""
+        with ExitStack() as closing_all:
+            closing_all.callback(self.sink.close)
+            for consumer in self._consumers.values():
+                closing_all.callback(consumer.close)
+            self._consumers = {}
+            closing_all.callback(self.leases.close)
