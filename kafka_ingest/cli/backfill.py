@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import dataclass
 
 import click
 
@@ -16,14 +17,15 @@ from kafka_ingest.cli.console import make_console
 from kafka_ingest.cli.dagster_api import DEFAULT_URL, DagsterApi
 from kafka_ingest.cli.errors import FailedCommand
 from kafka_ingest.cli.json_output import json_option, print_json
-from kafka_ingest.cli.options import streams_named
+from kafka_ingest.cli.options import KEY_PREFIX_OPTION, streams_named
+from kafka_ingest.engine.first_messages import with_first_window
 from kafka_ingest.orchestration.launching import backfill_config, backfill_tags
-from kafka_ingest.orchestration.names import job_name
+from kafka_ingest.orchestration.names import Names
 from kafka_ingest.redaction import redact
 from kafka_ingest.settings import Settings
 from kafka_ingest.slices import OffsetRange
 from kafka_ingest.streams.stream import Stream
-from kafka_ingest.streams.windows import window_bounds, window_of
+from kafka_ingest.streams.windows import first_window_start, window_bounds, window_key, window_of
 
 INTERRUPTED_EXIT = 130
 
@@ -46,6 +48,7 @@ INTERRUPTED_EXIT = 130
     "--dry-run", "is_dry_run", is_flag=True, help="Only say what would change. Reads Kafka and the database itself."
 )
 @click.option("--url", default=DEFAULT_URL, show_default=True, envvar="DAGSTER_URL", help="The running Dagster.")
+@KEY_PREFIX_OPTION
 @json_option("Print one JSON object.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def backfill(
@@ -56,6 +59,7 @@ def backfill(
     windows: str | None,
     is_dry_run: bool,
     url: str,
+    key_prefix: tuple[str, ...],
     is_json: bool,
     yes: bool,
 ) -> None:
@@ -77,7 +81,7 @@ def backfill(
     what = f"windows {keys[0]} to {keys[-1]}" if len(keys) > 1 else f"window {keys[0]}" if keys else str(selection)
     if not yes:
         click.confirm(f"Load stream {stream.name} again: {what}?", abort=True, err=True)
-    _launch(stream, keys, selection, DagsterApi(url), what, is_json)
+    _launch(Launch(Names.with_prefix(key_prefix), stream, keys, selection, what), DagsterApi(url), is_json)
 
 
 def _window_keys(
@@ -100,7 +104,8 @@ def _window_keys(
     bounds = [window_bounds(stream, key) for key in keys]
     if bounds[0] > bounds[-1]:
         raise click.UsageError(f"--windows: {keys[0]} comes after {keys[-1]}")
-    oldest, newest = window_of(stream, stream.window_start, now=now), window_of(stream, now, now=now)
+    # Of a stream without a window_start, the running Dagster alone knows the first one.
+    oldest, newest = window_key(stream, first_window_start(stream)), window_of(stream, now, now=now)
     for key, (begins, _) in zip(keys, bounds, strict=True):
         if not window_bounds(stream, oldest)[0] <= begins <= window_bounds(stream, newest)[0]:
             raise click.UsageError(f"--windows: {key} is none; stream {stream.name} has {oldest} to {newest}")
@@ -124,6 +129,7 @@ def _selection(start: str | None, end: str | None, partitions: tuple[str, ...]) 
 def _dry_run(stream: Stream, keys: tuple[str, ...], selection: Selection, is_json: bool, now: dt.datetime) -> None:
     settings = Settings.from_environment()
     with open_clients(settings) as (metadata, sink):
+        stream = with_first_window(stream, metadata, sink, now=now)
         ranges: tuple[OffsetRange, ...] = (
             ranges_of_windows(stream, keys, metadata, sink, now=now)
             if keys
@@ -142,12 +148,33 @@ def _dry_run(stream: Stream, keys: tuple[str, ...], selection: Selection, is_jso
         raise FailedCommand(f"The backfill would fail: {forecast.failure}")
 
 
-def _launch(
-    stream: Stream, keys: tuple[str, ...], selection: Selection, api: DagsterApi, what: str, is_json: bool
-) -> None:
-    run_id = api.launch(job_name(stream), backfill_config(stream, selection), backfill_tags(stream, keys))
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What is to be loaded again."""
+
+    names: Names
+    stream: Stream
+    keys: tuple[str, ...]
+    selection: Selection
+    what: str
+    """The same in words."""
+
+    def by(self, api: DagsterApi) -> str:
+        """Launch it; the run's id. Raises UsageError for windows that the running Dagster does not have."""
+        first = api.first_window(self.names.job(self.stream)) if self.keys else None
+        if first is not None and min(self.keys) < first:
+            raise click.UsageError(
+                f"--windows: {min(self.keys)} is none; the windows of stream {self.stream.name} begin at {first}, as the running "
+                "Dagster knows them. What is older counts to that one; times and offsets of it can be given."
+            )
+        config = backfill_config(self.names, self.stream, self.selection)
+        return api.launch(self.names.job(self.stream), config, backfill_tags(self.names, self.stream, self.keys))
+
+
+def _launch(launch: Launch, api: DagsterApi, is_json: bool) -> None:
+    run_id = launch.by(api)
     if not is_json:
-        click.echo(f"Loading stream {stream.name} again, {what}: {api.link(run_id)}", err=True)
+        click.echo(f"Loading stream {launch.stream.name} again, {launch.what}: {api.link(run_id)}", err=True)
     try:
         with RunBar("loading", is_shown=not is_json) as bar:
             look = api.follow(run_id, bar.follow)

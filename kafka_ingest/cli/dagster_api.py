@@ -25,6 +25,8 @@ _JOBS = "{ repositoriesOrError { __typename ... on RepositoryConnection { nodes 
 _LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
     ... on LaunchRunSuccess { run { runId } } ... on Error { message }
     ... on RunConfigValidationInvalid { errors { message } } } }"""
+_FIRST_WINDOW = """query ($job: PipelineSelector!) { pipelineOrError(params: $job) { ... on Pipeline {
+    partitionKeysOrError(limit: 1) { partitionKeys } } } }"""
 _RUN = """query ($run: ID!) { runOrError(runId: $run) { __typename ... on Run { status startTime endTime
     tags { key value } } } }"""
 _RESULT = """query ($run: ID!) { runOrError(runId: $run) { ... on Run { assetMaterializations {
@@ -101,6 +103,13 @@ class DagsterApi:
             raise PermanentError(f"Dagster refused a request: {found['errors'][0].get('message')}")
         data: dict[str, Any] = found["data"]
         return data
+
+    def first_window(self, job: str) -> str | None:
+        """Key of the first window that a job may be launched for; None where it has none."""
+        known = self._selector(job)
+        selector = {"pipelineName": known.pop("jobName"), **known}
+        keys = self.ask(_FIRST_WINDOW, job=selector)["pipelineOrError"]["partitionKeysOrError"]["partitionKeys"]
+        return str(keys[0]) if keys else None
 
     def launch(self, job: str, config: Mapping[str, object], tags: Mapping[str, str]) -> str:
         """Launch a run of a job; its id."""

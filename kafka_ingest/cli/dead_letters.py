@@ -26,6 +26,7 @@ from kafka_ingest.cli.json_output import json_option, print_json
 from kafka_ingest.cli.options import streams_named
 from kafka_ingest.engine.replay import ReplayPlan, plan_replay, replay
 from kafka_ingest.errors import ConfigError
+from kafka_ingest.kafka.schema_registry import schema_finder
 from kafka_ingest.ledger import dead_letters as stored
 from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter, Status, at_position, conditions, with_id
 from kafka_ingest.ledger.dead_letters import StoredDeadLetter
@@ -219,7 +220,11 @@ def replay_(limit: int | None, dry_run: bool, yes: bool, is_json: bool, **option
     streams = streams_named(wanted.stream)
     run_id = f"cli-{uuid.uuid4()}"
     with _opened() as sink:
-        plans = [plan_replay(sink, stream, wanted, run_id=run_id, limit=limit) for stream in streams.values()]
+        find_schemas = schema_finder(Settings.from_environment())
+        plans = [
+            plan_replay(sink, stream, wanted, run_id=run_id, limit=limit, find_schemas=find_schemas)
+            for stream in streams.values()
+        ]
         for plan in plans:
             for topic, number in plan.left_out.items():
                 _say(

@@ -71,7 +71,7 @@ def find_command(
         kafka-ingest find information 1234                   # by offset, in each partition
         kafka-ingest find information 3:1234                 # in partition 3; or 'information[3]@1234'
 
-    A key that is JSON is the same in any notation; bytes are written as 0x00ff. Run links need KAFKA_INGEST_DAGSTER_URL.
+    Values and keys are read in the stream's formats; bytes are written as 0x00ff. Run links need KAFKA_INGEST_DAGSTER_URL.
     Reads only. Exits with 1 where nothing was found.
     """
     bounds = Bounds(parse_time("--from", start), parse_time("--to", end), last)
@@ -145,7 +145,7 @@ def _nothing(answers: list[Answer], what: str) -> str:
     """Where it was looked, and how to look elsewhere."""
     searched = "; ".join(
         f"{ranges_text(answer.reading.ranges)}, {answer.reading.messages:,} messages"
-        + (f", {answer.reading.undecodable:,} of them no JSON" if answer.reading.undecodable else "")
+        + (f", {answer.reading.undecodable:,} of them not of the stream's format" if answer.reading.undecodable else "")
         for answer in answers
     )
     return (

@@ -18,7 +18,7 @@ from kafka_ingest.engine.stream_state import observe
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.orchestration.launching import ranges_config, ranges_tags
-from kafka_ingest.orchestration.names import STREAM_TAG, job_name
+from kafka_ingest.orchestration.names import GROUP_TAG, STREAM_TAG, Names
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.slices import OffsetRange, ranges_text
@@ -108,7 +108,7 @@ def _run(
                     partition_key=window_of(stream, now, now=now),
                     raise_on_error=False,
                     run_id=run_id,
-                    tags=ranges_tags(stream, ranges, kind),
+                    tags=ranges_tags(Names(), stream, ranges, kind),
                 )
         except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
             _summary(stream, settings, metadata, sink, run_id, started, None)
@@ -122,14 +122,14 @@ def _run(
 def _job(stream: Stream) -> dg.JobDefinition:
     from kafka_ingest.definitions import defs
 
-    return defs.resolve_job_def(job_name(stream))
+    return defs.resolve_job_def(Names().job(stream))
 
 
 def run_config(
     stream: Stream, ranges: tuple[OffsetRange, ...], kind: str, until_caught_up: bool, *, verbose: bool
 ) -> dict[str, Any]:
     """Run config of the stream's job as the sensor makes it, with Dagster's console log quiet unless verbose."""
-    config = ranges_config(stream, ranges, kind, until_caught_up=until_caught_up)
+    config = ranges_config(Names(), stream, ranges, kind, until_caught_up=until_caught_up)
     level = "INFO" if verbose else "CRITICAL"
     return config | {"loggers": {"console": {"config": {"log_level": level}}}}
 
@@ -139,7 +139,8 @@ def _say_others(instance: dg.DagsterInstance, stream: Stream) -> None:
     import dagster as dg
 
     busy = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
-    others = instance.get_runs(dg.RunsFilter(tags={STREAM_TAG: stream.name}, statuses=busy), limit=1)
+    tags = [{STREAM_TAG: stream.name}, *([] if stream.group is None else [{GROUP_TAG: stream.group}])]
+    others = [run for each in tags for run in instance.get_runs(dg.RunsFilter(tags=each, statuses=busy), limit=1)]
     if others:
         click.echo(f"Run {others[0].run_id[:8]} is loading this stream too; nothing is loaded twice.", err=True)
 

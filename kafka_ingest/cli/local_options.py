@@ -9,10 +9,12 @@ import click
 from kafka_ingest.local.stack import KAFKA_KINDS
 from kafka_ingest.sinks.registry import backends
 
+LOCAL_ROOT = Path(".local")
+"""Below the folder a command is run in."""
 ROOT_OPTION = click.option(
     "--root",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path(".local"),
+    default=LOCAL_ROOT,
     show_default=True,
     help="Folder for the servers' data, logs and passwords.",
 )

@@ -13,6 +13,14 @@ from kafka_ingest.cli.lazy import LazyCommand, LazyGroup
 from kafka_ingest.cli.working_folder import use_working_folder
 
 COMMANDS = {
+    "init": LazyCommand(
+        "kafka_ingest.cli.init.command", "init", "Write a Dagster project of your own, with a stream and its test."
+    ),
+    "new-stream": LazyCommand(
+        "kafka_ingest.cli.new_stream.command",
+        "new_stream",
+        "Write the module of a stream from a sample of its topic, or check it later.",
+    ),
     "demo": LazyCommand(
         "kafka_ingest.cli.demo.command", "demo", "Show everything at work: servers, Dagster, a producer."
     ),
@@ -42,17 +50,29 @@ COMMANDS = {
     ),
 }
 
+# They start servers, or need none.
+_WITHOUT_SERVERS = ("init", "demo", "local")
+
 
 @click.group(
     cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}
 )
 @click.version_option(package_name="kafka-ingest")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Kafka topics in, database tables out.
 
     Kafka is found by KAFKA_BOOTSTRAP_SERVERS and any other librdkafka property as KAFKA_..., the database by
-    KAFKA_INGEST_DATABASE_URL, in the environment or in the file .env of this folder.
+    KAFKA_INGEST_DATABASE_URL, in the environment or in the file .env of this folder. Where neither is named, the servers that
+    `kafka-ingest demo` or `kafka-ingest local up` runs in this folder are taken.
     """
     use_working_folder(Path.cwd(), os.environ, sys.path)
+    # access: the folder may be somebody else's.
+    if context.invoked_subcommand not in _WITHOUT_SERVERS and os.access(".local", os.R_OK | os.X_OK):
+        # Imported here: it brings the clients of Kafka and the database.
+        from kafka_ingest.cli.local_servers import use_local_servers
+
+        if (taken := use_local_servers(Path.cwd(), os.environ)) is not None:
+            click.echo(taken, err=True)
     # librdkafka's chatter about connections: what matters of it comes back as an error.
     logging.getLogger("kafka_ingest.kafka").addHandler(logging.NullHandler())

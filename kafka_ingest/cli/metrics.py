@@ -13,8 +13,9 @@ from kafka_ingest.checks.metrics import StreamMetrics
 from kafka_ingest.cli.bounded_looks import BoundedLooks, Subject
 from kafka_ingest.cli.clients import open_clients
 from kafka_ingest.cli.interrupts import Interrupts
-from kafka_ingest.cli.options import streams_named
+from kafka_ingest.cli.options import KEY_PREFIX_OPTION, streams_named
 from kafka_ingest.errors import ConfigError
+from kafka_ingest.orchestration.names import Names
 from kafka_ingest.redaction import redact
 from kafka_ingest.settings import Settings
 
@@ -55,7 +56,10 @@ class ListenType(click.ParamType):  # type: ignore[type-arg]  # generic from cli
 @click.option(
     "--no-partitions", is_flag=True, help="Leave the metrics of each Kafka partition out, for streams with thousands."
 )
-def metrics(stream_name: str | None, listen: tuple[str, int], once: bool, no_partitions: bool) -> None:
+@KEY_PREFIX_OPTION
+def metrics(
+    stream_name: str | None, listen: tuple[str, int], once: bool, no_partitions: bool, key_prefix: tuple[str, ...]
+) -> None:
     """Serve metrics of streams to Prometheus.
 
     Looks at Kafka, the ledger and, where DAGSTER_HOME is set, at Dagster's storage when it is scraped; reads only. Needs the
@@ -67,6 +71,7 @@ def metrics(stream_name: str | None, listen: tuple[str, int], once: bool, no_par
     from kafka_ingest.cli.metrics_server import exposition, serve
 
     streams = streams_named(stream_name)
+    names = Names.with_prefix(key_prefix)
     settings = Settings.from_environment()
     with open_clients(settings) as (metadata, sink):
         subjects = []
@@ -79,7 +84,7 @@ def metrics(stream_name: str | None, listen: tuple[str, int], once: bool, no_par
             # Not at the top: Dagster takes seconds to load.
             from kafka_ingest.orchestration.run_metrics import RunMetrics
 
-            subjects.append(Subject("Dagster", RunMetrics(streams.values()).look, _dagster_up))
+            subjects.append(Subject("Dagster", RunMetrics(streams.values(), names).look, _dagster_up))
         within = ONCE_SECONDS if once else SCRAPE_SECONDS
         looks = BoundedLooks(subjects, within_seconds=within, keep_seconds=KEEP_SECONDS, say=_say)
         if once:

@@ -38,6 +38,14 @@ BAD_RATIO_OPTION = click.option(
 )
 
 
+KEY_PREFIX_OPTION = click.option(
+    "--key-prefix",
+    multiple=True,
+    metavar="NAME",
+    help="The key_prefix that the project gave to build_definitions. Repeatable, as its parts are.",
+)
+
+
 class RangeType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on only
     """`TOPIC:PARTITION:START-END`, the end exclusive."""
 

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from kafka_ingest.engine.stream_state import StreamState, group_of, observe
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.ledger.dead_letters import count_waiting
-from kafka_ingest.ledger.tables import BATCHES, DEAD_LETTERS, aware_utc
+from kafka_ingest.ledger.leases import Lease, read_leases
+from kafka_ingest.ledger.tables import BATCHES, DEAD_LETTERS, LEASES, aware_utc
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.slices import TopicPartition
@@ -79,6 +80,8 @@ class StreamStatus:
     windows: int
     first_window: str | None
     last_window: str | None
+    runs: tuple[Lease, ...] = ()
+    """Live runs that say they are there, or said so last, in the order they began."""
 
     @property
     def lag(self) -> int:
@@ -102,6 +105,7 @@ def gather(
         last = _last(connection, stream) if BATCHES.name in existing else (None, None)
         windows = _windows(connection, stream) if BATCHES.name in existing else (0, None, None)
         dead_letters = count_waiting(connection, stream.name) if DEAD_LETTERS.name in existing else 0
+        leases = read_leases(connection, stream.name) if LEASES.name in existing else {}
     return StreamStatus(
         stream=stream.name,
         group_id=group_id,
@@ -116,6 +120,7 @@ def gather(
         windows=windows[0],
         first_window=windows[1],
         last_window=windows[2],
+        runs=tuple(sorted((a for a in leases.values() if not a.is_revoked), key=lambda lease: lease.acquired_at)),
     )
 
 

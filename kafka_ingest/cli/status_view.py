@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kafka_ingest.cli.status_state import Agreement, LoadedTotals, StreamStatus
+from kafka_ingest.engine.shards import Shard
+from kafka_ingest.ledger.leases import Lease
 
 _WORDS: dict[Agreement, str] = {
     "ok": "",
@@ -40,7 +42,10 @@ def statuses_json(statuses: Iterable[StreamStatus]) -> dict[str, object]:
         "loaded": {kind: {"batches", "rows", "deletes", "dead_letters", "ignored", "absent"}}, the ledger's sums; kinds
                   are live, backfill, replay, lost, and a kind that never ran is left out,
         "last_batch_at": UTC instant or null, "last_run_id": text or null,
-        "windows": {"count", "first", "last"} (keys of the runs' windows; null where there are none)
+        "windows": {"count", "first", "last"} (keys of the runs' windows; null where there are none),
+        "runs": [{"run_id", "shard" ("0/1": the whole stream; "backfill 1/4": a part of a backfill), "host",
+                  "seen_seconds_ago" (by the database's clock), "lapsed" (true: it is given up soon)}], live runs, and those
+                  that load parts of backfills, by their leases
     }]}
     """
     return {"streams": [_stream_json(s) for s in statuses]}
@@ -73,6 +78,17 @@ def _stream_json(status: StreamStatus) -> dict[str, object]:
         "last_batch_at": None if status.last_batch_at is None else status.last_batch_at.isoformat(),
         "last_run_id": status.last_run_id,
         "windows": {"count": status.windows, "first": status.first_window, "last": status.last_window},
+        "runs": [
+            {
+                "run_id": run.run_id,
+                "shard": str(Shard.parse(run.shard)),
+                "in_group": run.is_in_group,
+                "host": run.host,
+                "seen_seconds_ago": round(run.age_seconds, 1),
+                "lapsed": run.is_lapsed,
+            }
+            for run in status.runs
+        ],
     }
 
 
@@ -112,6 +128,12 @@ def _lines(status: StreamStatus) -> Iterable[tuple[str, str]]:
             yield f"! {where}: {_WORDS[state]}", "yellow"
     if any(p.agreement == "new" for p in status.partitions):
         yield "Partitions without a ledger offset have not been read yet.", "dim"
+    for run in status.runs:
+        said = "does not answer" if run.is_lapsed else "is loading"
+        yield (
+            f"Run {run.run_id[:8]} on {run.host}{_what(run)} {said}, seen {run.age_seconds:.0f} s ago.",
+            "yellow" if run.is_lapsed else "",
+        )
     tables = ", ".join(f"{t.table} {_rows(t.rows, t.exact)}" for t in status.tables)
     yield f"Tables: {tables}; dead letters {status.dead_letters:,}", ""
     for kind, t in status.loaded.items():
@@ -136,6 +158,15 @@ def _lines(status: StreamStatus) -> Iterable[tuple[str, str]]:
 
 def _number(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
+
+
+def _what(run: Lease) -> str:
+    """What it loads of the stream, where that is not all."""
+    if run.is_of_backfill:
+        return f", part {run.shard.split()[-1]} of a backfill,"
+    if run.is_in_group:
+        return ", with its group,"
+    return "" if Shard.parse(run.shard).is_whole else f", shard {run.shard}"
 
 
 def _rows(rows: int | None, exact: bool) -> str:

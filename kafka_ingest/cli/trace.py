@@ -56,7 +56,8 @@ def trace_command(table: str, key: str, is_json: bool, limit: int) -> None:
 
 def _print(traced: Traced, known: MonitoringSettings) -> None:
     key = "" if traced.key is None else ", ".join(f"{n}={v}" for n, v in traced.key.items()) + "  "
-    click.secho(f"{key}{traced.position} {_FATES[traced.fate]}", bold=True)
+    element = "" if traced.index is None else f"[{traced.index}]"
+    click.secho(f"{key}{traced.position}{element} {_FATES[traced.fate]}", bold=True)
     if traced.timestamp is not None:
         click.echo(f"  Kafka timestamp {traced.timestamp:%Y-%m-%d %H:%M:%S.%f} UTC")
     if traced.error is not None:

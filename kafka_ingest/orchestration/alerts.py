@@ -21,12 +21,15 @@ from kafka_ingest.kafka.timeouts import kafka_deadline
 from kafka_ingest.ledger.dead_letters import count_waiting, has_dead_letters_table
 from kafka_ingest.orchestration.audit_schedule import AUDIT_JOB, audit_checks
 from kafka_ingest.orchestration.checks import run_checks
-from kafka_ingest.orchestration.clients import instance_of, shared_clients
-from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG, job_name
+from kafka_ingest.orchestration.clients import Clients, clients_for, instance_of
+from kafka_ingest.orchestration.names import GROUP_TAG, KIND_TAG, STREAM_TAG, Names
+from kafka_ingest.orchestration.placed_stream import PlacedStream
+from kafka_ingest.orchestration.resources import settings_of
 from kafka_ingest.orchestration.retention import RETENTION_JOB
 from kafka_ingest.redaction import redact
 from kafka_ingest.settings import MonitoringSettings
 from kafka_ingest.sinks.base import Sink
+from kafka_ingest.streams.group import groups_of
 from kafka_ingest.streams.stream import Stream
 
 TICK_SECONDS = 30
@@ -40,23 +43,18 @@ _ERROR_CHARACTERS = 500
 _RUNS_A_TICK = 200
 
 
-def alert_sensors(streams: Sequence[Stream]) -> list[dg.SensorDefinition]:
-    """The alert sensor, or none where no webhook is set."""
-    return [alerts_sensor(streams)] if MonitoringSettings.from_environment().alert_webhook else []
-
-
-def alerts_sensor(streams: Sequence[Stream]) -> dg.SensorDefinition:
+def alerts_sensor(streams: Sequence[PlacedStream], names: Names, wanted: MonitoringSettings) -> dg.SensorDefinition:
     """Looks twice a minute. The cursor holds what fires, so nothing is told twice; what could not be sent is tried again."""
 
     @dg.sensor(
-        name="alerts",
+        name=names.of("alerts"),
+        required_resource_keys=names.connections,
         minimum_interval_seconds=TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="POSTs to KAFKA_INGEST_ALERT_WEBHOOK when runs or checks fail, or lag or dead letters exceed their limit.",
     )
     def sense(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = dt.datetime.now(dt.timezone.utc)
-        wanted = MonitoringSettings.from_environment()
         url = wanted.alert_webhook
         if url is None:
             return dg.SensorResult(skip_reason="KAFKA_INGEST_ALERT_WEBHOOK is not set", cursor=context.cursor)
@@ -72,7 +70,9 @@ def alerts_sensor(streams: Sequence[Stream]) -> dg.SensorDefinition:
         for reading, end in runs[:told]:
             ends[reading.name] = end
         if error is None:
-            others, trouble = _limits_and_checks(instance, streams, wanted, firing)
+            others, trouble = _limits_and_checks(
+                instance, streams, wanted, firing, clients_for(settings_of(context.resources, names))
+            )
             notes += trouble
             _, error = tell_changes(firing, others, lambda d: post(url, _stamped(d, now)))
         if error is not None:
@@ -90,14 +90,15 @@ def _stamped(document: Mapping[str, object], now: dt.datetime) -> dict[str, obje
 
 def run_readings(
     instance: dg.DagsterInstance,
-    streams: Iterable[Stream],
+    streams: Sequence[PlacedStream],
     wanted: MonitoringSettings,
     ends: Mapping[str, float],
     since: float,
 ) -> Iterator[tuple[Reading, float]]:
     """Runs of this code location that have ended since the last one told of each kind, in the order they ended."""
-    names = {s.name for s in streams}
-    jobs = {job_name(s) for s in streams} | {AUDIT_JOB, RETENTION_JOB}
+    tags = {s.tag for s in streams}
+    jobs = {n for s in streams for n in (s.names.job(s.stream), s.names.of(AUDIT_JOB), s.names.of(RETENTION_JOB))}
+    jobs |= {s.names.job(group) for s in streams for group in groups_of([s.stream])}
     records = instance.get_run_records(
         dg.RunsFilter(
             statuses=[dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE],
@@ -109,7 +110,7 @@ def run_readings(
     )
     for record in sorted(records, key=lambda r: r.end_time or 0.0):
         run, end = record.dagster_run, record.end_time or 0.0
-        if run.job_name not in jobs and run.tags.get(STREAM_TAG) not in names:
+        if run.job_name not in jobs and run.tags.get(STREAM_TAG) not in tags:
             continue
         kind = run.tags.get(KIND_TAG, "live")
         name = f"run:{run.job_name}" + ("" if kind == "live" else f":{kind}")
@@ -119,6 +120,7 @@ def run_readings(
         error = _why(instance, run.run_id) if failed else None
         said = f"run {run.run_id[:8]} of {run.job_name} failed: {error}" if failed else f"{run.job_name} succeeds again"
         details = {"job": run.job_name, "stream": run.tags.get(STREAM_TAG), "run_id": run.run_id, "error": error}
+        details |= {"group": group} if (group := run.tags.get(GROUP_TAG)) is not None else {}
         yield Reading(name, failed, said, details | {"url": wanted.run_link(run.run_id)}), end
 
 
@@ -137,28 +139,32 @@ def _why(instance: dg.DagsterInstance, run_id: str) -> str:
 
 
 def _limits_and_checks(
-    instance: dg.DagsterInstance, streams: Iterable[Stream], wanted: MonitoringSettings, firing: set[str]
+    instance: dg.DagsterInstance,
+    streams: Iterable[PlacedStream],
+    wanted: MonitoringSettings,
+    firing: set[str],
+    clients: Clients,
 ) -> tuple[list[Reading], list[str]]:
     """The readings, and what could not be looked at: that state stays as it was."""
     readings, trouble = [], []
     begun = time.monotonic()
-    for stream in streams:
+    for placed in streams:
+        stream = placed.stream
         if time.monotonic() - begun > LOOK_SECONDS:
             trouble.append(f"no time was left to look at stream {stream.name}")
             continue
         try:
             if wanted.alert_lag is not None:
-                clients = shared_clients()
                 with kafka_deadline(LOOK_SECONDS):
                     lag = observe(stream, clients.metadata, clients.sink, clients.settings).lag
                 readings.append(_limit_reading(stream, "lag", lag, wanted.alert_lag, firing, "messages wait"))
             if wanted.alert_dead_letters is not None:
                 limit = wanted.alert_dead_letters
-                kept = _dead_letters(shared_clients().sink, stream, limit)
+                kept = _dead_letters(clients.sink, stream, limit)
                 readings.append(_limit_reading(stream, "dead_letters", kept, limit, firing, "dead letters wait"))
         except KafkaIngestError as error:
             trouble.append(redact(f"{type(error).__name__}: {error}"))
-        readings += _check_readings(instance, stream)
+        readings += _check_readings(instance, placed)
     return readings, trouble
 
 
@@ -178,9 +184,9 @@ def _dead_letters(sink: Sink, stream: Stream, limit: int) -> int:
         return count_waiting(connection, stream.name, at_most=limit + 1)
 
 
-def _check_readings(instance: dg.DagsterInstance, stream: Stream) -> Iterator[Reading]:
+def _check_readings(instance: dg.DagsterInstance, placed: PlacedStream) -> Iterator[Reading]:
     """Checks whose last evaluation failed; those that only warn are for the UI."""
-    checks = {c.key: c for c in [*run_checks(stream), *audit_checks(stream)]}
+    checks = {c.key: c for c in [*run_checks(placed), *audit_checks(placed)]}
     records = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(checks))
     for key, record in records.items():
         evaluation = record.evaluation if record.status.value in ("SUCCEEDED", "FAILED") else None
@@ -189,4 +195,6 @@ def _check_readings(instance: dg.DagsterInstance, stream: Stream) -> Iterator[Re
         failed = not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR
         where = key.to_user_string()
         text = f"check {where} failed. {checks[key].advice}" if failed else f"check {where} passes again"
-        yield Reading(f"check:{where}", failed, text, {"stream": stream.name, "check": where, "run_id": record.run_id})
+        yield Reading(
+            f"check:{where}", failed, text, {"stream": placed.stream.name, "check": where, "run_id": record.run_id}
+        )

@@ -1,4 +1,9 @@
-"""Asset checks of a stream, run with every run: accounts, tiling, consumer group, rows, dead letters. One op, one connection."""
+"""The checks of a stream's runs: accounts, tiling, consumer group, dead letters, rows. A run evaluates them while it drains
+(`check_rounds`); here is what they are, and the op with which a person runs one by hand.
+
+They hang on the ledger, which no run materializes: Dagster plans the checks of an asset at the start of every run of it, and
+shows them as in progress until that run ends.
+"""
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of a check as they stand.
 
@@ -12,18 +17,22 @@ import dagster as dg
 
 from kafka_ingest.checks.consumer_group import check_consumer_group
 from kafka_ingest.checks.dead_letter_ratio import check_dead_letter_ratio
-from kafka_ingest.checks.run_ledger import CheckResult, check_accounting, check_tiling
+from kafka_ingest.checks.run_ledger import CheckResult, check_accounting, check_tiling, run_to_check
 from kafka_ingest.checks.table_rows import append_tables, check_run_rows
 from kafka_ingest.kafka.metadata import KafkaMetadata
+from kafka_ingest.kafka.timeouts import kafka_deadline
 from kafka_ingest.orchestration.boundary import op_errors
 from kafka_ingest.orchestration.markdown import code
-from kafka_ingest.orchestration.names import dead_letters_key, table_key
+from kafka_ingest.orchestration.placed_stream import PlacedStream
+from kafka_ingest.orchestration.resources import settings_of
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.streams.stream import Stream
 
 _SHOWN = 20
+# Of the three looks at the consumer group together; a healthy cluster answers each within milliseconds.
+GROUP_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +42,13 @@ class Look:
     sink: Sink
     stream: Stream
     run_id: str
+    """The run whose loads are checked."""
     settings: Settings
+
+    @classmethod
+    def of(cls, sink: Sink, stream: Stream, run_id: str, settings: Settings) -> "Look":
+        """At what a run has loaded; where it has loaded nothing, as one has that only checks, at the run that loaded last."""
+        return cls(sink, stream, run_to_check(sink, stream, run_id), settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +60,8 @@ class Check:
     description: str
     advice: str
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+    of_run: bool = True
+    """Whether it looks at what one run has loaded, and not at all that was."""
 
 
 LOAD_AGAIN = "kafka-ingest backfill"
@@ -61,25 +78,25 @@ ROWS_ADVICE = (
 )
 
 
-def run_checks(stream: Stream) -> list[Check]:
-    """The checks of every run. They hang on the dead letters, the one asset every message of the stream may end in; the
-    count of rows hangs on its table."""
-    whole = partial(dg.AssetCheckKey, dead_letters_key(stream))
+def run_checks(placed: PlacedStream) -> list[Check]:
+    """The checks of every run."""
+    stream = placed.stream
+    of = partial(dg.AssetCheckKey, placed.ledger.key)
     checks = [
         Check(
-            whole("accounting"),
+            of("run_accounting"),
             lambda look: check_accounting(look.sink, look.stream, look.run_id),
-            "Every offset of this run's ranges is a row, a delete, a dead letter, ignored or absent.",
+            "Every offset of the last run's ranges is a row, a delete, a dead letter, ignored or absent.",
             _REPORT,
         ),
         Check(
-            whole("tiling"),
+            of("run_tiling"),
             lambda look: check_tiling(look.sink, look.stream, look.run_id),
             "Live ranges follow each other without gap or overlap, up to the ledger's next offset.",
             TILING_ADVICE,
         ),
         Check(
-            whole("consumer_group"),
+            of("consumer_group"),
             _group,
             "The consumer group's offsets are the ledger's, so Kafka's own tools show the true lag.",
             "Behind: nothing is lost, the ledger counts, and the next run repairs Kafka's copy. Ahead: find what else commits "
@@ -87,7 +104,7 @@ def run_checks(stream: Stream) -> list[Check]:
             dg.AssetCheckSeverity.WARN,
         ),
         Check(
-            whole("dead_letter_ratio"),
+            of("dead_letter_ratio"),
             lambda look: check_dead_letter_ratio(look.sink, look.stream, look.run_id),
             f"At most {stream.warn_dead_letter_ratio:.1%} of the messages are dead letters (warn_dead_letter_ratio).",
             f"Read them (`kafka-ingest dead-letters list --stream {stream.name}`), correct the model or the producer, then "
@@ -98,9 +115,9 @@ def run_checks(stream: Stream) -> list[Check]:
     for target in append_tables(stream):
         checks.append(
             Check(
-                dg.AssetCheckKey(table_key(stream, target), "rows"),
+                of(f"run_rows_{target.identifier}"),
                 lambda look, target=target: check_run_rows(look.sink, look.stream, look.run_id, target),  # type: ignore[misc]
-                "The table holds as many rows of this run's ranges as the ledger says.",
+                f"Table {target.label} holds as many rows of the last run's ranges as the ledger says.",
                 ROWS_ADVICE,
             )
         )
@@ -108,30 +125,47 @@ def run_checks(stream: Stream) -> list[Check]:
 
 
 def _group(look: Look) -> CheckResult:
-    return check_consumer_group(look.sink, look.stream, look.settings, KafkaMetadata(look.settings))
+    with kafka_deadline(GROUP_SECONDS):
+        return check_consumer_group(look.sink, look.stream, look.settings, KafkaMetadata(look.settings))
 
 
-def stream_checks(stream: Stream) -> dg.AssetChecksDefinition:
-    """The checks of every run as one op."""
-    return checks_definition(stream, f"{stream.name}_checks", run_checks(stream))
+def stream_checks(placed: PlacedStream) -> dg.AssetChecksDefinition:
+    """The checks of every run as one op, for a person who runs them by hand."""
+    return checks_definition(placed, "checks", run_checks(placed))
 
 
-def checks_definition(stream: Stream, name: str, checks: list[Check]) -> dg.AssetChecksDefinition:
+def checks_definition(placed: PlacedStream, name: str, checks: list[Check]) -> dg.AssetChecksDefinition:
     """These checks as one op. What is unreachable is tried again, as in every op; a failed check fails no run."""
     by_key = {check.key: check for check in checks}
     specs = [
         dg.AssetCheckSpec(c.key.name, asset=c.key.asset_key, description=c.description, blocking=False) for c in checks
     ]
 
-    @dg.multi_asset_check(name=name, specs=specs, can_subset=True)
+    @dg.multi_asset_check(
+        name=f"{placed.graph}_{name}", specs=specs, can_subset=True, required_resource_keys=placed.names.connections
+    )
     def run(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        settings = Settings.from_environment()
+        settings = settings_of(context.resources, placed.names)
         with op_errors(context.op_execution_context), closing(open_sink(settings.database_url)) as sink:
-            look = Look(sink, stream, context.run.run_id, settings)
+            look = Look.of(sink, placed.stream, context.run.run_id, settings)
             for key in context.selected_asset_check_keys:
                 yield _result(by_key[key], look)
 
     return run
+
+
+def evaluation(check: Check, look: Look) -> dg.AssetCheckEvaluation:
+    """What the check finds, as an event for a run that was not planned to evaluate it. Raises what looking raises."""
+    found = _result(check, look)
+    return dg.AssetCheckEvaluation(
+        asset_key=check.key.asset_key,
+        check_name=check.key.name,
+        passed=found.passed,
+        severity=found.severity,
+        description=found.description,
+        metadata=found.metadata,
+        blocking=False,
+    )
 
 
 def _result(check: Check, look: Look) -> dg.AssetCheckResult:
@@ -151,6 +185,7 @@ def _result(check: Check, look: Look) -> dg.AssetCheckResult:
             "faults": dg.MetadataValue.md("\n".join(faults) or "none"),
             "what_to_do": "nothing" if finding.passed else check.advice,
             "seconds": round(time.perf_counter() - started, 3),
+            **({"run": dg.MetadataValue.dagster_run(look.run_id)} if check.of_run else {}),
             **finding.details,
         },
     )

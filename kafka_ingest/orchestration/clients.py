@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import dagster as dg
+import sqlalchemy as sa
 
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.settings import Settings
@@ -26,11 +27,15 @@ class Clients:
     sink: Sink
 
 
+def clients_for(settings: Settings) -> Clients:
+    """Those of this process for these settings, made when first asked for."""
+    return _clients(tuple(sorted(settings.kafka.items())), settings.database_url)
+
+
 @cache
-def shared_clients() -> Clients:
-    """Those of this process, by its environment, made when first asked for."""
-    settings = Settings.from_environment()
-    sink = open_sink(settings.database_url)
+def _clients(kafka: tuple[tuple[str, str], ...], database: sa.URL) -> Clients:
+    settings = Settings(kafka=dict(kafka), database=database)
+    sink = open_sink(database)
     sink.limit_statement_seconds(STATEMENT_SECONDS)
     return Clients(settings, KafkaMetadata(settings), sink)
 

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations` here: Dagster reads the annotations as they stand.
 import datetime as dt
+from collections.abc import Sequence
 from enum import Enum
 
 import dagster as dg
@@ -79,11 +80,16 @@ class PlanConfig(dg.Config):
     )
 
 
+def offset_ranges(ranges: Sequence[RangeConfig]) -> tuple[OffsetRange, ...]:
+    """The ranges that run config names."""
+    return tuple(OffsetRange(r.topic, r.partition, r.start, r.end) for r in ranges)
+
+
 def requested(
     context: dg.OpExecutionContext, config: PlanConfig, stream: Stream, metadata: KafkaMetadata, sink: Sink
 ) -> tuple[tuple[OffsetRange, ...], BatchKind]:
     """The ranges that config or windows ask for, and how they are meant; live without ranges is whatever waits."""
-    ranges = tuple(OffsetRange(r.topic, r.partition, r.start, r.end) for r in config.ranges)
+    ranges = offset_ranges(config.ranges)
     selection = Selection(
         config.time_from, config.time_to, config.offset_from, config.offset_to, tuple(config.partitions)
     )

@@ -16,13 +16,15 @@ from kafka_ingest.checks.message_search import DEFAULT_LAST, MAX_LIMIT, Bounds, 
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.orchestration.boundary import op_errors
 from kafka_ingest.orchestration.markdown import code
-from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG, Metadata, find_job_name
-from kafka_ingest.settings import MonitoringSettings, Settings
+from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG, Metadata
+from kafka_ingest.orchestration.placed_stream import PlacedStream
+from kafka_ingest.orchestration.resources import settings_of
+from kafka_ingest.settings import MonitoringSettings
 from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.slices import ranges_text
-from kafka_ingest.streams.stream import Stream
 
 _TEXT_CHARACTERS = 300
+_LOGGED = 10
 
 
 class SearchedBy(Enum):
@@ -41,6 +43,7 @@ class FindConfig(dg.Config):
     text: str = Field(
         description="A message key; FIELD=VALUE with dots in the field's path; or an offset, as 1234 (in each partition), 3:1234 "
         "or topic[3]@1234.",
+        min_length=1,
         max_length=10_000,
     )
     meant: SearchedBy = Field(
@@ -62,17 +65,21 @@ class FindConfig(dg.Config):
     limit: int = Field(default=20, description="Messages shown at most, the newest.", ge=1, le=MAX_LIMIT)
 
 
-def find_job(stream: Stream) -> dg.JobDefinition:
+def find_job(placed: PlacedStream, monitoring: MonitoringSettings) -> dg.JobDefinition:
     """`find_message_<stream>`: its launchpad is what is searched; the result is the op's metadata."""
 
+    stream, names = placed.stream, placed.names
+    op = f"{placed.graph}_find_message"
+
     @dg.op(
-        name=f"{stream.name}_find_message",
+        name=op,
+        required_resource_keys=names.connections,
         description="Finds messages in Kafka and says of each what became of it: row, superseded or deleted by which message, "
         "dead letter, ignored, waiting, gone.",
         out=dg.Out(dg.Nothing),
     )
     def run(context: dg.OpExecutionContext, config: FindConfig) -> None:
-        settings = Settings.from_environment()
+        settings = settings_of(context.resources, names)
         with op_errors(context), closing(open_sink(settings.database_url)) as sink:
             streams_of_topic({stream.name: stream}, config.topic)
             meant = None if config.meant is SearchedBy.auto else cast("Meant", config.meant.value)
@@ -91,13 +98,17 @@ def find_job(stream: Stream) -> dg.JobDefinition:
                 limit=config.limit,
             )
         context.log.info(f"{as_text(wanted)}: {answer.reading.matched} messages of {answer.reading.messages} searched")
-        context.add_output_metadata(_metadata(answer))
+        for each in answer.found[-_LOGGED:]:  # the page shows the table after a click only
+            context.log.info(f"{each.position} is {code(each.text, limit=_TEXT_CHARACTERS)}")
+        context.add_output_metadata(_metadata(answer, monitoring))
 
     @dg.job(
-        name=find_job_name(stream),
+        name=names.find_job(stream),
         description=f"Says what became of a message of stream {stream.name}: why is a row missing? Writes nothing.",
-        tags={STREAM_TAG: stream.name, KIND_TAG: "find"},
+        tags={STREAM_TAG: placed.tag, KIND_TAG: "find"},
         executor_def=dg.in_process_executor,
+        # What the launchpad begins with, to be written into.
+        config={"ops": {op: {"config": {"topic": "" if stream.is_pattern else stream.topic_names[0], "text": ""}}}},
     )
     def job() -> None:
         run()
@@ -105,15 +116,14 @@ def find_job(stream: Stream) -> dg.JobDefinition:
     return job
 
 
-def _metadata(answer: Answer) -> Metadata:
-    known = MonitoringSettings.from_environment()
+def _metadata(answer: Answer, known: MonitoringSettings) -> Metadata:
     lines = ["| position | became | table | business key | loaded by |", "|---|---|---|---|---|"]
     lines += [_line(each, known) for each in answer.found]
     return {
         "found": dg.MetadataValue.md("\n".join(lines) if answer.found else "no message was found"),
         "matched": answer.reading.matched,
         "searched_messages": answer.reading.messages,
-        "not_json": answer.reading.undecodable,
+        "undecodable": answer.reading.undecodable,
         "searched": ranges_text(answer.reading.ranges),
         "details": dg.MetadataValue.json(json.loads(json.dumps(answer_document(answer, known.run_link)))),
     }

@@ -13,11 +13,11 @@ from collections.abc import Iterable
 import dagster as dg
 import sqlalchemy as sa
 
-from kafka_ingest.orchestration.assets import partitions_of
 from kafka_ingest.orchestration.automation import AtMostRuns
 from kafka_ingest.orchestration.boundary import op_errors
-from kafka_ingest.orchestration.names import STREAM_TAG, table_key
-from kafka_ingest.settings import Settings
+from kafka_ingest.orchestration.names import STREAM_TAG, Names, table_key
+from kafka_ingest.orchestration.resources import settings_of
+from kafka_ingest.orchestration.windows import partitions_of
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.streams.information import Information
@@ -135,11 +135,12 @@ def _items_per_hour(stream: Stream) -> dg.AssetsDefinition:
             ),
         },
         op_tags={STREAM_TAG: stream.name},
+        required_resource_keys=Names().connections,
     )
     def information_per_hour(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         hours = hours_of(stream, context.partition_keys)
         with op_errors(context.op_execution_context):
-            sink = open_sink(Settings.from_environment().database_url)
+            sink = open_sink(settings_of(context.resources, Names()).database_url)
             try:
                 rows = count_hours(sink, hours)
             finally:

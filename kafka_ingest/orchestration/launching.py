@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kafka_ingest.backfill.selection import Selection
-from kafka_ingest.orchestration.names import KIND_TAG, LIVE_TAG, RANGES_TAG, STREAM_TAG
+from kafka_ingest.engine.shards import WHOLE, Shard
+from kafka_ingest.orchestration.names import KIND_TAG, LIVE_TAG, RANGES_TAG, SHARD_TAG, STREAM_TAG, Names
 from kafka_ingest.slices import OffsetRange, ranges_text
 from kafka_ingest.streams.stream import Stream
 
@@ -19,19 +20,25 @@ PARTITION_RANGE_END_TAG = "dagster/asset_partition_range_end"
 _SHOWN_RANGES = 4
 
 
-def ranges_config(stream: Stream, ranges: Sequence[OffsetRange], kind: str, **options: object) -> dict[str, object]:
+def ranges_config(
+    names: Names, stream: Stream, ranges: Sequence[OffsetRange], kind: str, **options: object
+) -> dict[str, object]:
     """Config of a run over exact ranges; `options` are further fields of the plan's config."""
     each = [{"topic": r.topic, "partition": r.partition, "start": r.start, "end": r.end} for r in ranges]
-    return _config(stream, {"kind": kind, "ranges": each} | options)
+    return _config(names, stream, {"kind": kind, "ranges": each} | options)
 
 
-def ranges_tags(stream: Stream, ranges: Sequence[OffsetRange], kind: str) -> dict[str, str]:
-    """Tags of a run over exact ranges. A live one's keep the queue from starting another beside it."""
-    tags = {STREAM_TAG: stream.name, KIND_TAG: kind, RANGES_TAG: ranges_text(ranges, limit=_SHOWN_RANGES)}
-    return tags | ({LIVE_TAG: stream.name} if kind == "live" else {})
+def ranges_tags(
+    names: Names, stream: Stream, ranges: Sequence[OffsetRange], kind: str, shard: Shard = WHOLE
+) -> dict[str, str]:
+    """Tags of a run over exact ranges of a shard. A live one's keep the queue from starting another beside it."""
+    tags = {STREAM_TAG: names.tag(stream.name), KIND_TAG: kind, RANGES_TAG: ranges_text(ranges, limit=_SHOWN_RANGES)}
+    if kind == "live":
+        tags[LIVE_TAG] = names.live_tag(stream.name, shard)
+    return tags if shard.is_whole else tags | {SHARD_TAG: str(shard)}
 
 
-def backfill_config(stream: Stream, selection: Selection) -> dict[str, object]:
+def backfill_config(names: Names, stream: Stream, selection: Selection) -> dict[str, object]:
     """Config of a backfill: the selection as it stands; the run makes offsets of it."""
     chosen: dict[str, object] = {
         name: value
@@ -40,12 +47,12 @@ def backfill_config(stream: Stream, selection: Selection) -> dict[str, object]:
     }
     if selection.partitions:
         chosen["partitions"] = list(selection.partitions)
-    return _config(stream, {"kind": "backfill"} | chosen)
+    return _config(names, stream, {"kind": "backfill"} | chosen)
 
 
-def backfill_tags(stream: Stream, keys: Sequence[str]) -> dict[str, str]:
+def backfill_tags(names: Names, stream: Stream, keys: Sequence[str]) -> dict[str, str]:
     """Tags of a backfill; of `keys`, its first and last window or its only one, as Dagster gives them."""
-    tags = {STREAM_TAG: stream.name, KIND_TAG: "backfill"}
+    tags = {STREAM_TAG: names.tag(stream.name), KIND_TAG: "backfill"}
     if len(keys) == 2:
         tags |= {PARTITION_RANGE_START_TAG: keys[0], PARTITION_RANGE_END_TAG: keys[1]}
     elif keys:
@@ -53,6 +60,6 @@ def backfill_tags(stream: Stream, keys: Sequence[str]) -> dict[str, str]:
     return tags
 
 
-def _config(stream: Stream, plan: Mapping[str, object]) -> dict[str, object]:
+def _config(names: Names, stream: Stream, plan: Mapping[str, object]) -> dict[str, object]:
     """The stream's graph holds the op `plan`, which alone is configured."""
-    return {"ops": {stream.name: {"ops": {"plan": {"config": dict(plan)}}}}}
+    return {"ops": {names.of(stream.name): {"ops": {"plan": {"config": dict(plan)}}}}}

@@ -11,28 +11,26 @@ from kafka_ingest.backfill.dry_run import Forecast, dry_run
 from kafka_ingest.backfill.progress import PROGRESS_TAG, Pace
 from kafka_ingest.errors import ConfigError, PermanentError
 from kafka_ingest.kafka.metadata import KafkaMetadata
-from kafka_ingest.orchestration.assets import partitions_of
 from kafka_ingest.orchestration.boundary import op_errors
 from kafka_ingest.orchestration.config import PlanConfig, requested
 from kafka_ingest.orchestration.markdown import code
 from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG, Metadata
+from kafka_ingest.orchestration.placed_stream import PlacedStream
+from kafka_ingest.orchestration.resources import settings_of
 from kafka_ingest.orchestration.run_report import PROGRESS_SECONDS
-from kafka_ingest.settings import Settings
+from kafka_ingest.orchestration.windows import windows_of
 from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.slices import ranges_text
-from kafka_ingest.streams.stream import Stream
 
 
-def preview_job_name(stream: Stream) -> str:
-    """The job that says what a backfill of the stream would change."""
-    return f"preview_{stream.name}"
-
-
-def preview_job(stream: Stream) -> dg.JobDefinition:
+def preview_job(placed: PlacedStream) -> dg.JobDefinition:
     """`preview_<stream>`: the same config and windows as a backfill's; the result is the op's metadata."""
 
+    stream, names = placed.stream, placed.names
+
     @dg.op(
-        name=f"{stream.name}_dry_run",
+        name=f"{placed.graph}_dry_run",
+        required_resource_keys=names.connections,
         description="Reads the ranges and compares them with the tables: rows that a backfill would add, change, leave or "
         "remove, and dead letters.",
     )
@@ -45,7 +43,7 @@ def preview_job(stream: Stream) -> dg.JobDefinition:
                 told = time.monotonic()
                 context.instance.add_run_tags(context.run_id, {PROGRESS_TAG: Pace(done, total).tag})
 
-        settings = Settings.from_environment()
+        settings = settings_of(context.resources, names)
         with op_errors(context), closing(open_sink(settings.database_url)) as sink:
             metadata = KafkaMetadata(settings)
             ranges, kind = requested(context, config, stream, metadata, sink)
@@ -60,10 +58,11 @@ def preview_job(stream: Stream) -> dg.JobDefinition:
                 raise PermanentError(f"The backfill would fail: {forecast.failure}")
 
     @dg.job(
-        name=preview_job_name(stream),
-        partitions_def=partitions_of(stream),
-        tags={STREAM_TAG: stream.name, KIND_TAG: "preview"},
+        name=names.preview_job(stream),
+        partitions_def=windows_of(stream),
+        tags={STREAM_TAG: placed.tag, KIND_TAG: "preview"},
         description=f"Says what a backfill of stream {stream.name} would change, and writes nothing.",
+        executor_def=dg.in_process_executor,
     )
     def preview() -> None:
         run()

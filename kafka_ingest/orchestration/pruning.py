@@ -1,4 +1,4 @@
-"""Old runs out of Dagster's storage, without taking from an asset what is known of it."""
+"""Old runs, and old observations of no run, out of Dagster's storage, without taking from an asset what is known of it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.instance import RUNLESS_RUN_ID
+from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable
 
 # Dagster's own: the first run, and the last one before, that a run was re-executed from.
 _ROOT_TAG = "dagster/root_run_id"
@@ -71,6 +73,36 @@ def prune_runs(
             if done.deleted % 100 == 0:
                 say(f"{done.deleted} runs deleted, {sum(done.kept.values())} old ones kept")
     return done
+
+
+def prune_observations(instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey], *, before: dt.datetime) -> int:
+    """Delete observations of these assets that were made before `before` and by no run, as a sensor's are: they would stay for
+    ever, as nothing else deletes them. The latest of each asset stays. Safe to interrupt and to repeat.
+
+    Dagster has no call for it. All storages that come with it are SQL and have one table; in another nothing is done. Returns how
+    many were deleted.
+    """
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqlEventLogStorage):
+        return 0
+    deleted, c = 0, SqlEventLogStorageTable.c
+    for key in assets:
+        latest = instance.fetch_observations(key, limit=1).records
+        if not latest:
+            continue
+        until = min(before, dt.datetime.fromtimestamp(latest[0].timestamp, dt.timezone.utc))
+        old = SqlEventLogStorageTable.delete().where(
+            c.run_id == RUNLESS_RUN_ID,
+            c.dagster_event_type == dg.DagsterEventType.ASSET_OBSERVATION.value,
+            c.asset_key == key.to_string(),
+            c.timestamp < until.replace(tzinfo=None),
+        )
+        # SQLite keeps them twice; elsewhere both are one table.
+        with storage.run_connection(RUNLESS_RUN_ID) as connection:
+            twice = connection.execute(old).rowcount
+        with storage.index_connection() as connection:
+            deleted += max(twice, connection.execute(old).rowcount)
+    return deleted
 
 
 def _runs_known(instance: dg.DagsterInstance, checks: Iterable[dg.AssetCheckKey]) -> dict[str, str]:

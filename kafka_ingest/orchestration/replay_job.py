@@ -13,6 +13,7 @@ from pydantic import Field
 from kafka_ingest.backfill.selection import MAX_OFFSET, MAX_PARTITION, TIME_EXAMPLE, parse_time
 from kafka_ingest.engine.replay import ReplayPlan, plan_replay, replay
 from kafka_ingest.errors import KafkaIngestError
+from kafka_ingest.kafka.schema_registry import schema_finder
 from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter
 from kafka_ingest.orchestration.boundary import op_errors
 from kafka_ingest.orchestration.markdown import code
@@ -20,16 +21,13 @@ from kafka_ingest.orchestration.names import (
     KIND_TAG,
     STREAM_TAG,
     Metadata,
-    dead_letters_key,
-    replay_job_name,
-    table_key,
 )
-from kafka_ingest.settings import Settings
+from kafka_ingest.orchestration.placed_stream import PlacedStream
+from kafka_ingest.orchestration.resources import settings_of
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.sinks.replay_proposal import ReplayResult
 from kafka_ingest.slices import Outcome, Stage
-from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
 
 _SHOWN_ERRORS = 50
@@ -101,11 +99,14 @@ class ReplayConfig(dg.Config):
         )
 
 
-def replay_job(stream: Stream) -> dg.JobDefinition:
+def replay_job(placed: PlacedStream) -> dg.JobDefinition:
     """The stream's replay as a job of its own: its launchpad is the filter."""
 
+    stream, names = placed.stream, placed.names
+
     @dg.op(
-        name=f"{stream.name}_replay_dead_letters",
+        name=f"{placed.graph}_replay_dead_letters",
+        required_resource_keys=names.connections,
         description="Runs the original bytes of waiting dead letters through today's code, once, and marks what became of "
         "each. Nothing is read from Kafka, and no offset moves.",
         out=dg.Out(dg.Nothing),
@@ -113,9 +114,17 @@ def replay_job(stream: Stream) -> dg.JobDefinition:
     def replay_dead_letters(context: dg.OpExecutionContext, config: ReplayConfig) -> Iterator[Any]:
         report = _Report()
         trouble: KafkaIngestError | None = None
-        with closing(open_sink(Settings.from_environment().database_url)) as sink:
+        settings = settings_of(context.resources, names)
+        with closing(open_sink(settings.database_url)) as sink:
             with op_errors(context):
-                plan = plan_replay(sink, stream, config.wanted(), run_id=context.run_id, limit=config.limit)
+                plan = plan_replay(
+                    sink,
+                    stream,
+                    config.wanted(),
+                    run_id=context.run_id,
+                    limit=config.limit,
+                    find_schemas=schema_finder(settings),
+                )
             for topic, number in plan.left_out.items():
                 context.log.warning(
                     f"{number} dead letters of topic {topic} are left alone: the stream no longer reads it"
@@ -126,7 +135,7 @@ def replay_job(stream: Stream) -> dg.JobDefinition:
             except KafkaIngestError as error:
                 trouble = error  # what was committed before it is reported first
         if not config.dry_run:
-            yield from _events(stream, report)
+            yield from _events(placed, report)
         with op_errors(context):
             if trouble is not None:
                 raise trouble
@@ -134,9 +143,9 @@ def replay_job(stream: Stream) -> dg.JobDefinition:
         yield dg.Output(None, metadata=report.metadata() | {"dry_run": config.dry_run, "left_out": dict(plan.left_out)})
 
     @dg.job(
-        name=replay_job_name(stream),
+        name=names.replay_job(stream),
         description=f"Replays dead letters of stream {stream.name}: the original bytes through today's code, once.",
-        tags={STREAM_TAG: stream.name, KIND_TAG: "replay"},
+        tags={STREAM_TAG: placed.tag, KIND_TAG: "replay"},
         executor_def=dg.in_process_executor,
     )
     def job() -> None:
@@ -201,20 +210,20 @@ class _Report:
         return "\n".join(lines)
 
 
-def _events(stream: Stream, report: _Report) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
+def _events(placed: PlacedStream, report: _Report) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
     """A materialization of each table and window that changed, and an observation of the dead letters."""
     if not report.outcomes:
         return
-    for target in stream.targets:
+    for target, spec in placed.tables.items():
         for window, number in report.changes.get(target.label, {}).items():
             yield dg.AssetMaterialization(
-                table_key(stream, target),
+                spec.key,
                 partition=window,
                 description="Dead letters were replayed into it.",
                 metadata=_table_metadata(target, number, report.rows),
             )
     yield dg.AssetObservation(
-        dead_letters_key(stream), description="Dead letters were replayed.", metadata=report.metadata()
+        placed.dead_letters.key, description="Dead letters were replayed.", metadata=report.metadata()
     )
 
 

@@ -10,11 +10,12 @@ import dagster as dg
 
 from kafka_ingest.engine.compaction import compact_ledger
 from kafka_ingest.orchestration.boundary import op_errors
-from kafka_ingest.orchestration.names import STREAM_TAG, UPKEEP_TAG
-from kafka_ingest.orchestration.pruning import prune_runs
-from kafka_ingest.settings import MonitoringSettings, Settings
+from kafka_ingest.orchestration.live_unit import live_units
+from kafka_ingest.orchestration.names import GROUP_TAG, STREAM_TAG, UPKEEP_TAG, Names
+from kafka_ingest.orchestration.placed_stream import PlacedStream
+from kafka_ingest.orchestration.pruning import prune_observations, prune_runs
+from kafka_ingest.orchestration.resources import settings_of
 from kafka_ingest.sinks.registry import open_sink
-from kafka_ingest.streams.stream import Stream
 
 RETENTION_JOB = "kafka_ingest_retention"
 RETENTION_CRON = "30 3 * * *"
@@ -22,23 +23,31 @@ RETENTION_CRON = "30 3 * * *"
 MOST_RUNS = 20_000
 RUNS_SECONDS = 1_200.0
 LEDGER_SECONDS = 300.0
+# A busy stream has up to five entries a second for each Kafka partition: those of one run are merged before the run is deleted.
+WITHIN_RUNS_DAYS = 2
 
 
-def retention_schedule(streams: Iterable[Stream]) -> dg.ScheduleDefinition:
-    """The upkeep job, daily. It is on by default; KAFKA_INGEST_RETENTION_DAYS=0 makes it do nothing."""
+def retention_schedule(streams: Iterable[PlacedStream], names: Names, days: int) -> dg.ScheduleDefinition:
+    """The upkeep job, daily. It is on by default; days=0 (KAFKA_INGEST_RETENTION_DAYS) makes it do nothing."""
     named = list(streams)
 
-    @dg.op(description="Merges ledger entries older than the retention: fewer, with the same sums, still without gaps.")
+    @dg.op(
+        name=names.of("compact_ledgers"),
+        required_resource_keys=names.connections,
+        description="Merges ledger entries older than the retention: fewer, with the same sums, still without gaps.",
+    )
     def compact_ledgers(context: dg.OpExecutionContext) -> dt.datetime:
-        days = MonitoringSettings.from_environment().retention_days
         before = dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=days)
         if not days:
             context.log.info("KAFKA_INGEST_RETENTION_DAYS=0: everything is kept.")
             return before
+        within_runs = max(before, dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=WITHIN_RUNS_DAYS))
         removed = looked = 0
-        with op_errors(context), closing(open_sink(Settings.from_environment().database_url)) as sink:
-            for stream in named:
-                found = compact_ledger(sink, stream, before=before, seconds=LEDGER_SECONDS)
+        with op_errors(context), closing(open_sink(settings_of(context.resources, names).database_url)) as sink:
+            for stream in (placed.stream for placed in named):
+                found = compact_ledger(
+                    sink, stream, before=before, within_runs_before=within_runs, seconds=LEDGER_SECONDS
+                )
                 context.log.info(
                     f"stream {stream.name}: {found.entries_removed} of {found.entries_before} old ledger entries merged "
                     f"into others{'' if found.finished else '; time was up, the next day goes on'}"
@@ -47,13 +56,21 @@ def retention_schedule(streams: Iterable[Stream]) -> dg.ScheduleDefinition:
         context.add_output_metadata({"entries_looked_at": looked, "entries_removed": removed})
         return before
 
-    @dg.op(description="Deletes runs older than the retention that nothing known of an asset hangs on.")
+    @dg.op(
+        name=names.of("prune_old_runs"),
+        description="Deletes runs older than the retention that nothing known of an asset hangs on, and as old observations of "
+        "topics by sensors.",
+    )
     def prune_old_runs(context: dg.OpExecutionContext, before: dt.datetime) -> None:
-        if not MonitoringSettings.from_environment().retention_days:
+        if not days:
             return
         found = prune_runs(
             context.instance,
-            [{STREAM_TAG: [s.name for s in named]}, {UPKEEP_TAG: ["audit", "retention"]}],
+            [
+                {STREAM_TAG: [s.tag for s in named]},
+                {GROUP_TAG: [unit.tag for unit in live_units(named, names)]},
+                {UPKEEP_TAG: [names.tag("audit"), names.tag("retention")]},
+            ],
             context.repository_def.asset_graph.asset_check_keys,
             before=before,
             most=MOST_RUNS,
@@ -64,19 +81,28 @@ def retention_schedule(streams: Iterable[Stream]) -> dg.ScheduleDefinition:
             f"{found.deleted} runs deleted; old runs kept: {found.kept or 'none'}"
             f"{'' if found.finished else '; the limit was reached, the next day goes on'}"
         )
-        context.add_output_metadata({"runs_deleted": found.deleted, **{f"kept: {k}": n for k, n in found.kept.items()}})
+        topics = {spec.key for each in named for spec in each.topics.values()}
+        observations = prune_observations(context.instance, topics, before=before)
+        context.log.info(f"{observations} observations of topics deleted")
+        context.add_output_metadata(
+            {
+                "runs_deleted": found.deleted,
+                "observations_deleted": observations,
+                **{f"kept: {k}": n for k, n in found.kept.items()},
+            }
+        )
 
     @dg.job(
-        name=RETENTION_JOB,
+        name=names.of(RETENTION_JOB),
         description="Deletes old runs from Dagster's storage and merges old ledger entries (KAFKA_INGEST_RETENTION_DAYS).",
-        tags={UPKEEP_TAG: "retention"},
+        tags={UPKEEP_TAG: names.tag("retention")},
         executor_def=dg.in_process_executor,
     )
     def retention() -> None:
         prune_old_runs(compact_ledgers())
 
     return dg.ScheduleDefinition(
-        name=f"{RETENTION_JOB}_daily",
+        name=names.of(f"{RETENTION_JOB}_daily"),
         job=retention,
         cron_schedule=RETENTION_CRON,
         default_status=dg.DefaultScheduleStatus.RUNNING,

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from kafka_ingest.checks import metric_families as families
 from kafka_ingest.checks.metric_families import Sample
 from kafka_ingest.errors import RetryableError
-from kafka_ingest.orchestration.names import LIVE_TAG, STREAM_TAG, sensor_name
+from kafka_ingest.orchestration.names import GROUP_TAG, LIVE_TAG, STREAM_TAG, Names
 from kafka_ingest.streams.stream import Stream
 
 if TYPE_CHECKING:
@@ -36,9 +36,10 @@ class DagsterStorageUnavailable(RetryableError):
 class RunMetrics:
     """Looks at the storage of this process's Dagster (DAGSTER_HOME). One look at a time."""
 
-    def __init__(self, streams: Iterable[Stream]) -> None:
+    def __init__(self, streams: Iterable[Stream], names: Names) -> None:
         """Raises DagsterStorageUnavailable where there is no storage to read."""
         self._streams = tuple(streams)
+        self._names = names
         self._steps: dict[str, tuple[str, list[Sample]]] = {}
         """By stream the run that ended last, and its steps: they do not change any more."""
         try:
@@ -58,15 +59,18 @@ class RunMetrics:
         for stream in self._streams:
             yield from self._runs(stream)
             yield from self._last_run(stream)
-            yield from self._last_tick(stream, [s for s in states if s.instigator_name == sensor_name(stream)])
+            sensor = self._names.of_sensor(stream.group or stream.name)
+            yield from self._last_tick(stream, [s for s in states if s.instigator_name == sensor])
 
     def _runs(self, stream: Stream) -> Iterator[Sample]:
         for status, statuses in _STATUSES.items():
-            count = self._instance.get_runs_count(dg.RunsFilter(tags={STREAM_TAG: stream.name}, statuses=statuses))
+            wanted = [{STREAM_TAG: self._names.tag(stream.name)}]
+            wanted += [] if stream.group is None else [{GROUP_TAG: self._names.tag(stream.group)}]
+            count = sum(self._instance.get_runs_count(dg.RunsFilter(tags=each, statuses=statuses)) for each in wanted)
             yield families.RUNS.sample(stream.name, status, value=count)
 
     def _last_run(self, stream: Stream) -> Iterator[Sample]:
-        ended = dg.RunsFilter(tags={LIVE_TAG: stream.name}, statuses=_ENDED)
+        ended = dg.RunsFilter(tags={LIVE_TAG: self._names.live_tags(stream)}, statuses=_ENDED)
         records = self._instance.get_run_records(ended, limit=1, order_by="end_time")
         for record in records:
             if record.start_time is None or record.end_time is None:  # it ended before it began
@@ -80,7 +84,9 @@ class RunMetrics:
     def _step_samples(self, stream: Stream, run_id: str) -> Iterator[Sample]:
         for step in self._instance.get_run_step_stats(run_id):
             if step.start_time is not None and step.end_time is not None:
-                label = step.step_key.rpartition(".")[2].removeprefix(f"{stream.name}_")
+                label = (
+                    step.step_key.rpartition(".")[2].removeprefix(f"{stream.name}_").removeprefix(f"{stream.group}_")
+                )
                 yield families.LAST_RUN_STEP_SECONDS.sample(stream.name, label, value=step.end_time - step.start_time)
 
     def _last_tick(self, stream: Stream, sensors: Collection[InstigatorState]) -> Iterator[Sample]:

@@ -21,6 +21,7 @@ from kafka_ingest.cli.demo.view import DemoState, panel, plain_line, runs_text
 from kafka_ingest.cli.errors import FailedCommand
 from kafka_ingest.cli.interrupts import Interrupts
 from kafka_ingest.cli.local_options import DATABASE_OPTION, KAFKA_OPTION, ROOT_OPTION
+from kafka_ingest.cli.local_servers import how_to_reach
 from kafka_ingest.cli.options import BAD_RATIO_OPTION, NumberType
 from kafka_ingest.cli.samples.messages import sample_messages
 from kafka_ingest.cli.samples.producer import ProduceCounts, ensure_topic, produce_messages
@@ -124,7 +125,7 @@ class Demo:
 
     def _start_servers(self, kafka: str, database: str) -> None:
         stack = LocalStack.up(self._root, kafka=kafka, database=database, progress=_say, server_of=local_server)
-        for line in stack.lines:
+        for line in (*stack.lines, *how_to_reach(stack, self._root)):
             _say(line)
         self._servers = tuple(kind for kind in (stack.kafka, stack.database) if kind in folders(self._root))
         self._environ = demo_environment(os.environ, stack)
@@ -267,6 +268,8 @@ class Demo:
         kept = [kind for kind in folders(self._root) if is_running(self._root / kind)]
         if kept:
             _say(f"Left running, as before: {', '.join(kept)}")
+        else:
+            LocalStack.down(self._root)  # nothing runs; its files say where it did
         return left
 
     def _summary(self, trouble: str | None) -> None:
@@ -287,10 +290,7 @@ class Demo:
 def demo_environment(environ: Mapping[str, str], stack: LocalStack) -> dict[str, str]:
     """The user's environment with the demo's servers: settings for other brokers and other streams are left out."""
     kept = {name: value for name, value in environ.items() if not name.startswith("KAFKA_")}
-    return kept | {
-        "KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap_servers,
-        "KAFKA_INGEST_DATABASE_URL": stack.database_url,
-    }
+    return kept | stack.settings()
 
 
 def _now() -> dt.datetime:

@@ -22,7 +22,7 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 @click.command()
 @json_option("Print one JSON object and nothing else.")
 def doctor(is_json: bool) -> None:
-    """Check settings, Kafka, the database and Dagster, one line each.
+    """Check settings, Kafka, the schema registry, the database and Dagster, one line each.
 
     Nothing is written, to a topic or to the database. The exit code is 1 where a check fails.
     """
@@ -67,8 +67,10 @@ def examine() -> Iterator[Finding]:
     # Imported here: a wrong setting is said without waiting for the clients.
     from kafka_ingest.cli.doctor.database import check_database
     from kafka_ingest.cli.doctor.kafka import check_kafka
+    from kafka_ingest.cli.doctor.schema_registry import check_registry
 
     yield from check_kafka(settings, streams)
+    yield from check_registry(settings, streams)
     yield from check_database(settings, streams)
     yield from _dagster_home()
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 
 import sqlalchemy as sa
 
+from kafka_ingest.engine.fingerprint import database_of
 from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.findings import Finding, fail, ok, warn
 from kafka_ingest.ledger.tables import BATCHES, DEAD_LETTERS, METADATA, OFFSETS
-from kafka_ingest.ledger.version import check_version
+from kafka_ingest.ledger.version import VERSION, check_version
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.base import Needs, Sink
 from kafka_ingest.sinks.misfits import missing_columns
@@ -56,7 +57,10 @@ def _check(sink: Sink, settings: Settings, streams: Collection[Stream]) -> Itera
                 tables=[*METADATA.sorted_tables, *(table for stream in streams for table in tables_of(stream))],
             )
             yield from sink.examine(connection, needs)
-            yield from _tables(connection, found)
+            yield from _ledger(connection)
+            for stream, comparison in found:
+                yield from _targets(connection, stream, comparison)
+        yield ok("database identity", database_of(sink))
     except KafkaIngestError as error:
         yield fail("database checks", str(error), "See the message; `kafka-ingest doctor` again shows the rest.")
 
@@ -75,20 +79,18 @@ def _adds_columns(connection: sa.Connection, found: Iterable[Comparison]) -> boo
     return any(each.to_add for each in found) or any(missing_columns(connection, table) for table in own)
 
 
-def _tables(connection: sa.Connection, found: Sequence[tuple[Stream, Comparison]]) -> Iterator[Finding]:
+def _ledger(connection: sa.Connection) -> Iterator[Finding]:
     existing = set(sa.inspect(connection).get_table_names())
     ledger_names = [t.name for t in METADATA.sorted_tables]
     absent = [name for name in ledger_names if name not in existing]
     if len(absent) == len(ledger_names):
         yield ok("ledger", "not there yet: the first run makes its tables")
-    elif not check_version(connection):
+    elif check_version(connection) != VERSION:
         yield ok("ledger", "of an older version: the next run brings it up to date")
     elif absent:
         yield warn("ledger", f"{', '.join(absent)} missing", "The next run makes them; were they dropped by hand?")
     else:
         yield from _ledger_writable(connection)
-    for stream, comparison in found:
-        yield from _targets(connection, stream, comparison)
 
 
 def _ledger_writable(connection: sa.Connection) -> Iterator[Finding]:

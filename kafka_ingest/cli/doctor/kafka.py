@@ -68,7 +68,7 @@ def _stream(
         yield warn(
             check,
             f"{', '.join(state.missing)} does not exist yet",
-            f"Create it, or try `kafka-ingest produce {stream.name}`.",
+            "Create it, or correct the topics of the stream; for the example stream, `kafka-ingest produce` creates it.",
         )
     topics = sorted({tp.topic for tp in state.partitions})
     if topics:

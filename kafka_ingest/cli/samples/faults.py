@@ -108,7 +108,7 @@ def _lone_surrogate(rng: random.Random, fields: Fields) -> bytes:
 FAULTS: dict[str, Break] = {
     "broken_json": _broken_json,
     "not_utf8": _not_utf8,
-    "byte_order_mark": lambda _, fields: b"\xef\xbb\xbf" + encode_fields(fields),
+    "utf_16": lambda _, fields: encode_fields(fields).decode().encode("utf-16"),
     "empty_value": lambda rng, _: rng.choice((b"", b" \n")),
     "tombstone": lambda _rng, _fields: None,
     "not_an_object": _not_an_object,

@@ -1,0 +1,1 @@
+"""`kafka-ingest new-stream`."""
