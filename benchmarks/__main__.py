@@ -34,6 +34,9 @@ FULL = (
     ("memory",),
     ("freshness",),
     ("scale",),
+    ("slots",),
+    ("groups",),
+    ("shards",),
     ("start",),
     ("trickle",),
 )

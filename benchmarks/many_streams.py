@@ -15,6 +15,8 @@ from kafka_ingest.streams.stream import RouteByTopic, Stream
 
 NAME_VARIABLE = "KAFKA_INGEST_BENCH_NAME"
 TOPICS_VARIABLE = "KAFKA_INGEST_BENCH_TOPICS"
+GROUP_VARIABLE = "KAFKA_INGEST_BENCH_GROUP"
+"""Of all streams; each is of its own where it is not set."""
 
 
 def topic_names(name: str, number: int, topics: int) -> tuple[str, ...]:
@@ -22,7 +24,7 @@ def topic_names(name: str, number: int, topics: int) -> tuple[str, ...]:
     return tuple(f"{name}_{number}_{topic}" for topic in range(topics))
 
 
-def stream(name: str, number: int, topics: int) -> Stream:
+def stream(name: str, number: int, topics: int, group: str | None = None) -> Stream:
     """Stream `number` of the case `name`, with a table of its own."""
     names = topic_names(name, number, topics)
     body = {
@@ -32,12 +34,14 @@ def stream(name: str, number: int, topics: int) -> Stream:
         "title": field(sa.String(500)),
     }
     model = type(f"News_{name}_{number}", (AppendModel,), body)
-    return Stream(name=f"{name}_{number}", topics=names, route_by=RouteByTopic(), routes=dict.fromkeys(names, model))
+    return Stream(
+        name=f"{name}_{number}", topics=names, route_by=RouteByTopic(), routes=dict.fromkeys(names, model), group=group
+    )
 
 
 def declared(number: int) -> Stream:
     """What the written modules declare: stream `number` of the environment's case."""
-    return stream(os.environ[NAME_VARIABLE], number, int(os.environ[TOPICS_VARIABLE]))
+    return stream(os.environ[NAME_VARIABLE], number, int(os.environ[TOPICS_VARIABLE]), os.environ.get(GROUP_VARIABLE))
 
 
 def write_package(folder: Path, name: str, streams: int, topics: int) -> dict[str, str]:

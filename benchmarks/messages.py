@@ -58,20 +58,29 @@ def _encode(fields: dict[str, object]) -> bytes:
 
 
 def produce(
-    bootstrap: str, topic: str, messages: int, *, partitions: int, seed: int = 1, has_rising_ids: bool = False
+    bootstrap: str,
+    topic: str,
+    messages: int,
+    *,
+    partitions: int,
+    has_rising_ids: bool = False,
+    write: Callable[[bytes], bytes] = bytes,
 ) -> None:
     """Send the first `messages` news to an existing topic, to its partitions in turn, and wait for the broker.
+
+    write: makes of a message's JSON what is sent (benchmarks/formats.py).
 
     Raises RuntimeError where the broker did not take them all.
     """
     failed: list[object] = []
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 50, "batch.size": 1_000_000, "acks": "all"})
-    for number, value in zip(range(messages), news(seed, has_rising_ids=has_rising_ids), strict=False):
+    for number, value in zip(range(messages), news(has_rising_ids=has_rising_ids), strict=False):
+        sent = write(value)
         while True:
             try:
                 producer.produce(
                     topic,
-                    value,
+                    sent,
                     partition=number % partitions,
                     on_delivery=lambda error, _message: failed.append(error) if error else None,
                 )

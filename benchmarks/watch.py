@@ -15,7 +15,8 @@ from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
 
 _POLL_SECONDS = 0.05
 _SAMPLE_SECONDS = 0.1
-_NO_SUCH_TABLE = (1146, "42P01")
+# By the SQLSTATE of MySQL and of PostgreSQL, or by MySQL's number.
+_NO_SUCH_TABLE = ("42S02", "42P01", 1146)
 
 
 class RunWatch(Repeated):

@@ -26,16 +26,16 @@ from benchmarks.ui_requests import PageTimes, record, replay
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.orchestration.build import build_definitions
-from kafka_ingest.orchestration.names import STREAM_TAG, sensor_name
+from kafka_ingest.orchestration.names import STREAM_TAG, Names
 from kafka_ingest.orchestration.pruning import prune_runs
 from kafka_ingest.orchestration.sensors import TICK_SECONDS
-from kafka_ingest.streams.windows import window_format
+from kafka_ingest.streams.windows import first_window_start, window_format
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
 from kafka_ingest_tests.e2e.news import Truth, news, produce
 
 REPEATS = 9
 MESSAGES = 500
-SENSORS = (sensor_name(STREAM), "alerts")
+SENSORS = (Names().sensor(STREAM), "alerts")
 # Dagster deletes skipped ticks after a day (dagster.yaml), the others later.
 SKIPPED_TICKS = 86_400 // TICK_SECONDS
 TABLE = f"/assets/{STREAM.name}/information"
@@ -113,7 +113,7 @@ def first_run(home: Path, environ: dict[str, str], servers: str) -> tuple[str, s
 
 def past(runs: int, runs_a_window: int) -> list[PastRun]:
     """One run that caught up, then so many in each window up to the last one; the present window is the real run's."""
-    hours = [STREAM.window_start + dt.timedelta(hours=n) for n in range(WINDOWS - 1)]
+    hours = [first_window_start(STREAM) + dt.timedelta(hours=n) for n in range(WINDOWS - 1)]
     keys = [hour.strftime(window_format(STREAM)) for hour in hours]
     first = max(0, len(hours) - (runs - 1) // runs_a_window)
     made = [PastRun(hours[first], keys[: first + 1])]

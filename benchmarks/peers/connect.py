@@ -71,21 +71,15 @@ RENAMES = "source_name:source,source_url:url,isOriginal:is_original,publishTime:
 def load(job: Job, *, tuning: Tuning | None = None) -> Result:
     """One Connect worker; see `Load`. tuning: only to try others than the best one found."""
     tuning = tuning or Tuning()
-    try:
-        java, _ = find_java()
-        jars = connect_jars()
-    except LocalServerError as error:
-        raise NotMeasured(f"connect: {error}") from error
-    make_table(job.database_url, job.table, text_dates=True)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        worker, connector = folder / "worker.properties", folder / "connector.properties"
-        write_private(worker, _properties(_worker(job.bootstrap, folder)))
-        write_private(connector, _properties(_connector(job, tuning)))
-        main = "org.apache.kafka.connect.cli.ConnectStandalone"
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            command = connect_command(Path(folder), job.bootstrap, _connector(job, tuning))
+        except LocalServerError as error:
+            raise NotMeasured(f"connect: {error}") from error
+        make_table(job.database_url, job.table, text_dates=True)
         return measure(
             "connect",
-            [java, *JVM_OPTIONS, "-cp", f"{jars}/*", main, str(worker), str(connector)],
+            command,
             job,
             environment={},
             note=(
@@ -94,6 +88,40 @@ def load(job: Job, *, tuning: Tuning | None = None) -> Result:
             ),
             required=REQUIRED,
         )
+
+
+def connect_command(
+    folder: Path, bootstrap: str, connector: Mapping[str, str], *, worker: Mapping[str, str] | None = None
+) -> list[str]:
+    """The command of a standalone worker with this one connector, whose files are written to `folder`.
+
+    worker: settings of the worker beside its own, or in their place.
+    Raises LocalServerError where there is no Java, or as `connect_jars`.
+    """
+    java, _ = find_java()
+    jars = connect_jars()
+    worker_file, connector_file = folder / "worker.properties", folder / "connector.properties"
+    write_private(worker_file, _properties({**_worker(bootstrap, folder), **(worker or {})}))
+    write_private(connector_file, _properties(connector))
+    main = "org.apache.kafka.connect.cli.ConnectStandalone"
+    return [java, *JVM_OPTIONS, "-cp", f"{jars}/*", main, str(worker_file), str(connector_file)]
+
+
+def jdbc_sink(topic: str, database_url: str, table: str) -> dict[str, str]:
+    """The settings of any connector from this topic into this table of MySQL, which is there already."""
+    url = sa.make_url(database_url)
+    options = "rewriteBatchedStatements=true&allowPublicKeyRetrieval=true&sslMode=PREFERRED&characterEncoding=UTF-8"
+    return {
+        # The consumer group is named after it: a new one reads the topic from its start.
+        "name": f"peer-{uuid.uuid4().hex[:8]}",
+        "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
+        "topics": topic,
+        "connection.url": f"jdbc:mysql://{url.host}:{url.port}/{url.database}?{options}",
+        "connection.username": url.username or "",
+        "connection.password": url.password or "",
+        "collection.name.format": table,
+        "schema.evolution": "none",
+    }
 
 
 def _worker(bootstrap: str, folder: Path) -> dict[str, str]:
@@ -110,21 +138,11 @@ def _worker(bootstrap: str, folder: Path) -> dict[str, str]:
 
 
 def _connector(job: Job, tuning: Tuning) -> dict[str, str]:
-    url = sa.make_url(job.database_url)
-    options = "rewriteBatchedStatements=true&allowPublicKeyRetrieval=true&sslMode=PREFERRED&characterEncoding=UTF-8"
     return {
-        # The consumer group is named after it: a new one reads the topic from its start.
-        "name": f"peer-{uuid.uuid4().hex[:8]}",
-        "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
+        **jdbc_sink(job.topic, job.database_url, job.table),
         "tasks.max": str(tuning.tasks),
-        "topics": job.topic,
-        "connection.url": f"jdbc:mysql://{url.host}:{url.port}/{url.database}?{options}",
-        "connection.username": url.username or "",
-        "connection.password": url.password or "",
-        "collection.name.format": job.table,
         "insert.mode": "insert",
         "primary.key.mode": "none",
-        "schema.evolution": "none",
         "batch.size": str(tuning.batch_size),
         "consumer.override.max.poll.records": str(tuning.poll_records),
         # Room for that many messages of a few hundred bytes in one fetch.

@@ -43,27 +43,18 @@ def measure(
     Raises NotMeasured, with the end of the program's output, where it ended or loaded nothing.
     """
     watch = RowWatch(job.database_url, job.table)
-    log = tempfile.TemporaryFile()  # noqa: SIM115  closed below
     started = time.monotonic()
-    process = subprocess.Popen(
-        list(command),
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        env={**_own_environment(), **environment},
-        start_new_session=True,
-        preexec_fn=die_with_parent,
-    )
     try:
-        seen = _follow(process, watch, started, job)
-        complete = seen.last_rows >= job.messages
-        if not complete and os.waitid(os.P_PID, process.pid, _LOOK) is not None:
-            raise NotMeasured(f"{peer}: its program ended by itself:\n{_tail(log)}")
-        _end(process)  # before the count: what is in flight is then in or out
-        # Once it is complete the count cannot grow; of a stopped one, only what was seen in time counts.
-        rows = min(watch.count(), seen.last_rows)
-        if not rows:
-            raise NotMeasured(f"{peer}: no row within {job.cap_seconds:.0f} s:\n{_tail(log)}")
+        with PeerProcess(command, environment) as process:
+            seen = _follow(process, watch, started, job)
+            complete = seen.last_rows >= job.messages
+            if not complete and process.has_ended():
+                raise NotMeasured(f"{peer}: its program ended by itself:\n{process.tail()}")
+            process.end()  # before the count: what is in flight is then in or out
+            # Once it is complete the count cannot grow; of a stopped one, only what was seen in time counts.
+            rows = min(watch.count(), seen.last_rows)
+            if not rows:
+                raise NotMeasured(f"{peer}: no row within {job.cap_seconds:.0f} s:\n{process.tail()}")
         _check_filled(peer, watch, required)
         stopped = (
             ""
@@ -82,9 +73,56 @@ def measure(
             note=note + stopped,
         )
     finally:
-        _end(process)
-        log.close()
         watch.close()
+
+
+class PeerProcess:
+    """A peer's program, started as a process group of its own. At the end of `with` it is ended with all its children."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed by __exit__
+        self._process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            env={**_own_environment(), **environment},
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+        self.pid = self._process.pid
+
+    def __enter__(self) -> PeerProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+        self._log.close()
+
+    def has_ended(self) -> bool:
+        """Whether its leader is gone, by itself or by `end`."""
+        return self._process.returncode is not None or os.waitid(os.P_PID, self.pid, _LOOK) is not None
+
+    def tail(self) -> str:
+        """The last LOG_TAIL_LINES lines that it has written."""
+        self._log.seek(0)
+        return "\n".join(self._log.read().decode(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+
+    def end(self) -> None:
+        """SIGTERM to the process group, SIGKILL to what is left of it after TERMINATE_SECONDS; returns when its leader is gone.
+
+        The leader is collected last: until then its id, which is the group's, is not given to another process.
+        """
+        if self._process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGTERM)
+        deadline = time.monotonic() + TERMINATE_SECONDS
+        while time.monotonic() < deadline and not self.has_ended():
+            time.sleep(POLL_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
 
 
 @dataclass(slots=True)
@@ -99,7 +137,7 @@ class _Seen:
     peak_rss_bytes: int = 0
 
 
-def _follow(process: subprocess.Popen[bytes], watch: RowWatch, started: float, job: Job) -> _Seen:
+def _follow(process: PeerProcess, watch: RowWatch, started: float, job: Job) -> _Seen:
     seen = _Seen()
     looked_at = 0.0
     while (now := time.monotonic() - started) < job.cap_seconds:
@@ -110,7 +148,7 @@ def _follow(process: subprocess.Popen[bytes], watch: RowWatch, started: float, j
             seen.last_at, seen.last_rows = time.monotonic() - started, rows
             if not seen.first_rows:
                 seen.first_at, seen.first_rows = seen.last_at, rows
-        done = seen.last_rows >= job.messages or os.waitid(os.P_PID, process.pid, _LOOK) is not None
+        done = seen.last_rows >= job.messages or process.has_ended()
         if done or now >= looked_at:
             use = use_of_all(tree(process.pid))
             seen.peak_rss_bytes = max(seen.peak_rss_bytes, use.rss_bytes)
@@ -129,23 +167,6 @@ def _check_filled(peer: str, watch: RowWatch, required: Sequence[str]) -> None:
         raise NotMeasured(f"{peer}: of {rows} rows, columns are empty: {empty}")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM to the process group, SIGKILL to what is left of it after TERMINATE_SECONDS; returns when its leader is gone.
-
-    The leader is collected last: until then its id, which is the group's, is not given to another process.
-    """
-    if process.returncode is not None:
-        return
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    deadline = time.monotonic() + TERMINATE_SECONDS
-    while time.monotonic() < deadline and os.waitid(os.P_PID, process.pid, _LOOK) is None:
-        time.sleep(POLL_SECONDS)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
 def _own_environment() -> dict[str, str]:
     """This process's without what would bring our packages into the peer's interpreter."""
     return {
@@ -156,13 +177,6 @@ def _own_environment() -> dict[str, str]:
 def die_with_parent() -> None:
     """In the child, before its program: SIGKILL when this process ends, however it ends (prctl(2), PR_SET_PDEATHSIG)."""
     _LIBC.prctl(1, signal.SIGKILL)
-
-
-def _tail(log: object) -> str:
-    assert hasattr(log, "seek")
-    log.seek(0)
-    text = log.read().decode(errors="replace")  # type: ignore[attr-defined]
-    return "\n".join(text.splitlines()[-LOG_TAIL_LINES:])
 
 
 def program(name: str) -> str:
