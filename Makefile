@@ -9,7 +9,7 @@ DEMO_OPTIONS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint test-unit test-services test-faults faults-full fuzz fuzz-atheris interleavings soak test-ui screenshots docs bench bench-full format lock audit tools clean
+.PHONY: demo test lint test-unit test-services test-faults faults-full fuzz fuzz-atheris interleavings soak hosts host-tools test-ui screenshots docs bench bench-full format lock audit tools clean
 
 demo: $(VENV)/.demo
 	@$(MAKE) --no-print-directory tools || echo "Going on without: the demo says below what it uses instead."
@@ -36,7 +36,7 @@ test-faults: $(VENV)/.dev tools
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "faults and not scheduled"
 
 # Scheduled, hours: every fault at every step on both databases, with the package's own timeouts; 200 kills in a row.
-faults-full: $(VENV)/.dev tools
+faults-full: $(VENV)/.dev tools host-tools
 	KAFKA_INGEST_FAULTS=full $(BIN)/pytest -q -s -m faults
 
 # Scheduled, minutes: inputs nobody would send, by seeded mutation. FUZZ_SEED=N repeats a find.
@@ -67,6 +67,17 @@ SOAK_MINUTES ?= 60
 SOAK_SEED ?=
 soak: $(VENV)/.dev tools
 	$(BIN)/python -m kafka_ingest_tests.soak --minutes $(SOAK_MINUTES) $(if $(SOAK_SEED),--seed $(SOAK_SEED))
+
+# Scheduled, an hour: a stream over several hosts (network namespaces, as root) that vanish, stand still and are cut off, under Celery's
+# and Docker's run launchers. It installs those with pip, Redis and Docker with apt. HOST_TRIALS=N repeats each.
+HOST_TRIALS ?= 1
+hosts: $(VENV)/.dev tools host-tools
+	KAFKA_INGEST_HOST_TRIALS=$(HOST_TRIALS) $(BIN)/pytest -q -s kafka_ingest_tests/faults/test_hosts.py kafka_ingest_tests/faults/test_celery.py \
+		kafka_ingest_tests/faults/test_docker.py kafka_ingest_tests/faults/test_kubernetes.py
+
+host-tools: $(VENV)/.dev
+	$(BIN)/pip install -q -e '.[hosts]'
+	.ci/install redis-server docker.io iproute2
 
 # A real Chromium against a real dagster dev. `make screenshots` keeps its pictures for the README.
 test-ui: $(VENV)/.dev tools

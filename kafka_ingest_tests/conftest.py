@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from confluent_kafka import TopicPartition as KafkaTopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from hypothesis import settings
 
+from kafka_ingest import redaction
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.database_server import LocalDatabaseServer
 from kafka_ingest.local.kafka import LocalKafka
+from kafka_ingest.local.registry import LocalRegistry
 from kafka_ingest.sinks.postgresql.sink import PostgreSQLSink
 from kafka_ingest_tests.support.made import Make, making
 
 # Hypothesis gives an example 200 ms, which a machine that is busy with something else takes now and then.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process hides for good what a resource gave it; a short password of one test would cut the texts of the next."""
+    monkeypatch.setattr(redaction, "_remembered", set())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _migrations_of_dagster_are_read_once() -> Iterator[None]:
+    """Dagster imports its ninety migrations for each database it makes: two an instance, and one a run in SQLite files."""
+    read: dict[str | None, ScriptDirectory] = {}
+
+    def from_config(config: Config) -> ScriptDirectory:
+        place = config.get_main_option("script_location")
+        if place not in read:
+            read[place] = reading(config)
+        return read[place]
+
+    reading = ScriptDirectory.from_config
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", from_config)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +144,17 @@ def make_topic(kafka: LocalKafka, *, partitions: int, **config: str) -> str:
     settings = {"retention.ms": "-1"} | {k.replace("_", "."): v for k, v in config.items()}
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
     admin.create_topics([NewTopic(name, partitions, 1, config=settings)])[name].result(30)
+    deadline = time.monotonic() + 30
+    while not all(_has_leader(admin, name, number) for number in range(partitions)):  # a busy broker takes its time
+        assert time.monotonic() < deadline, f"{name} has no leaders"
+        time.sleep(0.05)
     return name
+
+
+def _has_leader(admin: AdminClient, topic: str, number: int) -> bool:
+    asked = admin.list_offsets({KafkaTopicPartition(topic, number): OffsetSpec.latest()}, request_timeout=10)
+    (answer,) = asked.values()
+    return answer.exception(10) is None
 
 
 @pytest.fixture
@@ -123,3 +162,11 @@ def made() -> Iterator[Make]:
     """Makes models at run time; see `support.made`."""
     with making() as make:
         yield make
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRegistry]:
+    """One schema registry; tests use subjects of their own."""
+    server = LocalRegistry.start(tmp_path_factory.mktemp("registry"))
+    yield server
+    server.stop()

@@ -66,7 +66,9 @@ VALUES: dict[str, Any] = {
     "code": 1213,
     "setting": "group_id",
     "model": "News",
+    "place": ("streams", 0, "topics"),
     "step": "translate",
+    "table": "shop.news",
     "tables": ("news",),
     "statements": ("ALTER TABLE news ADD COLUMN a TEXT",),
     "range": NEWS,
@@ -83,6 +85,10 @@ VALUES: dict[str, Any] = {
     "counts": {"rows": 1, "absent": 2},
     "seconds": 60.0,
     "file": "/etc/passwd",
+    "expected_cluster": "5L6g3nShT-eMCtK--X86sw",
+    "found_cluster": "lkc-2v531",
+    "expected_database": "ledger:5a3f",
+    "found_database": "server:0123456789ab",
 }
 CLASSES = [getattr(errors, name) for name in ("KafkaIngestError", *drawn_tree())]
 

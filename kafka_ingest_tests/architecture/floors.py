@@ -61,6 +61,7 @@ FLOORS: tuple[tuple[Room, ...], ...] = (
     (Room("engine", "One run: what is due, plan, stages, loss, replay."),),
     (
         Room("backfill", "Which ranges a backfill loads, what it would change, and how far it is."),
+        Room("proposal", "A stream written for its user from a sample of the topic, and how it has drifted since."),
         Room("checks", "Whether ledger, log, consumer group and tables agree; what became of a message; alerts."),
     ),
     (
@@ -75,13 +76,23 @@ FLOORS: tuple[tuple[Room, ...], ...] = (
 INSIDE_FUNCTIONS: dict[tuple[str, str], str] = {
     ("cli.doctor.command", "cli.doctor.database"): "a wrong setting is said without waiting for the clients",
     ("cli.doctor.command", "cli.doctor.kafka"): "as above",
+    ("cli.doctor.command", "cli.doctor.schema_registry"): "as above",
     ("cli.ingest", "definitions"): "Dagster takes seconds to load; an option that is refused is refused at once",
     ("cli.ingest", "orchestration.names"): "as above",
     ("cli.metrics", "cli.metrics_server"): "it needs prometheus-client, which only the extra `metrics` brings",
     (
+        "cli.main",
+        "cli.local_servers",
+    ): "it brings the clients of Kafka and the database, and is asked only where servers were started",
+    (
         "cli.metrics",
         "orchestration.run_metrics",
     ): "Dagster takes seconds to load; it is looked at where DAGSTER_HOME is set",
+    (
+        "streams.formats.protobuf",
+        "streams.formats.protobuf_values",
+    ): "it needs the package protobuf, which only the extra `protobuf` brings in the version it takes",
+    ("streams.formats.schema_samples", "streams.formats.protobuf_values"): "as above",
     ("redaction", "settings"): "it brings SQLAlchemy, and the command line answers --help without",
 }
 """The only imports of this package inside functions, with the reason of each. They keep the floors, too."""

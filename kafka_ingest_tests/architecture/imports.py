@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 _ENTRY_POINT = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_]\w*")
@@ -33,14 +34,18 @@ class Import:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Module:
     """A module of the package: its dotted name, its path below the package's folder, and its text."""
 
     name: str
     path: PurePosixPath
     source: str
-    tree: ast.Module
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """Parsed when somebody looks at it: pytest collects in every worker what one of them runs."""
+        return ast.parse(self.source, filename=str(self.path))
 
     @property
     def is_empty(self) -> bool:
@@ -55,43 +60,44 @@ def read_modules(package: Path) -> dict[str, Module]:
         path = PurePosixPath(file.relative_to(package))
         parts = path.with_suffix("").parts
         name = ".".join((package.name, *(parts[:-1] if parts[-1] == "__init__" else parts)))
-        source = file.read_text()
-        modules[name] = Module(name, path, source, ast.parse(source, filename=str(file)))
+        modules[name] = Module(name, path, file.read_text())
     return modules
 
 
 def imports_of(module: Module, own: Collection[str]) -> Iterator[Import]:
     """The module's imports in the order of its lines. `own` are the modules of its package: `from package import name` means
     `package.name` where that is one of them."""
-    return _imports_among([module.tree], module.name, own, When.LOADING)
+    waiting: list[tuple[ast.AST, When]] = [(module.tree, When.LOADING)]  # the next one is the last
+    while waiting:
+        node, when = waiting.pop()
+        match node:
+            case ast.Import():
+                yield from (Import(module.name, alias.name, when, node.lineno) for alias in node.names)
+            case ast.ImportFrom():
+                yield from _imports_from(node, module.name, own, when)
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                waiting += [(child, When.CALLED) for child in ast.iter_child_nodes(node)][::-1]
+            case ast.If(test=test) if ast.unparse(test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+                waiting += [(child, when) for child in node.orelse[::-1]]
+                waiting += [(child, When.TYPING) for child in node.body[::-1]]
+            case ast.Constant(value=str(text)):
+                if (entry_point := _ENTRY_POINT.fullmatch(text)) and entry_point[1] in own:
+                    yield Import(module.name, entry_point[1], When.BY_NAME, node.lineno)
+            case _:
+                waiting += [(child, when) for child in ast.iter_child_nodes(node)][::-1]
+
+
+def _imports_from(node: ast.ImportFrom, importer: str, own: Collection[str], when: When) -> Iterator[Import]:
+    if node.level:
+        raise ValueError(f"{importer}, line {node.lineno}: a relative import; write the module's full name")
+    base = node.module or ""
+    names = dict.fromkeys(n if (n := f"{base}.{alias.name}") in own else base for alias in node.names)
+    return (Import(importer, name, when, node.lineno) for name in names)
 
 
 def own_imports(modules: Mapping[str, Module]) -> list[Import]:
     """The imports of these modules by one another."""
     return [i for module in modules.values() for i in imports_of(module, modules) if i.imported in modules]
-
-
-def _imports_among(nodes: Iterable[ast.AST], importer: str, own: Collection[str], when: When) -> Iterator[Import]:
-    for node in nodes:
-        match node:
-            case ast.Import():
-                yield from (Import(importer, alias.name, when, node.lineno) for alias in node.names)
-            case ast.ImportFrom():
-                if node.level:
-                    raise ValueError(f"{importer}, line {node.lineno}: a relative import; write the module's full name")
-                base = node.module or ""
-                names = dict.fromkeys(n if (n := f"{base}.{alias.name}") in own else base for alias in node.names)
-                yield from (Import(importer, name, when, node.lineno) for name in names)
-            case ast.FunctionDef() | ast.AsyncFunctionDef():
-                yield from _imports_among(ast.iter_child_nodes(node), importer, own, When.CALLED)
-            case ast.If(test=test) if ast.unparse(test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
-                yield from _imports_among(node.body, importer, own, When.TYPING)
-                yield from _imports_among(node.orelse, importer, own, when)
-            case ast.Constant(value=str(text)):
-                if (entry_point := _ENTRY_POINT.fullmatch(text)) and entry_point[1] in own:
-                    yield Import(importer, entry_point[1], When.BY_NAME, node.lineno)
-            case _:
-                yield from _imports_among(ast.iter_child_nodes(node), importer, own, when)
 
 
 def circles(arrows: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:

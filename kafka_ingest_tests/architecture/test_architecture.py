@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,22 +22,30 @@ from kafka_ingest_tests.architecture.floors import (
     places_of,
     upward,
 )
-from kafka_ingest_tests.architecture.imports import Module, When, circles, imports_of, own_imports, read_modules
+from kafka_ingest_tests.architecture.imports import Import, Module, When, circles, imports_of, read_modules
 from kafka_ingest_tests.architecture.picture import differing
 
 PACKAGE = Path(kafka_ingest.__file__).parent
 ROOT = PACKAGE.parent
 MODULES = read_modules(PACKAGE)
-IMPORTS = own_imports(MODULES)
 FULL = [module for module in MODULES.values() if not module.is_empty]
+
+
+@cache
+def imports() -> list[Import]:
+    """All imports of all modules."""
+    return [i for module in MODULES.values() for i in imports_of(module, MODULES)]
+
+
+def own_imports() -> list[Import]:
+    return [i for i in imports() if i.imported in MODULES]
 
 
 def importers(*packages: str) -> set[str]:
     """The rooms that import one of these packages, of whatever origin."""
     return {
-        place_of(module).entry.path
-        for module in FULL
-        for i in imports_of(module, MODULES)
+        place_of(MODULES[i.importer]).entry.path
+        for i in imports()
         if any(i.imported == package or i.imported.startswith(f"{package}.") for package in packages)
     }
 
@@ -56,7 +65,7 @@ def test_every_room_has_a_module() -> None:
 
 
 def test_a_room_imports_only_from_the_floors_below_it() -> None:
-    found = upward(IMPORTS, places_of(MODULES))
+    found = upward(own_imports(), places_of(MODULES))
     assert [
         f"{i.importer}, line {i.line}, imports {i.imported} ({i.when.value}): {reason}"
         for i, reason in found
@@ -65,13 +74,13 @@ def test_a_room_imports_only_from_the_floors_below_it() -> None:
 
 
 def test_no_import_of_our_own_is_hidden_in_a_function() -> None:
-    hidden = {(short(i.importer), short(i.imported)) for i in IMPORTS if i.when is When.CALLED}
+    hidden = {(short(i.importer), short(i.imported)) for i in own_imports() if i.when is When.CALLED}
     assert hidden - INSIDE_FUNCTIONS.keys() == set()
     assert INSIDE_FUNCTIONS.keys() - hidden == set(), "not needed any more"
 
 
 def test_modules_do_not_import_in_a_circle() -> None:
-    assert circles((i.importer, i.imported) for i in IMPORTS if i.when is not When.BY_NAME) == []
+    assert circles((i.importer, i.imported) for i in own_imports() if i.when is not When.BY_NAME) == []
 
 
 def test_dagster_is_imported_around_the_stages_only() -> None:

@@ -114,4 +114,5 @@ def test_a_revision_that_is_not_there_is_an_error_with_its_name() -> None:
 def test_the_command_prints_the_figures_of_the_working_tree_as_json() -> None:
     command = [sys.executable, "-m", "kafka_ingest_tests.architecture", "figures", "--json"]
     answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, cwd=ROOT)
-    assert json.loads(answer.stdout)["working tree"]["modules"] == figures_of(ROOT).modules
+    written = [path for path in (ROOT / "kafka_ingest").rglob("*.py") if path.read_text().strip()]
+    assert json.loads(answer.stdout)["working tree"]["modules"] == len(written)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import PurePosixPath
 
 import pytest
@@ -12,7 +11,7 @@ from kafka_ingest_tests.architecture.imports import Module
 
 
 def module(path: str) -> Module:
-    return Module(path, PurePosixPath(path), "x = 1\n", ast.parse("x = 1\n"))
+    return Module(path, PurePosixPath(path), "x = 1\n")
 
 
 def reason(importer: str, imported: str) -> str | None:

@@ -184,10 +184,10 @@ def test_pace_counts_what_was_done_before_the_clock_started_but_not_in_the_rate(
     meter = PaceMeter(5_000, done=1_000, clock=lambda: now[0])
     assert str(meter.look()) == "20% of 5,000 messages"
     now[0] = 110.0
-    meter.add(offsets=1_000, rows=900)
-    look = meter.look()
-    assert (look.tag, look.rows_per_second, look.seconds_left) == ("2000/5000", 90.0, 30.0)
-    assert str(look) == "40% of 5,000 messages, 90 rows/s, 30 s left"
+    meter.add(900)
+    look = meter.look(elsewhere=100)
+    assert (look.tag, look.messages_per_second, look.seconds_left) == ("2000/5000", 100.0, 30.0)
+    assert str(look) == "40% of 5,000 messages, 100 messages/s, 30 s left"
     assert parse_tag(look.tag) == (2000, 5000)
     assert [parse_tag(t) for t in (None, "", "5", "a/b")] == [None] * 4
     assert [duration_text(s) for s in (0.4, 200, 7500)] == ["0 s", "3 min 20 s", "2 h 5 min"]

@@ -17,13 +17,14 @@ from kafka_ingest.errors import ConfigError
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.model import UpsertModel, field
 from kafka_ingest.streams.step import StepContext
-from kafka_ingest.streams.stream import Stream
+from kafka_ingest.streams.stream import RouteByField, Stream
 from kafka_ingest.testing.messages import MORNING_MS, Msg
 from kafka_ingest.testing.models import MIXED
 from kafka_ingest.testing.target import NOW
 from kafka_ingest_tests.support.cluster import SETTINGS
 from kafka_ingest_tests.support.letters import run_replay
 from kafka_ingest_tests.support.made import Make
+from kafka_ingest_tests.support.partial import PEOPLE
 from kafka_ingest_tests.support.searched import Searched
 
 P0 = TopicPartition("mixed", 0)
@@ -64,6 +65,17 @@ def test_an_older_message_of_a_key_is_superseded_by_the_one_that_won(topic: Sear
     topic.load()
     assert topic.fates("k1") == ["superseded mixed[0]@3", "superseded mixed[0]@3", "row"]
     assert "superseded by mixed[0]@3" in topic.one("0").text
+
+
+def test_a_superseded_message_whose_values_the_row_keeps_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = Searched(monkeypatch, replace(PEOPLE, route_by=RouteByField("type")))
+    for carried in ({"note": "a", "more": {"number": 1}}, {"note": "b"}, {"whole": 1}):
+        topic.send(Msg({"type": "person", "id": "k"} | carried, b"k"))
+    topic.load()
+    assert [topic.one(str(offset)).text for offset in range(2)] == [
+        "superseded by people-1[0]@2, the later message of its key, which keeps its number",
+        "superseded by people-1[0]@2, the later message of its key, which keeps its note",
+    ]
 
 
 def test_a_key_in_two_partitions_is_superseded_by_the_later_timestamp(topic: Searched) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from kafka_ingest.checks.run_ledger import check_accounting, check_tiling
+from kafka_ingest.checks.run_ledger import check_accounting, check_tiling, run_to_check
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.testing.messages import Msg, Part, raw_slice
 from kafka_ingest.testing.models import MIXED
@@ -36,6 +36,20 @@ def test_a_ledger_as_written_passes(target: Target) -> None:
         assert check_tiling(target.sink, MIXED, f"run{number}").faults == ()
     assert check_accounting(target.sink, MIXED, "run1").checked == 1
     assert check_tiling(target.sink, MIXED, "run1").checked == 3
+
+
+def test_a_run_that_has_loaded_is_checked_itself_another_checks_the_live_run_that_loaded_last(target: Target) -> None:
+    assert run_to_check(target.sink, MIXED, "run0") == "run0"
+    assert run_to_check(target.sink, MIXED, "by-hand") == "run2"
+    target.load(raw_slice(Part([Msg(b"x")], start=1)), "backfill", run_id="again")
+    assert run_to_check(target.sink, MIXED, "by-hand") == "run2"
+    target.pin({TopicPartition("mixed", 1): 0})  # by a run that died before its first load
+    change(target, "UPDATE kafka_ingest_offsets SET updated_at = '2099-01-01' WHERE kafka_partition = 1")
+    assert run_to_check(target.sink, MIXED, "by-hand") == "run2"
+
+
+def test_where_nothing_was_loaded_a_run_checks_itself() -> None:
+    assert run_to_check(Target(MIXED).sink, MIXED, "by-hand") == "by-hand"
 
 
 def test_a_backfill_does_not_count_as_an_overlap(target: Target) -> None:

@@ -13,6 +13,7 @@ from kafka_ingest.cli.status_state import Agreement, StreamStatus, _agreement
 from kafka_ingest.cli.status_view import as_table, statuses_json
 from kafka_ingest.engine.stream_state import StreamState
 from kafka_ingest.kafka.metadata import TopicState, Watermarks
+from kafka_ingest.ledger.leases import Lease, part_text
 from kafka_ingest.ledger.positions import LedgerPosition
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest_tests.support.status import AT, PARTITIONS, STATUS
@@ -120,8 +121,34 @@ def test_the_json_form_is_stable() -> None:
                 "last_batch_at": "2026-03-01T12:00:00+00:00",
                 "last_run_id": "5f0c",
                 "windows": {"count": 2, "first": "2026-03-01-11:00", "last": "2026-03-01-12:00"},
+                "runs": [],
             }
         ]
+    }
+
+
+def lease(run_id: str, shard: str, age_seconds: float) -> Lease:
+    return Lease(
+        "news", run_id, "worker-1", shard, AT.replace(tzinfo=None), AT.replace(tzinfo=None), age_seconds, False
+    )
+
+
+def test_runs_that_are_loading_are_said_and_one_that_does_not_answer_is_too() -> None:
+    part = lease("abcdef", part_text("2/4"), 3.0)
+    status = replace(STATUS, runs=(lease("0123456789abcdef", "0/1", 2.4), lease("fedcba", "1/4", 31.0), part))
+    shown = text(status)
+    assert "Run 01234567 on worker-1 is loading, seen 2 s ago." in shown
+    assert "Run fedcba on worker-1, shard 1/4 does not answer, seen 31 s ago." in shown
+    assert "Run abcdef on worker-1, part 2/4 of a backfill, is loading, seen 3 s ago." in shown
+    (stream,) = json.loads(json.dumps(statuses_json([status])))["streams"]
+    assert [run["lapsed"] for run in stream["runs"]] == [False, True, False]
+    assert stream["runs"][1] == {
+        "run_id": "fedcba",
+        "shard": "1/4",
+        "in_group": False,
+        "host": "worker-1",
+        "seen_seconds_ago": 31.0,
+        "lapsed": True,
     }
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import enum
-from datetime import date, datetime, timezone
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,7 @@ import pandas as pd
 import pytest
 
 from kafka_ingest.dates import DateRule
-from kafka_ingest_tests.support.dates import FORMS, NOON, SHORT_DIGITS, UTC, read
+from kafka_ingest_tests.support.dates import FORMS, NOON, UTC, read
 
 
 @pytest.mark.parametrize(("value", "instant"), FORMS, ids=[repr(value) for value, _ in FORMS])
@@ -47,7 +45,7 @@ def test_what_is_missing_is_no_error(value: object) -> None:
             "2024年5月1日下午13:30",
             "2024年5月1日24时1分",
         ),
-        *("1 Foo 2024", "Foo, 1 May 2024", "1 May 2024 12:30 XYZ", "5/1/2024 13:30 PM", "5/1/2024 0:30 AM"),
+        *("1 Foo 2024", "Foo, 1 May 2024", "5/1/2024 13:30 PM", "5/1/2024 0:30 AM", "2024-05-01T"),
         *("20240230", 20240230, 20240230.0, "202405012530", 202405012530, "20240501126000", 20240501.5, "20240501.5"),
         *("00000000", "0001", "-00"),
     ],
@@ -65,7 +63,6 @@ def test_what_looks_like_a_date_but_cannot_be_one_is_an_error(value: object) -> 
             "2024-05",
             "24-05-01",
             "05/01/24",
-            "2024-05-01T",
             "2024-05-01T12:30:15.",
             "T12:30",
             "٢٠٢٤-٠٥-٠١",
@@ -79,17 +76,13 @@ def test_what_looks_like_a_date_but_cannot_be_one_is_an_error(value: object) -> 
             "1_000",
             "--1",
         ),
-        *("12345678901234567890", "x" * 200, "2024-05-01" + " " * 200 + "12:30", "\ud800", "²0240501", "2024年", "GMT"),
+        *("1" * 22, "x" * 200, "2024-05-01" + " " * 200 + "12:30", "\ud800", "²0240501", "2024年", "GMT"),
     ],
 )
 def test_other_text_is_an_error(value: str) -> None:
-    assert "is not in a form that is read; accepted: ISO 8601" in read(value)
-
-
-@pytest.mark.parametrize("value", SHORT_DIGITS)
-def test_a_short_text_of_digits_is_an_error_and_no_time_in_1970(value: str) -> None:
-    assert "is a text of digits that is no compact date, and too short for an epoch" in read(value)
-    assert "too short for an epoch" in read(value, DateRule(formats=("%Y-%m",)))
+    error = read(value)
+    assert "is not in a form that is read; say its form with formats=" in error
+    assert "; accepted: ISO 8601" in error
 
 
 def test_a_columns_own_format_takes_a_short_text_of_digits() -> None:
@@ -97,7 +90,8 @@ def test_a_columns_own_format_takes_a_short_text_of_digits() -> None:
     assert [read(value, rule) for value in ("2024", "202405", 2024, 202405)] == [
         *("2024-01-01T00:00:00", NOON) * 2,
     ]
-    assert "too short for an epoch" in read("0", rule)
+    assert "say what it counts with unit=" in read("0", rule)
+    assert "say what it counts with unit=" in read(0, rule)
 
 
 def test_an_object_that_raises_at_every_touch_is_an_error() -> None:
@@ -129,8 +123,7 @@ class Hostile:
     "value",
     [
         *(True, False, np.True_, {}, [], {"a": 1}, ["2024-05-01"], (1,), b"2024-05-01", object),
-        *(date(2024, 5, 1), datetime(2024, 5, 1, tzinfo=timezone.utc), Decimal(1714566615), Colour.RED, 1j),
-        *(pd.Timestamp("2024-05-01"), np.datetime64("2024-05-01"), np.array([1, 2])),
+        *(Colour.RED, 1j, np.datetime64("2024-05-01"), np.array([1, 2])),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -148,15 +141,7 @@ def test_what_is_neither_text_nor_a_number_is_an_error(value: object) -> None:
         ("9999-12-31T24:00:00", UTC),
         ("1000-01-01", DateRule(timezone="Asia/Shanghai")),
         ("9999-12-31T23:00:00", DateRule(timezone="America/New_York")),
-        (-99_999_999_999, UTC),
-        (float("inf"), UTC),
-        (float("-inf"), UTC),
-        (1e300, UTC),
-        (2**63, UTC),
-        (-(2**63), UTC),
-        (10**30, UTC),
-        (10**5000, UTC),
-        (10**5000, DateRule(formats=("%Y",))),
+        ("/Date(-62135596800000)/", UTC),  # what .NET writes where there is no date
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -75,6 +75,19 @@ def test_every_quarter_hour_of_two_years_agrees_with_zoneinfo() -> None:
 
 
 @pytest.mark.parametrize(
+    "zone", ["America/Sao_Paulo", "Asia/Beirut", "Pacific/Apia", "Asia/Shanghai", "America/New_York"]
+)
+def test_the_day_of_every_quarter_hour_of_three_years_agrees_with_zoneinfo(zone: str) -> None:
+    """Among them those whose clocks change at midnight, and one that left a day out."""
+    start = datetime(2010, 1, 1, tzinfo=timezone.utc)
+    instants = [start + timedelta(minutes=15 * at) for at in range(3 * 365 * 96)]
+    expected = [instant.astimezone(ZoneInfo(zone)).date() for instant in instants]
+    column = pd.Series([int(instant.timestamp()) for instant in instants])
+    got = parse_dates(column, DateRule(timezone=zone, is_date=True)).instants
+    assert (got.to_numpy() == np.array(expected, dtype="M8[us]")).all()
+
+
+@pytest.mark.parametrize(
     ("formats", "value", "instant"),
     [
         (("%d-%m-%y",), "01-05-24", NOON),
@@ -134,7 +147,7 @@ def test_a_format_without_zone_is_a_wall_clock_and_one_with_zone_is_not() -> Non
         ),
         *(
             {"formats": (text,)}
-            for text in ("", "Y-m-d", "%Y %", "%Y %Q", "%Y %c", "%Y %Z", "%Y %U", "%Y%Y", "%H:%M", "%b %B %Y")
+            for text in ("", "Y-m-d", "%Y %", "%Y %Q", "%Y %c", "%Y %z %Z %Z", "%Y %U", "%Y%Y", "%H:%M", "%b %B %Y")
         ),
         {"formats": (None,)},
         {"formats": (5,)},
@@ -142,6 +155,12 @@ def test_a_format_without_zone_is_a_wall_clock_and_one_with_zone_is_not() -> Non
         {"formats": "%Y-%m-%d"},
         {"formats": ["%Y-%m-%d"]},
         {"day_first": "yes"},
+        *({"unit": unit} for unit in ("day", "seconds", "S", "", 0)),
+        *(
+            {"zones": (pair,)}
+            for pair in (("CST", "+8"), ("CST", "China"), ("CST", "+24:00"), ("CST", None), ("CST", ""))
+        ),
+        *({"zones": (pair,)} for pair in (("C", "+08:00"), ("+08", "+08:00"), ("", "+08:00"), (8, "+08:00"))),
     ],
     ids=repr,
 )

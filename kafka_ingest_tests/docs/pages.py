@@ -19,8 +19,11 @@ PAGES = tuple(
 )
 
 _FENCE = re.compile(
-    r"^(?P<mark>```+|~~~+)(?P<language>\w*)[^\n]*\n(?P<code>.*?)^(?P=mark)\s*$", re.DOTALL | re.MULTILINE
+    r"^(?P<mark>```+|~~~+)(?P<language>\w*)(?P<info>[^\n]*)\n(?P<code>.*?)^(?P=mark)\s*$", re.DOTALL | re.MULTILINE
 )
+_TITLE = re.compile(r'\btitle="([^"]+)"')
+_SECTION = re.compile(r"^## +(.+?)\s*$", re.MULTILINE)
+_NOT_RUN = re.compile(r"<!-- not run: ((?:(?!-->).)+) -->\n\Z")
 _HEADING = re.compile(r"^#+ +(.+?)\s*$", re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _ANCHOR = re.compile(r"<a id=\"([^\"]+)\">")
@@ -34,6 +37,12 @@ class Code:
     line: int
     language: str
     text: str
+    title: str | None = None
+    """The file whose content it is: `title="…"` after the language, which the site shows."""
+    section: str = ""
+    """The heading of the second level above it."""
+    not_run: str | None = None
+    """Why it is not run, where `<!-- not run: … -->` stands before it."""
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
@@ -43,7 +52,17 @@ def code_blocks(page: Path) -> Iterator[Code]:
     """The page's fenced blocks, in order."""
     text = page.read_text(encoding="utf-8")
     for found in _FENCE.finditer(text):
-        yield Code(page, text[: found.start()].count("\n") + 1, found["language"], found["code"])
+        above = text[: found.start()]
+        title, not_run = _TITLE.search(found["info"]), _NOT_RUN.search(above)
+        yield Code(
+            page,
+            above.count("\n") + 1,
+            found["language"],
+            found["code"],
+            title=title[1] if title else None,
+            section=(_SECTION.findall(_FENCE.sub("", above)) or [""])[-1],
+            not_run=not_run[1] if not_run else None,
+        )
 
 
 def prose(page: Path) -> str:

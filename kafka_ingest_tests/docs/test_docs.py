@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -75,36 +76,25 @@ def test_blocks_import_public_names_only(code: Code) -> None:
     assert others == []
 
 
-@pytest.mark.parametrize("code", [code for code in USING_US if "my_streams" not in code.text], ids=str)
-def test_blocks_that_need_no_other_file_run(code: Code) -> None:
+def failures(texts: list[str]) -> list[str | None]:
+    """Of each text of Python, run as a program of its own: what it wrote where it failed."""
     answer = subprocess.run(
-        [sys.executable, "-c", code.text], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False,
-        timeout=120,
+        [sys.executable, "-m", "kafka_ingest_tests.docs.apart"], input=json.dumps(texts), cwd=ROOT,
+        env=clean_environment(), capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
-    assert answer.returncode == 0, answer.stderr
+    found: list[str | None] = json.loads(answer.stdout)
+    return found
 
 
-def test_the_stream_of_the_readme_works_in_a_folder_of_its_own(tmp_path: Path) -> None:
-    """As typed: the file, then the exports. A program that lies elsewhere, as console scripts do, finds it."""
-    page = ROOT / "README.md"
-    declared = next(code.text for code in code_blocks(page) if code.language == "python")
-    exports = next(code.text for code in code_blocks(page) if "KAFKA_INGEST_STREAMS" in code.text)
-    folder, program = tmp_path / "own" / "my_streams", tmp_path / "bin" / "program.py"
-    folder.mkdir(parents=True)
-    (folder / "quotes.py").write_text(declared)
-    program.parent.mkdir()
-    program.write_text(
-        f"import sys; sys.path.append({str(ROOT)!r})\n"
-        "from kafka_ingest.definitions import defs\n"
-        "print(sorted(spec.key.to_user_string() for spec in defs.resolve_all_asset_specs()))\n"
-    )
-    typed = "".join(line + "\n" for line in exports.splitlines() if line.startswith("export "))
-    answer = subprocess.run(
-        ["sh", "-c", f'{typed}exec "$0" "$1"', sys.executable, str(program)],
-        cwd=folder.parent, env=clean_environment(), capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
-    assert answer.returncode == 0, answer.stderr
-    assert answer.stdout == "['kafka/quotes', 'quotes/dead_letters', 'quotes/ledger', 'quotes/quotes']\n"
+def test_blocks_that_need_no_other_file_run() -> None:
+    alone = [code for code in USING_US if "my_streams" not in code.text]
+    wrong = ["made = 1", "print('so far')\nmade", "assert __name__ == '__main__'"]
+    *found, first, second, third = failures([*(code.text for code in alone), *wrong])
+    assert {str(code): said for code, said in zip(alone, found, strict=True) if said} == {}
+    assert (first, third) == (None, None)
+    assert second is not None, "a block that fails is told, and has nothing of the one before it"
+    assert "so far\n" in second
+    assert "NameError: name 'made' is not defined" in second
 
 
 def clean_environment() -> dict[str, str]:
@@ -118,7 +108,7 @@ REPOSITORY = {
     for path in (ROOT / folder).rglob("*")
 } | {path.name for path in ROOT.iterdir()}
 # Files of the reader's own, and a database's.
-NOT_OURS = re.compile(r"my_streams/|stack\.json|connect\.py")
+NOT_OURS = re.compile(r"src/|dagster_home/|my_streams/|stack\.json|connect\.py|defs\.yaml")
 NAMED_FILE = re.compile(r"`([\w./*-]+\.(?:py|md|yaml|toml))`")
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +18,7 @@ import psutil
 
 import kafka_ingest.orchestration
 from kafka_ingest.local.ports import free_port
+from kafka_ingest_tests.e2e.graphql import graphql
 
 _LOADED = (
     "{ workspaceOrError { ... on Workspace { locationEntries { loadStatus locationOrLoadError { __typename } } } } }"
@@ -29,8 +28,20 @@ _LOADED = (
 class DagsterDev:
     """`with DagsterDev(home, environ) as dagster: …`"""
 
-    def __init__(self, home: Path, environ: Mapping[str, str], *modules: str) -> None:
-        """A code location for each of `modules`; the package's definitions where there are none."""
+    def __init__(
+        self,
+        home: Path,
+        environ: Mapping[str, str],
+        *modules: str,
+        python: str = sys.executable,
+        slots: int | None = None,
+    ) -> None:
+        """A code location for each of `modules`; the package's definitions where there are none.
+
+        python: whose Dagster it is. slots: how many runs go on at a time, where not as many as the package's settings say.
+        """
+        self._python = python
+        self._slots = slots
         self.home = home
         self._modules = modules or ("kafka_ingest.definitions",)
         self.port = free_port()
@@ -42,9 +53,12 @@ class DagsterDev:
 
     def __enter__(self) -> DagsterDev:
         self.home.mkdir(parents=True, exist_ok=True)
-        shutil.copy(Path(kafka_ingest.orchestration.__file__).parent / "dagster.yaml", self.home / "dagster.yaml")
+        settings = (Path(kafka_ingest.orchestration.__file__).parent / "dagster.yaml").read_text()
+        if self._slots is not None:
+            settings = re.sub("max_concurrent_runs: [0-9]+", f"max_concurrent_runs: {self._slots}", settings)
+        (self.home / "dagster.yaml").write_text(settings)
         command = [
-            sys.executable,
+            self._python,
             "-m",
             "dagster",
             "dev",
@@ -101,15 +115,7 @@ class DagsterDev:
 
     def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
         """One request; GraphQL errors fail the test."""
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/graphql", body, {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-            found: dict[str, Any] = json.load(answer)
-        assert "errors" not in found, found["errors"]
-        data: dict[str, Any] = found["data"]
-        return data
+        return graphql(self.port, query, **variables)
 
     def runs(self) -> list[dict[str, Any]]:
         """All runs, newest first, with status and tags."""

@@ -1,14 +1,14 @@
-"""Dagster's code server and daemon as services of their own, as a deployment runs them: each is killed and started alone."""
+"""Dagster's code server, daemon and webserver as services of their own, as a deployment runs them: each is killed and started
+alone."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -18,27 +18,40 @@ import kafka_ingest.orchestration
 from kafka_ingest.local.ports import LOOPBACK, free_port, port_answers
 from kafka_ingest_tests.e2e.child import REPOSITORY
 
-CODE_SERVER, DAEMON = "code server", "daemon"
+CODE_SERVER, DAEMON, WEBSERVER = "code server", "daemon", "webserver"
 _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
 class DagsterServices:
     """`with DagsterServices(home, environ) as services: …`; nobody but the test restarts what was killed."""
 
-    def __init__(self, home: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        home: Path,
+        environ: Mapping[str, str],
+        *,
+        host: str | None = None,
+        module: str = "kafka_ingest.definitions",
+        settings: str = "",
+    ) -> None:
+        """host: as in `start`, for the code server. environ: what is changed of it counts for what is started later. module: of
+        the definitions. settings: added to the package's dagster.yaml."""
         self.home = home
+        self.web_port = free_port()
+        self._host, self._module, self._settings = host, module, settings
         self._port = free_port()
-        self._environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), **environ, "DAGSTER_HOME": str(home)}
+        self.environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), **environ, "DAGSTER_HOME": str(home)}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._groups: list[int] = []
 
     def __enter__(self) -> DagsterServices:
         self.home.mkdir(parents=True)
-        shutil.copy(Path(kafka_ingest.orchestration.__file__).parent / "dagster.yaml", self.home / "dagster.yaml")
+        settings = (Path(kafka_ingest.orchestration.__file__).parent / "dagster.yaml").read_text()
+        (self.home / "dagster.yaml").write_text(f"{settings}\n{self._settings}")
         server = f"host: {LOOPBACK}, port: {self._port}, location_name: kafka_ingest"
         (self.home / "workspace.yaml").write_text(f"load_from:\n  - grpc_server: {{{server}}}\n")
         try:
-            self.start(CODE_SERVER)
+            self.start(CODE_SERVER, host=self._host)
             self.start(DAEMON)
         except BaseException:
             self.stop()
@@ -50,35 +63,37 @@ class DagsterServices:
     ) -> None:
         self.stop()
 
-    def start(self, what: str) -> None:
-        """Returns when the code server answers; of the daemon, at once."""
+    def start(self, what: str, *, host: str | None = None) -> None:
+        """Returns when the code server or the webserver answers; of the daemon, at once. host: name of a machine of its own for
+        it and the runs it launches: its own pids, and nothing else of it is seen from here."""
+        workspace = str(self.home / "workspace.yaml")
+        code = ["dagster", "api", "grpc", "-m", self._module, "-h", LOOPBACK, "-p", str(self._port)]
         commands = {
-            CODE_SERVER: [
-                "dagster",
-                "api",
-                "grpc",
-                "-m",
-                "kafka_ingest.definitions",
-                "-h",
-                LOOPBACK,
-                "-p",
-                str(self._port),
-            ],
-            DAEMON: ["dagster._daemon", "run", "-w", str(self.home / "workspace.yaml")],
+            CODE_SERVER: code,
+            DAEMON: ["dagster._daemon", "run", "-w", workspace],
+            WEBSERVER: ["dagster_webserver", "-w", workspace, "-h", LOOPBACK, "-p", str(self.web_port)],
         }
+        port = {CODE_SERVER: self._port, WEBSERVER: self.web_port}.get(what)
+        self.launch(what, [*_on(host), sys.executable, "-m", *commands[what]])
+        self.wait_for(lambda: port is None or port_answers(port), 90, f"the {what}")
+
+    def launch(self, what: str, command: Sequence[str]) -> None:
+        """Start another service of the deployment, in its environment; it is ended with the others."""
         with (self.home / "services.log").open("ab") as log:
             self._processes[what] = subprocess.Popen(
-                [sys.executable, "-m", *commands[what]],
-                env=self._environ, cwd=self.home, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+                command, env=self.environ, cwd=self.home, stdout=log, stderr=log, start_new_session=True
+            )
         self._groups.append(self._processes[what].pid)
-        self.wait_for(lambda: what == DAEMON or port_answers(self._port), 90, f"the {what}")
 
     def kill(self, what: str) -> None:
-        """SIGKILL to this process alone; a run it started lives on."""
-        process = self._processes.pop(what)
-        process.kill()
-        process.wait(10)
+        """SIGKILL to this process alone; a run it started lives on, unless the process has a host of its own: that ends as a
+        whole."""
+        self._processes[what].kill()
+        self.forget(what)
+
+    def forget(self, what: str) -> None:
+        """This process ends for another reason, which is expected."""
+        self._processes.pop(what).wait(10)
 
     def stop(self) -> None:
         """End both, and the runs that are left."""
@@ -118,3 +133,11 @@ class DagsterServices:
 
     def tail(self) -> str:
         return (self.home / "services.log").read_text(errors="replace")[-6_000:]
+
+
+def _on(host: str | None) -> list[str]:
+    if host is None:
+        return []
+    as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
+    alone = ["unshare", *as_root, "--pid", "--fork", "--uts", "--mount-proc", "--kill-child"]
+    return [*alone, "sh", "-c", 'hostname "$0" && exec "$@"', host]

@@ -68,6 +68,19 @@ def test_what_is_not_old_enough_stays() -> None:
     assert compact(target, before=NOW) == Compacted(0, 0, True)
 
 
+def test_of_younger_ones_those_of_one_run_are_merged() -> None:
+    target = made(part(0, 3), part(3, 5))
+    for start in (5, 7):
+        target.load(raw_slice(part(start, start + 2)), run_id="run-1")
+    assert compact(target, before=NOW, within_runs_before=LATER) == Compacted(4, 2, True)
+    found = target.all("SELECT run_id, start_offset, end_offset FROM kafka_ingest_batches ORDER BY id")
+    assert found == [("run-0", 0, 3), ("run-1", 3, 9)]
+    assert_sound(target)
+    compact(target)
+    assert [b[0] for b in target.batches()] == ["mixed[0]@[0,9)"]
+    assert_sound(target)
+
+
 def test_entries_of_several_windows_are_not_merged() -> None:
     target = made(part(0, 3), part(3, 5, hour=1), part(5, 6, hour=1))
     compact(target)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from kafka_ingest.engine import ingestion
+from kafka_ingest.engine import ingestion, triggers
 from kafka_ingest.errors import DatabaseUnavailable
 from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.slices import OffsetRange, TopicPartition
-from kafka_ingest_tests.support.world import P0, P1, World, events, first_five
+from kafka_ingest_tests.support.world import P0, P1, STREAM, World, events, first_five
 
 
 @pytest.fixture(params=["one loader", "two loaders"])
@@ -115,6 +115,23 @@ def test_a_drain_that_is_tried_again_goes_on_from_what_was_loaded_not_from_what_
     assert live_ranges_tile(world)
 
 
+def test_a_backfill_goes_on_in_another_process_behind_what_the_run_has_loaded(world: World) -> None:
+    """Under an executor that gives every op a process of its own."""
+    run = world.run()
+    list(run.drain(first_five(run)))
+    run.close()
+    requested = (OffsetRange("mixed", 0, 1, 12), OffsetRange("mixed", 1, 0, 7))
+    first, second = world.run(), world.run()
+    batch = first.plan(requested, "backfill")
+    loaded = first.load(first.apply_steps(first.read(batch)), batch.kind)
+    first.close()
+    second.resume(loaded)
+    messages = loaded.messages + sum(result.messages for result in second.drain(batch))
+    second.close()
+    assert messages == 18
+    assert world.names() == world.all_names()
+
+
 def test_a_backfill_goes_on_in_another_process_and_converges(world: World) -> None:
     run = world.run()
     list(run.drain(first_five(run)))
@@ -153,6 +170,37 @@ def test_messages_that_come_while_the_run_lives_are_loaded_by_it(world: World) -
     for consumer in world.consumers:
         consumer.logs = world.logs
     list(drained)
+    run.close()
+    assert world.names() == world.all_names()
+
+
+def test_a_run_gives_its_slot_to_another_when_it_has_caught_up_and_loads_first_what_waits(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "FIRST_SLOT_SECONDS", 0)
+    stream = dataclasses.replace(STREAM, batch=dataclasses.replace(STREAM.batch, min_messages=7, linger_seconds=3_600))
+    run = world.run(stream=stream)
+    asked: list[int] = []
+
+    def is_slot_wanted() -> bool:
+        asked.append(len(world.names()))
+        return True
+
+    results = list(run.drain(first_five(run), is_slot_wanted=is_slot_wanted))
+    run.close()
+    assert world.names() == world.all_names()
+    assert len(asked) == 1
+    assert asked[0] < 20, "it was asked before the last few were loaded"
+    assert results[-1].messages < 7
+
+
+def test_a_run_is_not_asked_for_its_slot_before_it_was_worth_its_start(world: World) -> None:
+    run = world.run()
+
+    def never() -> bool:
+        raise AssertionError("asked")
+
+    list(run.drain(first_five(run), is_slot_wanted=never))
     run.close()
     assert world.names() == world.all_names()
 

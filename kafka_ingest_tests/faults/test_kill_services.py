@@ -17,7 +17,7 @@ from kafka_ingest_tests.e2e.news import Truth, news, produce
 from kafka_ingest_tests.e2e.scale import IS_FULL
 from kafka_ingest_tests.e2e.streams import environment
 from kafka_ingest_tests.soak.breakages import reset_machine
-from kafka_ingest_tests.soak.world import TOPIC, Production, world
+from kafka_ingest_tests.soak.world import TOPIC, world
 
 pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("ignore")]
 
@@ -64,7 +64,7 @@ def _is_loading(services: DagsterServices) -> bool:
 def test_kafka_mysql_and_dagster_killed_at_once_under_load_go_on_by_themselves(tmp_path: Path) -> None:
     """A machine's reset. The messages that Kafka had taken are there once; the time until rows flow again is said."""
     with world(tmp_path) as found:
-        with Production(found, rate=100, seed=1) as production:
+        with found.production(rate=100, seed=1) as production:
             found.dagster.wait_for(lambda: found.loaded > 0, 90, "the first rows")
             for _ in range(RESETS):
                 reset_machine(found, random.Random(1))

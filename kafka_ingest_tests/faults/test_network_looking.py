@@ -17,7 +17,7 @@ from kafka_ingest.kafka import timeouts
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.orchestration import clients, sensors
 from kafka_ingest.orchestration.build import build_definitions
-from kafka_ingest.orchestration.names import sensor_name
+from kafka_ingest.orchestration.names import Names
 from kafka_ingest_tests.conftest import make_topic
 from kafka_ingest_tests.e2e.leaks import Resources
 from kafka_ingest_tests.e2e.news import Truth, news, produce
@@ -25,6 +25,7 @@ from kafka_ingest_tests.e2e.proxied import ProxiedKafka, proxied_kafka, run_once
 from kafka_ingest_tests.e2e.proxy import Fault, FaultProxy
 from kafka_ingest_tests.e2e.scale import IS_FULL
 from kafka_ingest_tests.e2e.streams import environment
+from kafka_ingest_tests.support.placed import environment_resources
 
 pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")]
 
@@ -59,13 +60,17 @@ class Sensor:
     def __init__(self, topic: str, instance: dg.DagsterInstance) -> None:
         stream = stream_on(topic)
         self._instance = instance
-        self._sensor = build_definitions([stream]).get_repository_def().get_sensor_def(sensor_name(stream))
+        self._repository = build_definitions([stream]).get_repository_def()
+        self._sensor = self._repository.get_sensor_def(Names().sensor(stream))
 
     def tick(self) -> tuple[str, float]:
         """What the tick says, and how many seconds it took."""
         begun = time.monotonic()
-        found = self._sensor(dg.build_sensor_context(instance=self._instance))
-        said = found.skip_message if isinstance(found, dg.SkipReason) else type(found).__name__
+        with dg.build_sensor_context(
+            instance=self._instance, repository_def=self._repository, resources=environment_resources()
+        ) as context:
+            found = self._sensor.evaluate_tick(context)
+        said = type(found.run_requests[0]).__name__ if found.run_requests else found.skip_message
         return str(said), time.monotonic() - begun
 
 
@@ -81,10 +86,10 @@ def sensor(
     for name, value in environment(kafka.bootstrap_servers, url, topic).items():
         monkeypatch.setenv(name, value)
     produce(kafka.broker.bootstrap_servers, topic, news(seed=1, count=50), Truth())
-    clients.shared_clients.cache_clear()
+    clients._clients.cache_clear()
     with dg.DagsterInstance.ephemeral() as instance:
         yield Sensor(topic, instance)
-    clients.shared_clients.cache_clear()
+    clients._clients.cache_clear()
 
 
 def test_a_tick_ends_with_a_reason_long_before_dagster_ends_it(

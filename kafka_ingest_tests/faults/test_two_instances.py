@@ -18,7 +18,7 @@ import pytest
 
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.local.kafka import LocalKafka
-from kafka_ingest.orchestration.names import sensor_name
+from kafka_ingest.orchestration.names import Names
 from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest_tests.e2e import child
 from kafka_ingest_tests.e2e.check import assert_exactly_once, ledger_total
@@ -123,7 +123,7 @@ def _ticks(dagster: DagsterDev) -> list[tuple[str, list[Any]]]:
     query = """{ repositoriesOrError { ... on RepositoryConnection { nodes { location { name } sensors { name
         sensorState { ticks(limit: 3) { status } } } } } } }"""
     nodes = dagster.graphql(query)["repositoriesOrError"]["nodes"]
-    name = sensor_name(STREAM)
+    name = Names().sensor(STREAM)
     return [
         (n["location"]["name"], s["sensorState"]["ticks"]) for n in nodes for s in n["sensors"] if s["name"] == name
     ]

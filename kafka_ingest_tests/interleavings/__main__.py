@@ -12,9 +12,10 @@ import os
 import sys
 import time
 
-from kafka_ingest_tests.interleavings.mutations import MUTATIONS, SHAPES, mutations_of
+from kafka_ingest_tests.interleavings.mutations import MUTATIONS, mutations_of
 from kafka_ingest_tests.interleavings.runner import Wanted, check, mutate, silence_the_pool
 from kafka_ingest_tests.interleavings.servers import SERVERS
+from kafka_ingest_tests.interleavings.shapes import SHAPES
 
 
 def main() -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeVar
 
 from hypothesis import strategies as st
 
 from kafka_ingest.slices import OffsetRange
-from kafka_ingest_tests.interleavings.log import HELD, REFUSED, TOPIC, Log, Message, Version
+from kafka_ingest_tests.interleavings.log import HELD, NULL_CODE, REFUSED, TOPIC, Log, Message, Version
 
 T = TypeVar("T")
 
@@ -80,6 +80,8 @@ class Shape:
     refused: bool = True
     late: bool = True
     codes: bool = True
+    partial: int = 6
+    """One in so many logs has accounts that keep what a message does not carry; 0: none."""
     held: int = 6
     """One in so many logs has a row that cannot be deleted; 0: none."""
     versions: bool = True
@@ -93,6 +95,8 @@ class Shape:
     """Upserts of the same keys in both partitions; else each has keys of its own."""
     apart: bool = False
     """Each writer has a partition of its own, from which it loads all, in one run."""
+    parts: bool = False
+    """The first two writers load the parts of one backfill, all of a partition each; the others load live."""
     longest: int = 7
     """Messages of a partition at most."""
     begun: bool = False
@@ -104,6 +108,8 @@ class Shape:
     lives: bool = True
     """Live runs beside the last one."""
     recreated: bool = True
+    turned: bool = False
+    """Accounts have an order of their own, and are deleted by values."""
 
 
 class Source(Protocol):
@@ -160,7 +166,7 @@ class _Maker:
     def among(self, items: Sequence[T]) -> T:
         return items[self._source.number(0, len(items) - 1)]
 
-    def message(self, partition: int, offset: int, stamp: int, *, is_coded: bool, keys: Sequence[str]) -> Message:
+    def message(self, partition: int, offset: int, stamp: int, *, log: Log, keys: Sequence[str]) -> Message:
         shape = self._shape
         kinds: list[Literal["account", "gone", "event", "broken"]] = []
         if shape.upserts:
@@ -177,14 +183,25 @@ class _Maker:
         key = self.among(keys)
         if not shape.keys and key != HELD:
             key += str(partition)
+        turn = self._source.number(0, 4) if shape.turned and kind in ("account", "gone") else None
         if kind == "gone":
-            return Message(kind, stamp, key)
-        value = REFUSED if shape.refused and self.one_in(6) else 100 * (partition + 1) + offset
-        code = self.among(("x", "y")) if is_coded and kind == "account" and self.one_in(2) else None
-        return Message(kind, stamp, key, value, code, is_late=shape.late and self.one_in(8))
+            return Message(kind, stamp, key, turn=turn)
+        is_partial = log.is_partial and kind == "account"
+        value = 100 * (partition + 1) + offset
+        if shape.refused and not is_partial and self.one_in(6):
+            value = REFUSED
+        code, tag = None, None
+        if is_partial:
+            code, tag = self.among((None, None, NULL_CODE, f"c{value}")), self.among((None, None, value))
+        elif log.is_coded and kind == "account" and self.one_in(2):
+            code = self.among(("x", "y"))
+        is_late = shape.late and self.one_in(8)
+        return Message(kind, stamp, key, value, code, is_late, tag, is_partial, turn)
 
     def log(self, *, is_held: bool) -> Log:
-        is_coded = self._shape.codes and not is_held and self.one_in(6)
+        is_partial = bool(self._shape.partial) and not is_held and self.one_in(self._shape.partial)
+        is_coded = self._shape.codes and not is_held and not is_partial and self.one_in(6)
+        log = Log((), is_coded, is_partial=is_partial, is_turned=self._shape.turned)
         keys = _KEYS[: 1 if self._shape.one_key else self._source.number(1, 3)]
         if is_held:
             keys = (HELD, *keys[:2])
@@ -197,18 +214,21 @@ class _Maker:
             if not self._shape.runs_back:
                 stamps.sort()
             messages = [
-                self.message(partition, offset, stamp, is_coded=is_coded, keys=keys)
-                for offset, stamp in enumerate(stamps)
+                self.message(partition, offset, stamp, log=log, keys=keys) for offset, stamp in enumerate(stamps)
             ]
             if is_held and partition == 0:
                 messages[0] = Message("account", stamps[0], HELD, 100)
             partitions.append(tuple(messages))
-        return Log(tuple(partitions), is_coded)
+        return replace(log, messages=tuple(partitions))
 
     def task(self, longest: int, writer: int) -> Task:
         shape = self._shape
         if shape.apart:
             return Task("live", "v1", (shape.longest,), (writer % 2,))
+        if shape.parts:
+            sizes = tuple(self._source.number(1, 4) for _ in range(2 if self.one_in(2) else 1))
+            version: Version = self.among(["v1", "v2"])
+            return Task("backfill", version, sizes, (writer,)) if writer < 2 else Task("live", version, sizes, (0, 1))
         kinds: list[Literal["live", "backfill", "replay", "recreated"]] = ["live"] * (3 if shape.lives else 0)
         if shape.backfills:
             kinds += ["backfill"] * 2

@@ -31,7 +31,9 @@ FIRST_LOOK_SECONDS = 0.01
 STUCK_SECONDS = 20.0
 
 # Statements on tables to upsert, or on those of their tombstones or keys; temporary ones are nobody else's.
-_UPSERTING = re.compile(r"\s*(INSERT|UPDATE|DELETE|REPLACE|SELECT|WITH)\b.*\bi_(account|coded)", re.DOTALL)
+_UPSERTING = re.compile(
+    r"\s*(INSERT|UPDATE|DELETE|REPLACE|SELECT|WITH)\b.*\bi_(account|coded|partial|turned)", re.DOTALL
+)
 
 _current = threading.local()
 

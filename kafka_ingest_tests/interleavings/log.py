@@ -27,6 +27,9 @@ TOPIC_ID, RECREATED_ID = "first", "second"
 PARTITIONS = (TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1))
 REFUSED = 13
 """The number no table takes."""
+NO_TAG = -1
+NULL_CODE = "null"
+"""Of a message that says so; one without a code does not carry it."""
 HELD = "held"
 """The key of a row that a row of the table `i_child` refers to, so that it cannot be deleted."""
 
@@ -60,6 +63,34 @@ class Coded(UpsertModel):
     code: Mapped[str | None] = column(sa.String(8))
 
 
+class Partial(UpsertModel):
+    """An account that keeps what a message does not carry."""
+
+    __tablename__ = "i_partial"
+
+    delete_on_tombstone: ClassVar[bool] = True
+    tombstone_key: ClassVar[Literal["json", "text"]] = "text"
+
+    id: Mapped[str] = column(sa.String(8), primary_key=True)
+    balance: Mapped[int] = column(sa.Integer)
+    code: Mapped[str | None] = column(sa.String(8), keep_absent=True)
+    tag: Mapped[int] = column(sa.Integer, keep_absent=True, default=NO_TAG)
+
+
+class Turned(UpsertModel):
+    """An account whose messages have an order of their own, deletes too, which stand in their values."""
+
+    __tablename__ = "i_turned"
+    __table_args__ = (sa.CheckConstraint(f"balance <> {REFUSED}", name="i_turned_balance"),)
+
+    deletes: ClassVar[bool | None] = True
+    order_by: ClassVar[str | None] = "turn"
+
+    id: Mapped[str] = column(sa.String(8), primary_key=True)
+    balance: Mapped[int] = column(sa.Integer)
+    turn: Mapped[int] = column(sa.Integer)
+
+
 class First(AppendModel):
     __tablename__ = "i_first"
     __table_args__ = (sa.CheckConstraint(f"amount <> {REFUSED}", name="i_first_amount"),)
@@ -85,16 +116,23 @@ def _versions(model: type[UpsertModel]) -> dict[Version, Stream]:
         "fixed": {"account": model, "event": First, "other": Second, "late account": model, "late event": First},
     }
     return {
-        version: Stream(name="interleaved", topics=TOPIC, routes=each, steps=(), max_dead_letter_ratio=1.0)
+        version: Stream(
+            name="interleaved",
+            topics=TOPIC,
+            routes=each,
+            steps=(),
+            max_dead_letter_ratio=1.0,
+            delete_when={"gone": True} if model is Turned else None,
+        )
         for version, each in routes.items()
     }
 
 
-STREAMS = {False: _versions(Account), True: _versions(Coded)}
-"""Whether codes are unique → version → stream."""
+STREAMS = {model.__tablename__: _versions(model) for model in (Account, Coded, Partial, Turned)}
+"""Table of the accounts → version → stream."""
 DECODERS = {
-    is_coded: {version: StreamDecoder(stream) for version, stream in versions.items()}
-    for is_coded, versions in STREAMS.items()
+    table: {version: StreamDecoder(stream) for version, stream in versions.items()}
+    for table, versions in STREAMS.items()
 }
 
 Place = Literal["i_first", "i_second", "upsert", "delete", "dead"]
@@ -109,6 +147,11 @@ class Message:
     value: int = 0
     code: str | None = None
     is_late: bool = False
+    tag: int | None = None
+    """Of a message that carries it."""
+    is_partial: bool = False
+    turn: int | None = None
+    """The order of its own, where the log's accounts have one."""
 
     def place(self, version: Version) -> Place:
         """What a version of the code makes of it, where the database does not refuse it for its number."""
@@ -121,18 +164,28 @@ class Message:
     @property
     def msg(self) -> Msg:
         stamp = MORNING_MS + 1_000 * self.stamp
+        own = {} if self.turn is None else {"turn": self.turn}
+        if self.kind == "gone" and own:
+            return Msg({"type": "account", "id": self.key, "gone": True} | own, timestamp_ms=stamp)
         if self.kind == "gone":
             return Msg(None, key=self.key.encode(), timestamp_ms=stamp)
         if self.kind == "broken":
             return Msg(b"{", timestamp_ms=stamp)
         name = f"late {self.kind}" if self.is_late else self.kind
         number = "amount" if self.kind == "event" else "balance"
-        return Msg({"type": name, "id": self.key, number: self.value, "code": self.code}, timestamp_ms=stamp)
+        fields: dict[str, object] = {"type": name, "id": self.key, number: self.value, "code": self.code} | own
+        if self.is_partial:
+            fields["code"] = None if self.code == NULL_CODE else self.code
+            fields["tag"] = self.tag
+            fields = {n: v for n, v in fields.items() if v is not None or (n == "code" and self.code == NULL_CODE)}
+        return Msg(fields, timestamp_ms=stamp)
 
     def __str__(self) -> str:
         number = " refused" if self.value == REFUSED else f" {self.value}"
         text = f"{'late ' if self.is_late else ''}{self.kind} {self.key}{'' if self.kind in ('gone', 'broken') else number}"
-        return f"{text}{f' code {self.code}' if self.code else ''} at {self.stamp} s"
+        text += f" tag {self.tag}" if self.tag is not None else ""
+        turn = "" if self.turn is None else f" turn {self.turn}"
+        return f"{text}{f' code {self.code}' if self.code else ''}{turn} at {self.stamp} s"
 
 
 @dataclass
@@ -142,13 +195,23 @@ class Log:
     messages: tuple[tuple[Message, ...], ...]
     is_coded: bool
     topic_id: str = TOPIC_ID
+    is_partial: bool = False
+    is_turned: bool = False
+    """Whether its accounts have an order of their own."""
     _parsed: dict[tuple[tuple[OffsetRange, ...], Version], ParsedSlice] = field(default_factory=dict, repr=False)
     _recreated: Log | None = field(default=None, repr=False, compare=False)
     _whole: dict[Version, ParsedSlice] = field(default_factory=dict, repr=False)
 
     @property
+    def table(self) -> str:
+        """Of its accounts."""
+        if self.is_turned:
+            return "i_turned"
+        return "i_partial" if self.is_partial else "i_coded" if self.is_coded else "i_account"
+
+    @property
     def streams(self) -> dict[Version, Stream]:
-        return STREAMS[self.is_coded]
+        return STREAMS[self.table]
 
     @property
     def ends(self) -> tuple[int, ...]:
@@ -156,7 +219,7 @@ class Log:
 
     def parse(self, raw: RawSlice, version: Version) -> ParsedSlice:
         """What this version of the code makes of the messages of any slice."""
-        return run_pipeline(DECODERS[self.is_coded][version].decode(raw), self.streams[version])
+        return run_pipeline(DECODERS[self.table][version].decode(raw), self.streams[version])
 
     @property
     def recreated(self) -> Log:
@@ -166,7 +229,7 @@ class Log:
                 tuple(replace(m, value=m.value if m.value == REFUSED else m.value + 5_000) for m in messages)
                 for messages in self.messages
             )
-            self._recreated = Log(others, self.is_coded, RECREATED_ID)
+            self._recreated = replace(self, messages=others, topic_id=RECREATED_ID, _parsed={}, _whole={})
         return self._recreated
 
     def parsed(self, ranges: tuple[OffsetRange, ...], version: Version) -> ParsedSlice:
@@ -182,13 +245,16 @@ class Log:
         return self._parsed[ranges, version]
 
     def in_order(self) -> list[tuple[int, int, Message]]:
-        """(partition, offset, message) in the total order: by the running maximum of the partition's timestamps up to the
-        offset, then partition, then offset."""
+        """(partition, offset, message) in the total order: by its own order where it has one, then by the running maximum of the
+        partition's timestamps up to the offset, then partition, then offset."""
         keyed = []
         for partition, messages in enumerate(self.messages):
             highest = accumulate((m.stamp for m in messages), max)
-            keyed += [(stamp, partition, o, m) for o, (stamp, m) in enumerate(zip(highest, messages, strict=True))]
-        return [(partition, offset, message) for _, partition, offset, message in sorted(keyed, key=lambda k: k[:3])]
+            keyed += [
+                (-1 if m.turn is None else m.turn, stamp, partition, o, m)
+                for o, (stamp, m) in enumerate(zip(highest, messages, strict=True))
+            ]
+        return [(partition, offset, message) for *_, partition, offset, message in sorted(keyed, key=lambda k: k[:4])]
 
     def __str__(self) -> str:
         return "\n".join(

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from kafka_ingest import slices
 from kafka_ingest.ledger.positions import ledger_fences
 from kafka_ingest.ledger.tables import BATCHES, OFFSETS, of_partition
-from kafka_ingest.sinks import load, table_writer
+from kafka_ingest.sinks import kept_columns, load, table_writer
 from kafka_ingest.sinks.admission import AdmittedPart, AdmittedSlice, RangeProposal
 from kafka_ingest.sinks.base import RowsRejected
 from kafka_ingest.sinks.latest_per_key import is_later_sql, same_key_sql
@@ -25,40 +25,6 @@ from kafka_ingest.sinks.mysql import merge as mysql_merge
 from kafka_ingest.sinks.mysql import sink as mysql
 from kafka_ingest.sinks.postgresql import merge as postgresql_merge
 from kafka_ingest.sinks.postgresql import sink as postgresql
-from kafka_ingest_tests.interleavings.example import Shape
-
-_LITTLE = Shape(
-    held=0,
-    codes=False,
-    late=False,
-    replays=False,
-    refused=False,
-    faults=False,
-    ahead=False,
-    versions=False,
-    recreated=False,
-)
-_KEYS = replace(_LITTLE, events=False, backfills=False, one_key=True, writers=(2, 2))
-_APART = replace(_KEYS, runs_back=False, apart=True, longest=2)
-
-SHAPES: Mapping[str, Shape] = {
-    "everything": Shape(),
-    "plain": replace(_LITTLE, runs_back=False, keys=False, backfills_above=False, faults=True, writers=(2, 3)),
-    "keys": replace(_APART, tombstones=False),
-    "tombstones": _APART,
-    "two tombstones": replace(_KEYS, runs_back=False),
-    "row and tombstone": replace(_APART, begun=True),
-    "order": replace(_KEYS, writers=(1, 1)),
-    "held": replace(_KEYS, writers=(1, 1), runs_back=False, held=1),
-    "codes": replace(_KEYS, tombstones=False, codes=True),
-    "backfills ahead": replace(
-        _LITTLE, upserts=False, ahead=True, versions=True, lives=False, backfills_above=False, writers=(2, 2)
-    ),
-    "backfills above": replace(_LITTLE, upserts=False, writers=(1, 2), versions=True),
-    "lives ahead": replace(_LITTLE, upserts=False, ahead=True, versions=True, backfills=False, writers=(2, 2)),
-    "recreated": replace(_LITTLE, writers=(1, 2), recreated=True),
-}
-"""Examples in which one kind of trouble is likely, by name."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +142,7 @@ def _compared_before(
     _unguarded(statements, target, table, stage, names, 0, graves)
 
 
-def _judge_at_once(_writer: Any, _admitted: Any, refused: Mapping[Any, set[int]]) -> dict[int, Any]:
+def _judge_at_once(_writer: Any, _admitted: Any, refused: Mapping[Any, set[int]], _left_out: Any) -> dict[int, Any]:
     return {number: (target, "refused") for target, numbers in refused.items() for number in numbers}
 
 
@@ -393,6 +359,16 @@ MUTATIONS: Mapping[str, Mutation] = {
         "a deadlock ends the transaction, which begins again",
         _deadlock_of_a_row,
         "tombstones",
+    ),
+    "no columns of their own": Mutation(
+        "each kept column goes by the message that gave it",
+        _patched(kept_columns, _wins=lambda _target, _sql, _column, _rows, is_old_later: f"NOT {is_old_later}"),
+        "partial",
+    ),
+    "a tombstone takes rows only": Mutation(
+        "a tombstone takes what messages before it gave to a later row",
+        _patched(mysql_merge, postgresql_merge, is_outlived_sql=lambda *_all: "1 = 0"),
+        "partial",
     ),
     "no topic id": Mutation(
         "a slice of another topic of the name is refused",

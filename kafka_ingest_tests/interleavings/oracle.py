@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kafka_ingest_tests.interleavings.example import Example
-from kafka_ingest_tests.interleavings.log import HELD, Message, Place, Version
+from kafka_ingest_tests.interleavings.log import HELD, NO_TAG, NULL_CODE, Message, Place, Version
 
 Position = tuple[int, int]
 """Partition and offset."""
@@ -25,9 +25,9 @@ class Load:
 
 @dataclass(frozen=True)
 class Found:
-    """What stands in the database. Rows are (partition, offset, number)."""
+    """What stands in the database. Rows are (partition, offset, number), those to upsert also the columns that are kept."""
 
-    upserted: dict[str, tuple[int, int, int]]
+    upserted: dict[str, tuple[int, int, int, str | None, int | None]]
     appended: dict[str, list[tuple[int, int, int]]]
     waiting: set[Position]
     """Dead letters."""
@@ -76,6 +76,18 @@ def _places(example: Example, found: Found) -> list[str]:
     return wrong
 
 
+def _kept(
+    example: Example, message: Message, before: tuple[int, int, int, str | None, int | None] | None
+) -> tuple[str | None, int | None]:
+    """Code and tag of the row after the message."""
+    if not example.log.is_partial:
+        return None, None
+    code, tag = (None, NO_TAG) if before is None else before[3:]
+    if message.code is not None:
+        code = None if message.code == NULL_CODE else message.code
+    return code, tag if message.tag is None else message.tag
+
+
 def _last_versions(found: Found) -> dict[Position, Version]:
     return {(each.partition, o): each.version for each in found.loads for o in range(each.start, each.end)}
 
@@ -95,23 +107,24 @@ def _may_differ(example: Example, found: Found, message: Message, at: Position, 
 
 
 def _winners(example: Example, found: Found) -> list[str]:
-    """The row of a key is that of the last message for it that is no dead letter; a message that was loaded once counts, even if
-    an older version of the code has made a dead letter of it later."""
+    """The row of a key is that of the last message for it that is no dead letter, its kept columns those of the last that carried
+    them since the last tombstone; a message that was loaded once counts, even if an older version of the code has made a dead
+    letter of it later."""
     last = _last_versions(found)
     ever = {(each.partition, o, each.version) for each in found.loads for o in range(each.start, each.end)}
-    wanted: dict[str, tuple[int, int, int]] = {}
+    wanted: dict[str, tuple[int, int, int, str | None, int | None]] = {}
     for partition, offset, message in example.log.in_order():
         places = {message.place(version) for p, o, version in ever if (p, o) == (partition, offset)}
         row = (partition, offset, message.value)
         if (partition, offset) in found.waiting:
             # Code that knew it may have loaded it before code that did not made a letter of it, or its code was taken then.
             was_dead = (partition, offset) in last and message.place(last[partition, offset]) == "dead"
-            was_loaded = was_dead and found.upserted.get(message.key) == row
+            was_loaded = was_dead and found.upserted.get(message.key, ())[:3] == row
             may_be_refused = _may_differ(example, found, message, (partition, offset), True)
             if places == {"dead"} or (may_be_refused and not was_loaded):
                 continue
         if "upsert" in places:
-            wanted[message.key] = row
+            wanted[message.key] = (*row, *_kept(example, message, wanted.get(message.key)))
         elif "delete" in places:
             wanted.pop(message.key, None)
     if wanted == found.upserted:

@@ -20,8 +20,9 @@ from typing import Any
 
 from kafka_ingest.sinks.registry import local_server
 from kafka_ingest_tests.interleavings.example import Example, interleavings
-from kafka_ingest_tests.interleavings.mutations import MUTATIONS, SHAPES
+from kafka_ingest_tests.interleavings.mutations import MUTATIONS
 from kafka_ingest_tests.interleavings.servers import SERVERS
+from kafka_ingest_tests.interleavings.shapes import SHAPES
 from kafka_ingest_tests.interleavings.shrink import shrink
 from kafka_ingest_tests.interleavings.world import Violation, World
 

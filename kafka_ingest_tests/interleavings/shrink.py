@@ -68,4 +68,4 @@ def _with_script(example: Example, writer: int, script: tuple[object, ...]) -> E
 def _with_messages(example: Example, partition: int, messages: tuple[Message, ...]) -> Example:
     log = example.log
     changed = (*log.messages[:partition], messages, *log.messages[partition + 1 :])
-    return replace(example, log=Log(changed, log.is_coded))
+    return replace(example, log=Log(changed, log.is_coded, is_partial=log.is_partial, is_turned=log.is_turned))

@@ -17,6 +17,7 @@ from kafka_ingest_tests.interleavings.mutations import MUTATIONS, mutations_of
 from kafka_ingest_tests.interleavings.oracle import Found, Load, violations
 from kafka_ingest_tests.interleavings.runner import examples_of
 from kafka_ingest_tests.interleavings.servers import SERVERS, connect
+from kafka_ingest_tests.interleavings.shapes import SHAPES
 from kafka_ingest_tests.interleavings.world import Violation, World
 
 EXAMPLES = 150
@@ -54,6 +55,20 @@ def world(server: LocalDatabaseServer) -> Iterator[World]:
 def test_whatever_the_interleaving_the_newest_wins_and_every_offset_is_in_one_place(
     world: World, example: Example
 ) -> None:
+    world.run(example)
+
+
+@pytest.mark.services
+@settings(max_examples=EXAMPLES // 30, suppress_health_check=list(HealthCheck), print_blob=True)
+@given(example=examples(SHAPES["parts"]))
+def test_two_runs_of_one_backfill_and_a_live_one_end_in_the_newest_of_each_key(world: World, example: Example) -> None:
+    world.run(example)
+
+
+@pytest.mark.services
+@settings(max_examples=EXAMPLES // 10, suppress_health_check=list(HealthCheck), print_blob=True)
+@given(example=examples(SHAPES["turned"]))
+def test_rows_and_deletes_in_an_order_of_their_own_end_in_it(world: World, example: Example) -> None:
     world.run(example)
 
 
@@ -124,7 +139,7 @@ LOG = Log(
 )
 EXAMPLE = Example(LOG, False, (), (), ())
 RIGHT = Found(
-    upserted={"a": (0, 1, 101)},
+    upserted={"a": (0, 1, 101, None, None)},
     appended={"i_first": [(1, 1, 201)], "i_second": []},
     waiting=set(),
     loads=[Load(p, 0, 2, "live", 2, "v1") for p in (0, 1)],
@@ -140,7 +155,7 @@ def test_the_oracle_orders_by_the_highest_timestamp_so_far() -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (replace(RIGHT, upserted={"a": (1, 0, 200)}), "upsert: the row of a is"),
+        (replace(RIGHT, upserted={"a": (1, 0, 200, None, None)}), "upsert: the row of a is"),
         (replace(RIGHT, upserted={}), "upsert: the row of a is None"),
         (replace(RIGHT, appended={"i_first": [], "i_second": [(1, 1, 201)]}), "append: 1@1"),
         (replace(RIGHT, appended={"i_first": [(1, 1, 201)], "i_second": [(1, 1, 201)]}), "append: 1@1"),

@@ -120,7 +120,7 @@ class World:
     def _look(self, example: Example) -> Found:
         at = "_kafka_partition, _kafka_offset"
         upserted, first, second, waiting, loads, positions = self._server.all_rows(
-            f"SELECT id, {at}, balance FROM {'i_coded' if example.log.is_coded else 'i_account'}",
+            f"SELECT id, {at}, balance, {'code, tag' if example.log.is_partial else 'NULL, NULL'} FROM {example.log.table}",
             *(f"SELECT {at}, amount FROM {table}" for table in ("i_first", "i_second")),
             "SELECT kafka_partition, kafka_offset FROM kafka_ingest_dead_letters "
             "WHERE replay_outcome IS NULL OR replay_outcome = 'dead_letter'",
@@ -129,7 +129,7 @@ class World:
             "SELECT next_offset FROM kafka_ingest_offsets ORDER BY kafka_partition",
         )
         return Found(
-            {str(key): (p, o, n) for key, p, o, n in upserted},  # type: ignore[misc]
+            {str(key): tuple(row) for key, *row in upserted},  # type: ignore[misc]
             {"i_first": list(first), "i_second": list(second)},  # type: ignore[arg-type]
             set(waiting),  # type: ignore[arg-type]
             [Load(*each) for each in loads],  # type: ignore[arg-type]

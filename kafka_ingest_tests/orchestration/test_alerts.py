@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
 
 from kafka_ingest.orchestration import alerts
-from kafka_ingest.orchestration.alerts import alert_sensors, alerts_sensor
+from kafka_ingest.orchestration.alerts import alerts_sensor
 from kafka_ingest.orchestration.build import build_definitions
 from kafka_ingest.orchestration.clients import Clients
-from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG, dead_letters_key
-from kafka_ingest.settings import Settings
+from kafka_ingest.orchestration.names import KIND_TAG, STREAM_TAG
+from kafka_ingest.settings import MonitoringSettings, Settings
 from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.testing.messages import one
@@ -24,6 +23,7 @@ from kafka_ingest.testing.models import MIXED
 from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.cluster import FakeMetadata, Log, log
 from kafka_ingest_tests.support.hook import Hook
+from kafka_ingest_tests.support.placed import NAMES, environment_resources, placed
 
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
 
@@ -50,16 +50,19 @@ class Watched:
         self.target.pin({P0: 0})
         self.metadata = FakeMetadata({P0: log(P0, range(5), 5)})
         clients = Clients(Settings.from_environment(), self.metadata, self.target.sink)
-        monkeypatch.setattr(alerts, "shared_clients", lambda: clients)
+        monkeypatch.setattr(alerts, "clients_for", lambda _resource: clients)
         self.job = build_definitions([MIXED]).resolve_job_def("ingest_mixed")
         self.cursor: str | None = None
 
     def tick(self) -> list[tuple[str, str]]:
         """Alerts of one tick."""
         before = len(self.hook.got)
-        context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor)
-        result: Any = alerts_sensor([MIXED])(context)
-        self.cursor, self.reason = result.cursor, str(result.skip_reason)
+        sensor = alerts_sensor([placed(MIXED)], NAMES, MonitoringSettings.from_environment())
+        with dg.build_sensor_context(
+            instance=self.instance, cursor=self.cursor, resources=environment_resources()
+        ) as context:
+            result = sensor.evaluate_tick(context)
+        self.cursor, self.reason = result.cursor, str(result.skip_message)
         return [(d["alert"], d["state"]) for d in self.hook.got[before:]]
 
     def run(self, ok: bool, **tags: str) -> str:
@@ -80,9 +83,9 @@ def watched(tmp_path: Path, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 def test_the_sensor_is_defined_only_where_a_webhook_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KAFKA_INGEST_ALERT_WEBHOOK", raising=False)
-    assert alert_sensors([MIXED]) == []
+    assert "alerts" not in {s.name for s in build_definitions([MIXED]).sensors or ()}
     monkeypatch.setenv("KAFKA_INGEST_ALERT_WEBHOOK", "http://h/x")
-    (sensor,) = alert_sensors([MIXED])
+    sensor = build_definitions([MIXED]).resolve_sensor_def("alerts")
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
 
 
@@ -154,15 +157,15 @@ def test_a_cluster_that_is_away_keeps_the_state_as_it_was(watched: Watched, monk
 
 def test_a_check_that_fails_is_told_one_that_warns_is_not(watched: Watched) -> None:
     for name, severity in (
-        ("tiling", dg.AssetCheckSeverity.ERROR),
+        ("run_tiling", dg.AssetCheckSeverity.ERROR),
         ("dead_letter_ratio", dg.AssetCheckSeverity.WARN),
     ):
         watched.instance.report_runless_asset_event(
             dg.AssetCheckEvaluation(
-                asset_key=dead_letters_key(MIXED), check_name=name, passed=False, severity=severity, metadata={}
+                asset_key=placed(MIXED).ledger.key, check_name=name, passed=False, severity=severity, metadata={}
             )
         )
-    assert watched.tick() == [("check:mixed/dead_letters:tiling", "firing")]
+    assert watched.tick() == [("check:mixed/ledger:run_tiling", "firing")]
     assert "Load a gap again" in watched.hook.got[0]["text"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -10,7 +9,7 @@ import pytest
 
 from kafka_ingest.cli.ingest import failure_of
 from kafka_ingest.orchestration.build import build_definitions
-from kafka_ingest.orchestration.names import job_name, replay_job_name
+from kafka_ingest_tests.support.placed import NAMES
 from kafka_ingest_tests.support.world import STREAM, World
 
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
@@ -20,13 +19,6 @@ TOO_LARGE = 2**63
 
 def ranged(**changes: int) -> dict[str, Any]:
     return {"ranges": [{"topic": "mixed", "partition": 0, "start": 0, "end": 1} | changes]}
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    found = World(tmp_path, monkeypatch)
-    monkeypatch.setenv("KAFKA_INGEST_DATABASE_URL", found.url)
-    return found
 
 
 def refusal(job: str, config: dict[str, Any], **options: Any) -> str:
@@ -60,7 +52,7 @@ def refusal(job: str, config: dict[str, Any], **options: Any) -> str:
 def test_an_ingestion_out_of_range_is_refused_with_field_value_and_bound(
     world: World, config: dict[str, Any], field: str, value: str, bound: str
 ) -> None:
-    said = refusal(job_name(STREAM), {STREAM.name: {"ops": {"plan": {"config": config}}}}, partition_key=WINDOW)
+    said = refusal(NAMES.job(STREAM), {STREAM.name: {"ops": {"plan": {"config": config}}}}, partition_key=WINDOW)
     assert field in said
     assert value in said
     assert bound in said
@@ -83,7 +75,7 @@ def test_an_ingestion_out_of_range_is_refused_with_field_value_and_bound(
 def test_a_replay_out_of_range_is_refused_with_field_value_and_bound(
     config: dict[str, Any], value: str, bound: str
 ) -> None:
-    said = refusal(replay_job_name(STREAM), {f"{STREAM.name}_replay_dead_letters": {"config": config}})
+    said = refusal(NAMES.replay_job(STREAM), {f"{STREAM.name}_replay_dead_letters": {"config": config}})
     assert next(iter(config)) in said
     assert value in said
     assert bound in said

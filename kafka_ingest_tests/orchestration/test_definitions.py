@@ -1,4 +1,5 @@
-"""What Dagster gets to see: assets, partitions, jobs and sensors, made without asking anybody anything."""
+"""What Dagster gets to see: assets, partitions, jobs and sensors, made without asking anybody anything, but for a code location
+(test_window_starts.py)."""
 
 from __future__ import annotations
 
@@ -12,13 +13,13 @@ import dagster as dg
 import pytest
 
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.orchestration.assets import partitions_of
 from kafka_ingest.orchestration.build import build_definitions
-from kafka_ingest.orchestration.names import topic_key
+from kafka_ingest.orchestration.windows import partitions_of
 from kafka_ingest.streams.model import PLACE_COLUMNS
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.windows import window_of
 from kafka_ingest.testing.models import MIXED, Event
+from kafka_ingest_tests.support.placed import NAMES
 
 # Dagster asks pydantic for fields in a way pydantic 2 finds old-fashioned; what we can do about it is nothing.
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
@@ -116,6 +117,7 @@ def test_the_sensor_is_on_by_default_and_says_when_a_batch_is_due(defs: dg.Defin
     sensor = defs.resolve_sensor_def("mixed_sensor")
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
     assert "at 10 messages or 10 s, whichever is first" in (sensor.description or "")
+    assert "looks every 5 s" in (sensor.description or "")
 
 
 @pytest.mark.parametrize("window", ["hourly", "daily"])
@@ -140,5 +142,5 @@ def test_every_window_a_run_can_name_is_a_partition_the_first_and_the_present_on
 
 
 def test_topic_names_and_patterns_make_asset_keys() -> None:
-    assert topic_key("a.b-c_d").path == ["kafka", "a_b-c_d"]
-    assert topic_key("^news-(a|b).*$").path == ["kafka", "_news-_a_b____"]
+    assert NAMES.topic_key("a.b-c_d").path == ["kafka", "a_b-c_d"]
+    assert NAMES.topic_key("^news-(a|b).*$").path == ["kafka", "_news-_a_b____"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ import sqlalchemy as sa
 from kafka_ingest.cli.ingest import failure_of
 from kafka_ingest.orchestration import find_job as find_job_module
 from kafka_ingest.orchestration.build import build_definitions
-from kafka_ingest.orchestration.names import find_job_name
 from kafka_ingest.orchestration.run_report import letters_metadata, newest_letters
 from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.testing.messages import Msg
 from kafka_ingest.testing.models import MIXED
 from kafka_ingest_tests.support.letters import run_replay
+from kafka_ingest_tests.support.placed import NAMES
 from kafka_ingest_tests.support.searched import Searched
 
 # Dagster asks pydantic for fields in a way pydantic 2 finds old-fashioned; what we can do about it is nothing.
@@ -44,12 +45,12 @@ def topic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Searched:
     return found
 
 
-def run(**config: Any) -> dg.ExecuteInProcessResult:
+def run(instance: dg.DagsterInstance | None = None, **config: Any) -> dg.ExecuteInProcessResult:
     job = build_definitions([STREAM]).resolve_job_def("find_message_mixed")
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral() if instance is None else nullcontext(instance) as at:
         return job.execute_in_process(
             run_config={"ops": {"mixed_find_message": {"config": {"topic": "mixed", **config}}}},
-            instance=instance,
+            instance=at,
             raise_on_error=False,
         )
 
@@ -73,7 +74,7 @@ def test_the_job_says_what_became_of_each_message_in_a_table(topic: Searched) ->
     assert (found["matched"], found["searched_messages"], found["searched"]) == (2, 3, "mixed[0]@[0,3)")
     assert [each["fate"] for each in found["details"]["found"]] == ["superseded", "row"]
     assert result.dagster_run.tags["kafka_ingest/kind"] == "find"
-    assert find_job_name(STREAM) == "find_message_mixed"
+    assert NAMES.find_job(STREAM) == "find_message_mixed"
 
 
 def test_what_stands_in_a_message_is_no_markup_in_the_table(topic: Searched) -> None:
@@ -81,6 +82,21 @@ def test_what_stands_in_a_message_is_no_markup_in_the_table(topic: Searched) -> 
     assert line.count("|") == 6
     assert line.count("`") == 6
     assert line.isprintable()
+
+
+def test_the_log_says_what_became_of_each_message_as_text(topic: Searched) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        found = run(instance, text="bad", meant="key")
+        lines = [entry.user_message for entry in instance.all_logs(found.run_id) if " is " in entry.user_message]
+    (line,) = lines
+    assert line.startswith("mixed[0]@2 is `a dead letter: route: no route for type ")
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize(("topics", "begins_with"), [(["mixed", "other"], "mixed"), ("^mix.*$", "")])
+def test_the_launchpad_begins_with_the_topic_and_an_empty_text(topics: Any, begins_with: str) -> None:
+    job = build_definitions([replace(STREAM, topics=topics)]).resolve_job_def("find_message_mixed")
+    assert job.run_config == {"ops": {"mixed_find_message": {"config": {"topic": begins_with, "text": ""}}}}
 
 
 def test_where_nothing_is_found_the_job_says_so_and_how_much_it_searched(topic: Searched) -> None:
@@ -94,6 +110,7 @@ def test_where_nothing_is_found_the_job_says_so_and_how_much_it_searched(topic: 
     ("config", "refusal"),
     [
         ({"topic": "other", "text": "k"}, "no stream reads a topic 'other'"),
+        ({"text": ""}, "at least 1 character"),
         ({"text": "k", "limit": 0}, "greater than or equal to 1"),
         ({"text": "k", "last": 0}, "greater than or equal to 1"),
         ({"text": "k", "time_from": "soon"}, "time_from is 'soon'"),
@@ -128,7 +145,16 @@ def test_the_page_of_the_dead_letters_has_the_newest_that_wait_as_text(topic: Se
     assert (line.count("|"), line.count("`"), line.isprintable()) == (4, 4, True)
     topic.send(*(Msg(f"{{{n}".encode()) for n in range(12)))
     topic.load()
-    assert positions(topic) == [f"mixed[0]@{n}" for n in range(14, 4, -1)]
+    assert positions(topic) == [f"mixed[0]@{n}" for n in range(14, 5, -1)]
+
+
+def test_the_page_has_as_many_as_it_shows_without_a_click(topic: Searched) -> None:
+    topic.send(*(Msg({"type": "x" * 300}) for _ in range(12)))
+    topic.load()
+    shown = positions(topic)
+    assert 1 < len(shown) < 10
+    assert shown == [f"mixed[0]@{n}" for n in range(14, 14 - len(shown), -1)]
+    assert len("\n".join(page(topic))) + 60 < 1_000
 
 
 def test_letters_that_were_tried_in_vain_stand_there_and_those_that_were_replayed_do_not(topic: Searched) -> None:

@@ -21,9 +21,11 @@ from kafka_ingest.orchestration.topic_observations import TopicObserver
 from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.information import STREAM
+from kafka_ingest.streams.stream import Stream
 from kafka_ingest.testing.messages import MORNING_MS, Msg, Part, raw_slice
 from kafka_ingest.testing.models import MIXED
 from kafka_ingest.testing.target import NOW, Target
+from kafka_ingest_tests.support.placed import environment_resources, placed
 
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
 
@@ -84,8 +86,13 @@ def test_after_rows_are_gone_the_counts_follow(target: Target) -> None:
     assert counted(target) == SEVEN_ROWS[1:]
 
 
+def example(streams: list[Stream]) -> dg.Definitions:
+    """The example with the resources it asks for."""
+    return dg.Definitions.merge(example_definitions(streams), dg.Definitions(resources=dict(environment_resources())))
+
+
 def test_the_asset_materializes_a_window_and_a_range_of_them(target: Target) -> None:
-    definition = example_definitions([STREAM]).resolve_assets_def(KEY)
+    definition = example([STREAM]).resolve_assets_def(KEY)
     result = dg.materialize([definition], partition_key=SEVEN)
     assert counted(target) == SEVEN_ROWS
     (event,) = result.asset_materializations_for_node(definition.node_def.name)
@@ -99,8 +106,8 @@ def test_the_asset_materializes_a_window_and_a_range_of_them(target: Target) -> 
 
 
 def test_it_is_there_for_the_example_stream_only() -> None:
-    assert list(example_definitions([MIXED]).resolve_all_asset_specs()) == []
-    assert KEY in {spec.key for spec in example_definitions([MIXED, STREAM]).resolve_all_asset_specs()}
+    assert list(example([MIXED]).resolve_all_asset_specs()) == []
+    assert KEY in {spec.key for spec in example([MIXED, STREAM]).resolve_all_asset_specs()}
 
 
 P = [TopicPartition("mixed", 0), TopicPartition("mixed2", 0)]
@@ -117,14 +124,21 @@ def look(high: int, position: int) -> StreamState:
 
 def test_topics_are_observed_with_numbers_and_the_rate_since_the_last_look() -> None:
     clock = iter([0.0, 10.0, 12.0])
-    observer = TopicObserver(MIXED, look(10, 10), clock=lambda: next(clock))
+    observer = TopicObserver(placed(MIXED), look(10, 10), lambda: next(clock), lambda: NOW + dt.timedelta(seconds=7))
     one, two = observer.observations(look(30, 25))
     assert (one.asset_key.to_user_string(), two.asset_key.to_user_string()) == ("kafka/mixed", "kafka/mixed2")
     numbers = {name: value.value for name, value in two.metadata.items() if isinstance(value.value, int | float)}
-    assert numbers == {"lag": 6, "end_offsets": 31, "messages_per_second": 2.0, "kafka_partitions": 1}
+    assert numbers == {
+        "lag": 6,
+        "end_offsets": 31,
+        "messages_per_second": 2.0,
+        "kafka_partitions": 1,
+        "seconds_since_load": 7.0,
+    }, "the age of what waits was not asked for"
     assert "| `mixed` | 0 | 2 | 30 | 25 | 5 |" in str(one.metadata["partitions"].value)
-    (one, _) = observer.observations(look(30, 30))
-    assert one.metadata["messages_per_second"].value == 0.0
+    (one, two) = observer.observations(look(30, 30), waits={P[1]: 3.21})
+    assert one.metadata["messages_per_second"].value == one.metadata["oldest_waiting_seconds"].value == 0.0
+    assert two.metadata["oldest_waiting_seconds"].value == 3.2
 
 
 def test_a_users_own_assets_stand_beside_ours() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from kafka_ingest.orchestration.assets import partitions_of
 from kafka_ingest.orchestration.build import build_definitions
 from kafka_ingest.orchestration.information_per_hour import MOST_RUNS, example_definitions
+from kafka_ingest.orchestration.windows import partitions_of
 from kafka_ingest.streams.information import STREAM
 
 TABLE = dg.AssetKey(["information", "information"])

@@ -6,18 +6,24 @@ import datetime as dt
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from kafka_ingest.engine.stream_state import StreamState
+from kafka_ingest.kafka.metadata import TopicState, Watermarks
+from kafka_ingest.ledger.positions import LedgerPosition
 from kafka_ingest.orchestration import pruning
 from kafka_ingest.orchestration.build import build_definitions
 from kafka_ingest.orchestration.names import STREAM_TAG
-from kafka_ingest.orchestration.pruning import Pruned, prune_runs
+from kafka_ingest.orchestration.pruning import Pruned, prune_observations, prune_runs
 from kafka_ingest.orchestration.retention import RETENTION_JOB
+from kafka_ingest.orchestration.topic_observations import TopicObserver
+from kafka_ingest.slices import TopicPartition
 from kafka_ingest.testing.models import MIXED
+from kafka_ingest_tests.support.placed import placed
 
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
 
@@ -150,3 +156,66 @@ def test_audit_and_retention_are_scheduled_daily_and_on() -> None:
     for each in schedules.values():
         assert isinstance(each, dg.ScheduleDefinition)
         assert each.default_status is dg.DefaultScheduleStatus.RUNNING
+
+
+def test_a_sensors_old_observations_go_and_the_latest_of_each_asset_stays(instance: dg.DagsterInstance) -> None:
+    """They are of no run, so none of them would ever go."""
+    other = dg.AssetKey(["kafka", "other"])
+    for number in range(5):
+        instance.report_runless_asset_event(dg.AssetObservation(ASSET, metadata={"lag": number}))
+    instance.report_runless_asset_event(dg.AssetMaterialization(ASSET, partition="w1"))
+    instance.report_runless_asset_event(dg.AssetObservation(other))
+    later = dt.datetime.now(dt.timezone.utc) + dt.timedelta(minutes=1)
+    assert prune_observations(instance, [ASSET], before=later - dt.timedelta(days=1)) == 0
+    assert prune_observations(instance, [ASSET, OTHER], before=later) == 4
+    assert prune_observations(instance, [ASSET, OTHER], before=later) == 0
+    (left,) = instance.fetch_observations(ASSET, limit=9).records
+    assert left.asset_observation is not None
+    assert left.asset_observation.metadata["lag"].value == 4
+    assert len(instance.fetch_observations(other, limit=9).records) == 1
+    assert instance.get_materialized_partitions(ASSET) == {"w1"}
+    events = instance.event_log_storage.get_logs_for_run("")
+    assert len(events) == 3, "the file of no run, too"
+
+
+def test_observations_of_a_run_stay_until_it_goes(instance: dg.DagsterInstance) -> None:
+    @dg.op
+    def observe(context: dg.OpExecutionContext) -> None:
+        context.log_event(dg.AssetObservation(ASSET))
+
+    @dg.job
+    def observing() -> None:
+        observe()
+
+    observing.execute_in_process(instance=instance)
+    observing.execute_in_process(instance=instance)
+    later = dt.datetime.now(dt.timezone.utc) + dt.timedelta(minutes=1)
+    assert prune_observations(instance, [ASSET], before=later) == 0
+    assert len(instance.fetch_observations(ASSET, limit=9).records) == 2
+
+
+def test_what_a_sensor_says_costs_the_kilobytes_that_the_manual_names(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """docs/checks.md, "Retention". Of a topic with 12 Kafka partitions."""
+    tp = [TopicPartition("mixed", n) for n in range(12)]
+    marks = dict.fromkeys(tp, Watermarks(1_000_000, 2_000_000))
+    positions = dict.fromkeys(tp, LedgerPosition(2_000_000, "id", dt.datetime.now(dt.timezone.utc)))
+    (observation,) = TopicObserver(placed(MIXED)).observations(
+        StreamState(TopicState(tuple(tp), {}, ()), marks, positions, {})
+    )
+
+    def cost(events: Iterable[dg.AssetObservation | dg.AssetMaterialization]) -> float:
+        before, number = size_of(tmp_path), 0
+        for number, event in enumerate(events, 1):  # noqa: B007
+            instance.report_runless_asset_event(event)
+        return (size_of(tmp_path) - before) / number
+
+    cost([observation])  # makes the files
+    assert 7_000 < cost([observation] * 100) < 10_000
+    empty = {"rows": 0, "messages_of_window": 0}
+    assert 2_500 < cost(dg.AssetMaterialization(ASSET, partition=f"w{n}", metadata=empty) for n in range(100)) < 4_200
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

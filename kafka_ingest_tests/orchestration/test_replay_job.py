@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from kafka_ingest.engine.replay import replay as replay_slices
 from kafka_ingest.errors import DatabaseUnavailable
 from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter
-from kafka_ingest.orchestration.names import dead_letters_key, table_key
-from kafka_ingest.orchestration.replay_job import ReplayConfig, replay_job
+from kafka_ingest.orchestration.build import build_definitions
+from kafka_ingest.orchestration.names import table_key
+from kafka_ingest.orchestration.replay_job import ReplayConfig
 from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
@@ -23,6 +24,7 @@ from kafka_ingest.testing.messages import Msg, Part, raw_slice
 from kafka_ingest.testing.models import Account, Event
 from kafka_ingest.testing.target import NOW, Target
 from kafka_ingest_tests.support.letters import FIXED, NO_ROUTES, account, dump, event, kept
+from kafka_ingest_tests.support.placed import NAMES, placed
 
 # Dagster asks pydantic for fields in a way pydantic 2 finds old-fashioned; what we can do about it is nothing.
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
@@ -47,8 +49,10 @@ def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
 
 def run(stream: Stream = FIXED, *, success: bool = True, **config: Any) -> dg.ExecuteInProcessResult:
     with dg.DagsterInstance.ephemeral() as instance:
-        result = replay_job(stream).execute_in_process(
-            run_config={"ops": {OP: {"config": config}}}, instance=instance, raise_on_error=False
+        result = (
+            build_definitions([stream])
+            .resolve_job_def(NAMES.replay_job(stream))
+            .execute_in_process(run_config={"ops": {OP: {"config": config}}}, instance=instance, raise_on_error=False)
         )
     assert result.success is success
     return result
@@ -78,7 +82,7 @@ def test_the_job_replays_and_reports_tables_and_dead_letters(target: Target) -> 
         },
     }
     (observation,) = observed(result)
-    assert observation.asset_key == dead_letters_key(FIXED)
+    assert observation.asset_key == placed(FIXED).dead_letters.key
     numbers = {k: v.value for k, v in observation.metadata.items()}
     assert {k: numbers[k] for k in ("replayed", "rows", "deletes", "ignored", "still_dead_letters")} == {
         "replayed": 5,

@@ -25,14 +25,8 @@ from kafka_ingest.orchestration.launching import ranges_config
 from kafka_ingest.orchestration.names import LIVE_TAG, STREAM_TAG
 from kafka_ingest.orchestration.run_metrics import DagsterStorageUnavailable, RunMetrics
 from kafka_ingest.testing.models import BOOKINGS
+from kafka_ingest_tests.support.placed import NAMES
 from kafka_ingest_tests.support.world import STREAM, World
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    found = World(tmp_path, monkeypatch)
-    monkeypatch.setenv("KAFKA_INGEST_DATABASE_URL", found.url)
-    return found
 
 
 @pytest.fixture
@@ -53,7 +47,7 @@ def ingest(instance: dg.DagsterInstance, **tags: str) -> str:
     window = dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%d-%H:00")
     job = build_definitions([STREAM]).resolve_job_def("ingest_mixed")
     result = job.execute_in_process(
-        run_config=ranges_config(STREAM, (), "live"),
+        run_config=ranges_config(NAMES, STREAM, (), "live"),
         partition_key=window,
         instance=instance,
         tags={LIVE_TAG: "mixed", STREAM_TAG: "mixed", **tags},
@@ -66,7 +60,7 @@ def test_runs_are_counted_by_status_and_stream(world: World, instance: dg.Dagste
     job = build_definitions([STREAM]).resolve_job_def("ingest_mixed")
     for tags in ({STREAM_TAG: "mixed"}, {STREAM_TAG: "mixed"}, {STREAM_TAG: "another"}):
         instance.report_run_failed(instance.create_run_for_job(job, tags=tags))
-    found = values(RunMetrics([STREAM, BOOKINGS]).look())
+    found = values(RunMetrics([STREAM, BOOKINGS], NAMES).look())
     assert {name: n for name, n in found.items() if name.startswith("runs{mixed")} == {
         "runs{mixed,queued}": 0,
         "runs{mixed,started}": 0,
@@ -80,7 +74,7 @@ def test_runs_are_counted_by_status_and_stream(world: World, instance: dg.Dagste
 def test_the_last_live_run_has_its_seconds_and_those_of_its_steps(world: World, instance: dg.DagsterInstance) -> None:
     begun = time.time()
     ingest(instance)
-    metrics = RunMetrics([STREAM])
+    metrics = RunMetrics([STREAM], NAMES)
     found = values(metrics.look())
     assert 0 < found["last_run_seconds{mixed}"] <= time.time() - begun
     steps = {name: n for name, n in found.items() if name.startswith("last_run_step_seconds")}
@@ -93,7 +87,7 @@ def test_the_last_live_run_has_its_seconds_and_those_of_its_steps(world: World, 
 
 
 def test_before_the_first_run_there_is_nothing_but_zero_runs(instance: dg.DagsterInstance) -> None:
-    assert set(values(RunMetrics([STREAM]).look()).values()) == {0}
+    assert set(values(RunMetrics([STREAM], NAMES).look()).values()) == {0}
 
 
 def test_the_last_tick_that_has_ended_is_told_with_its_seconds(instance: dg.DagsterInstance) -> None:
@@ -113,7 +107,7 @@ def test_the_last_tick_that_has_ended_is_told_with_its_seconds(instance: dg.Dags
                     selector_id=state.selector_id,
                 )
             )
-    found = values(RunMetrics([STREAM, BOOKINGS]).look())
+    found = values(RunMetrics([STREAM, BOOKINGS], NAMES).look())
     assert found["sensor_last_tick_timestamp_seconds{mixed}"] == 2_004.75
     assert found["sensor_last_tick_seconds{mixed}"] == 0.25
     assert "sensor_last_tick_seconds{bookings}" not in found
@@ -135,7 +129,7 @@ def _sensor_state(location: str) -> InstigatorState:
 def test_a_storage_that_cannot_be_read_is_an_error_of_ours(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    metrics = RunMetrics([STREAM])
+    metrics = RunMetrics([STREAM], NAMES)
     with sqlite3.connect(tmp_path / "home" / "history" / "runs.db") as connection:
         connection.execute("DROP TABLE run_tags")
     connection.close()
@@ -143,4 +137,4 @@ def test_a_storage_that_cannot_be_read_is_an_error_of_ours(
         metrics.look()
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "missing"))
     with pytest.raises(DagsterStorageUnavailable, match="missing"):
-        RunMetrics([STREAM])
+        RunMetrics([STREAM], NAMES)

@@ -7,32 +7,25 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
 
 from kafka_ingest.errors import KafkaUnavailable
-from kafka_ingest.orchestration import sensors
+from kafka_ingest.orchestration import lease_watch, sensors
 from kafka_ingest.orchestration.build import build_definitions
-from kafka_ingest.orchestration.clients import Clients, instance_of
+from kafka_ingest.orchestration.clients import instance_of
 from kafka_ingest.orchestration.liveness import is_alive, process_of, process_tag, this_process
-from kafka_ingest.orchestration.names import LIVE_TAG, PROCESS_TAG
+from kafka_ingest.orchestration.names import PROCESS_TAG
 from kafka_ingest.orchestration.sensors import backoff_seconds
-from kafka_ingest.slices import TopicPartition
-from kafka_ingest.streams.stream import Stream
 from kafka_ingest.testing.models import MIXED
-from kafka_ingest.testing.target import Target
-from kafka_ingest_tests.support.cluster import SETTINGS, FakeMessage, FakeMetadata, Log
+from kafka_ingest_tests.support.placed import placed
+from kafka_ingest_tests.support.sensing import P0, SensorWorld, a_run, leave_queue, now
 
 # Dagster asks pydantic for fields in a way pydantic 2 finds old-fashioned; what we can do about it is nothing.
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
-
-P0 = TopicPartition("mixed", 0)
-
 
 # --- liveness
 
@@ -84,40 +77,10 @@ def test_a_tag_speaks_of_its_own_run_only() -> None:
 # --- backoff
 
 
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as found:
-        yield found
-
-
-def a_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, **tags: str) -> dg.DagsterRun:
-    run = instance.create_run_for_job(
-        build_definitions([MIXED]).resolve_job_def("ingest_mixed"),
-        tags={LIVE_TAG: "mixed"} | {name.replace("__", "/"): value for name, value in tags.items()},
-    )
-    if status == dg.DagsterRunStatus.FAILURE:
-        instance.report_run_failed(run)
-    elif status == dg.DagsterRunStatus.CANCELED:
-        instance.report_run_canceled(run)
-    elif status == dg.DagsterRunStatus.SUCCESS:
-        instance.report_dagster_event(_event(run, "PIPELINE_SUCCESS"), run.run_id)
-    elif status == dg.DagsterRunStatus.STARTED:
-        instance.report_dagster_event(_event(run, "PIPELINE_START"), run.run_id)
-    return run
-
-
-def _event(run: dg.DagsterRun, kind: str) -> Any:
-    return dg.DagsterEvent(event_type_value=kind, job_name=run.job_name)
-
-
-def now() -> dt.datetime:
-    return dt.datetime.now(dt.timezone.utc)
-
-
 def test_nothing_failed_means_no_waiting(instance: dg.DagsterInstance) -> None:
-    assert backoff_seconds(instance, MIXED, now(), None) == 0
+    assert backoff_seconds(instance, placed(MIXED), now(), None) == 0
     a_run(instance, dg.DagsterRunStatus.SUCCESS)
-    assert backoff_seconds(instance, MIXED, now(), None) == 0
+    assert backoff_seconds(instance, placed(MIXED), now(), None) == 0
 
 
 def test_the_wait_doubles_with_each_failure_in_a_row_up_to_five_minutes(instance: dg.DagsterInstance) -> None:
@@ -125,11 +88,13 @@ def test_the_wait_doubles_with_each_failure_in_a_row_up_to_five_minutes(instance
     found = []
     for _ in expected:
         a_run(instance, dg.DagsterRunStatus.FAILURE)
-        found.append(round(backoff_seconds(instance, MIXED, now(), None), 0))
+        found.append(round(backoff_seconds(instance, placed(MIXED), now(), None), 0))
     assert found == expected
-    assert backoff_seconds(instance, MIXED, now() + dt.timedelta(seconds=100), None) == pytest.approx(200, abs=2)
-    assert backoff_seconds(instance, MIXED, now() + dt.timedelta(seconds=301), None) == 0
-    assert backoff_seconds(instance, replace(MIXED, name="other"), now(), None) == 0
+    assert backoff_seconds(instance, placed(MIXED), now() + dt.timedelta(seconds=100), None) == pytest.approx(
+        200, abs=2
+    )
+    assert backoff_seconds(instance, placed(MIXED), now() + dt.timedelta(seconds=301), None) == 0
+    assert backoff_seconds(instance, placed(replace(MIXED, name="other")), now(), None) == 0
 
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED])
@@ -137,9 +102,9 @@ def test_a_run_that_did_not_fail_ends_the_row(instance: dg.DagsterInstance, stat
     for _ in range(3):
         a_run(instance, dg.DagsterRunStatus.FAILURE)
     a_run(instance, status)
-    assert backoff_seconds(instance, MIXED, now(), None) == 0
+    assert backoff_seconds(instance, placed(MIXED), now(), None) == 0
     a_run(instance, dg.DagsterRunStatus.FAILURE)
-    assert backoff_seconds(instance, MIXED, now(), None) == pytest.approx(5, abs=1)
+    assert backoff_seconds(instance, placed(MIXED), now(), None) == pytest.approx(5, abs=1)
 
 
 def test_a_run_that_loaded_something_before_it_failed_begins_the_row(instance: dg.DagsterInstance) -> None:
@@ -147,11 +112,11 @@ def test_a_run_that_loaded_something_before_it_failed_begins_the_row(instance: d
     for _ in range(4):
         a_run(instance, dg.DagsterRunStatus.FAILURE)
     loaded_at = now()
-    assert backoff_seconds(instance, MIXED, now(), loaded_at) == pytest.approx(5, abs=1)
+    assert backoff_seconds(instance, placed(MIXED), now(), loaded_at) == pytest.approx(5, abs=1)
     for expected in (10, 20):
         time.sleep(0.01)
         a_run(instance, dg.DagsterRunStatus.FAILURE)
-        assert backoff_seconds(instance, MIXED, now(), loaded_at) == pytest.approx(expected, abs=1)
+        assert backoff_seconds(instance, placed(MIXED), now(), loaded_at) == pytest.approx(expected, abs=1)
 
 
 # --- ticks
@@ -177,40 +142,17 @@ def test_ticks_of_one_dagster_instance_share_it_and_another_has_its_own(tmp_path
     assert found[0] is not found[1]
 
 
-class World:
-    """A cluster and a ledger for the sensor to look at."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, stream: Stream = MIXED) -> None:
-        self.target = Target(stream)
-        self.metadata = FakeMetadata({})
-        clients = Clients(SETTINGS, self.metadata, self.target.sink)
-        monkeypatch.setattr(sensors, "shared_clients", lambda: clients)
-        defs = build_definitions([stream])
-        self.sensor = defs.resolve_sensor_def("mixed_sensor")
-        self.repository = defs.get_repository_def()
-
-    def waiting(self, count: int, age_seconds: float = 1.0, start: int = 0) -> None:
-        stamp = int((now().timestamp() - age_seconds) * 1000)
-        self.metadata.logs[P0] = Log({n: FakeMessage(P0, n, stamp=stamp) for n in range(start, count)}, count, start)
-
-    def tick(self, instance: dg.DagsterInstance) -> Any:
-        """The sensor's decision: a run request, or the reason for none."""
-        with dg.build_sensor_context(instance=instance, repository_def=self.repository) as context:
-            found = self.sensor(context)
-        return found.skip_message if isinstance(found, dg.SkipReason) else found
-
-
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch)
+def world(monkeypatch: pytest.MonkeyPatch) -> SensorWorld:
+    return SensorWorld(monkeypatch)
 
 
-def test_a_topic_that_does_not_exist_yet_is_waited_for(world: World, instance: dg.DagsterInstance) -> None:
+def test_a_topic_that_does_not_exist_yet_is_waited_for(world: SensorWorld, instance: dg.DagsterInstance) -> None:
     assert world.tick(instance) == "topic mixed, mixed2 does not exist yet"
 
 
 def test_while_nothing_is_due_the_reason_says_what_waits_and_how_old_it_is(
-    world: World, instance: dg.DagsterInstance
+    world: SensorWorld, instance: dg.DagsterInstance
 ) -> None:
     world.waiting(0)
     assert world.tick(instance) == "nothing waiting"
@@ -221,7 +163,9 @@ def test_while_nothing_is_due_the_reason_says_what_waits_and_how_old_it_is(
     )
 
 
-def test_a_due_batch_is_one_run_with_exact_ranges_tags_and_a_window(world: World, instance: dg.DagsterInstance) -> None:
+def test_a_due_batch_is_one_run_with_exact_ranges_tags_and_a_window(
+    world: SensorWorld, instance: dg.DagsterInstance
+) -> None:
     world.target.pin({P0: 2})
     world.waiting(14)
     request = world.tick(instance)
@@ -239,21 +183,54 @@ def test_a_due_batch_is_one_run_with_exact_ranges_tags_and_a_window(world: World
     assert again.run_key != request.run_key, "a key that was used is never launched again"
 
 
-def test_a_message_that_would_wait_too_long_is_due_before_that(world: World, instance: dg.DagsterInstance) -> None:
+def test_a_run_gets_along_which_cluster_and_which_database_its_sensor_looked_at(
+    world: SensorWorld, instance: dg.DagsterInstance
+) -> None:
+    world.waiting(14)
+    ((ledger_id,),) = world.target.all("SELECT ledger_id FROM kafka_ingest_ledger")
+    tags = world.tick(instance).tags
+    assert (tags["kafka_ingest/cluster"], tags["kafka_ingest/database"]) == ("a-cluster", f"ledger:{ledger_id}")
+    # Another one stands behind the same address by now.
+    world.metadata.id = None
+    with world.target.sink.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE kafka_ingest_ledger SET ledger_id = 'another'")
+    tags = world.tick(instance).tags
+    assert tags["kafka_ingest/database"] == "ledger:another"
+    assert "kafka_ingest/cluster" not in tags
+
+
+def test_a_tick_that_launches_nothing_does_not_ask_which_cluster_and_database_it_is(
+    world: SensorWorld, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_arguments: object) -> None:
+        raise KafkaUnavailable("asked")
+
+    monkeypatch.setattr(sensors, "look_at_servers", never)
+    world.waiting(0)
+    assert world.tick(instance) == "nothing waiting"
+    world.waiting(14)
+    assert world.tick(instance) == "KafkaUnavailable: asked"
+
+
+def test_a_message_that_would_wait_too_long_is_due_before_that(
+    world: SensorWorld, instance: dg.DagsterInstance
+) -> None:
     world.waiting(1, age_seconds=6)
     request = world.tick(instance)
     assert isinstance(request, dg.RunRequest)
     assert request.tags["kafka_ingest/reason"] == "1 of 10 messages waiting, oldest about 10 s"
 
 
-def test_a_tick_never_writes(world: World, instance: dg.DagsterInstance) -> None:
+def test_a_tick_never_writes(world: SensorWorld, instance: dg.DagsterInstance) -> None:
     world.waiting(50)
     before = world.target.state(), world.target.batches()
     world.tick(instance)
     assert (world.target.state(), world.target.batches()) == before
 
 
-def test_after_a_failure_the_reason_says_how_long_it_backs_off(world: World, instance: dg.DagsterInstance) -> None:
+def test_after_a_failure_the_reason_says_how_long_it_backs_off(
+    world: SensorWorld, instance: dg.DagsterInstance
+) -> None:
     world.waiting(50)
     a_run(instance, dg.DagsterRunStatus.FAILURE)
     found = world.tick(instance)
@@ -261,7 +238,7 @@ def test_after_a_failure_the_reason_says_how_long_it_backs_off(world: World, ins
 
 
 def test_trouble_with_the_cluster_is_the_ticks_reason(
-    world: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    world: SensorWorld, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def down(*_arguments: object) -> None:
         raise KafkaUnavailable("listing topics: no broker")
@@ -270,7 +247,7 @@ def test_trouble_with_the_cluster_is_the_ticks_reason(
     assert world.tick(instance) == "KafkaUnavailable: listing topics: no broker"
 
 
-def test_a_run_whose_process_is_there_is_waited_for(world: World, instance: dg.DagsterInstance) -> None:
+def test_a_run_whose_process_is_there_is_waited_for(world: SensorWorld, instance: dg.DagsterInstance) -> None:
     world.waiting(50)
     run = a_run(instance, dg.DagsterRunStatus.STARTED)
     instance.add_run_tags(run.run_id, {PROCESS_TAG: process_tag(run.run_id)})
@@ -286,10 +263,10 @@ def test_the_next_run_is_launched_shortly_before_the_time_of_a_run_of_ours_is_up
 ) -> None:
     run = a_run(instance, dg.DagsterRunStatus.STARTED, kafka_ingest__reason="because")
     loading = f"run {run.run_id[:8]} is loading this stream"
-    young = World(monkeypatch)
+    young = SensorWorld(monkeypatch)
     young.waiting(50)
     assert young.tick(instance) == loading
-    ending = World(monkeypatch, ENDING)
+    ending = SensorWorld(monkeypatch, ENDING)
     ending.waiting(0)
     assert ending.tick(instance) == loading, "nothing waits, so there is nothing to take over"
     ending.waiting(50)
@@ -301,20 +278,35 @@ def test_the_next_run_is_launched_shortly_before_the_time_of_a_run_of_ours_is_up
 def test_a_run_that_a_person_launched_has_no_time_limit_and_is_waited_for(
     monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance
 ) -> None:
-    world = World(monkeypatch, ENDING)
+    world = SensorWorld(monkeypatch, ENDING)
     world.waiting(50)
     run = a_run(instance, dg.DagsterRunStatus.STARTED)
     assert world.tick(instance) == f"run {run.run_id[:8]} is loading this stream"
 
 
-def test_a_run_that_has_not_said_where_it_runs_is_given_time(world: World, instance: dg.DagsterInstance) -> None:
+def test_a_run_that_has_not_said_where_it_runs_is_given_time(world: SensorWorld, instance: dg.DagsterInstance) -> None:
     world.waiting(50)
     run = a_run(instance, dg.DagsterRunStatus.STARTED)
     assert world.tick(instance) == f"run {run.run_id[:8]} is loading this stream"
+
+
+def test_a_run_has_its_time_to_start_from_when_it_leaves_the_queue(
+    world: SensorWorld, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_watch, "START_SECONDS", 0.5)
+    world.waiting(50)
+    run = a_run(instance, dg.DagsterRunStatus.QUEUED)
+    loading = f"run {run.run_id[:8]} is loading this stream"
+    time.sleep(0.6)
+    assert world.tick(instance) == loading
+    leave_queue(instance, run)
+    assert world.tick(instance) == loading
+    time.sleep(0.6)
+    assert str(world.tick(instance)).startswith("backing off")
 
 
 def test_a_run_whose_process_is_gone_is_reported_as_failed_and_not_waited_for(
-    world: World, instance: dg.DagsterInstance
+    world: SensorWorld, instance: dg.DagsterInstance
 ) -> None:
     world.waiting(50)
     run = a_run(instance, dg.DagsterRunStatus.STARTED)
@@ -327,7 +319,7 @@ def test_a_run_whose_process_is_gone_is_reported_as_failed_and_not_waited_for(
 
 
 def test_a_re_executed_run_is_not_judged_by_the_process_of_the_run_it_repeats(
-    world: World, instance: dg.DagsterInstance
+    world: SensorWorld, instance: dg.DagsterInstance
 ) -> None:
     world.waiting(50)
     host, boot, _, _ = this_process().rsplit(":", 3)

@@ -16,13 +16,14 @@ from kafka_ingest.cli.doctor.database import check_database
 from kafka_ingest.orchestration.audit_schedule import audit_checks
 from kafka_ingest.orchestration.build import build_definitions
 from kafka_ingest.orchestration.launching import ranges_config
-from kafka_ingest.orchestration.names import LIVE_TAG, dead_letters_key, table_key
+from kafka_ingest.orchestration.names import LIVE_TAG, table_key
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.model import UpsertModel
 from kafka_ingest.streams.stream import BatchPolicy, RouteByTopic, Stream
 from kafka_ingest_tests.orchestration.test_job import window
 from kafka_ingest_tests.support.cluster import FakeMessage, Log
 from kafka_ingest_tests.support.made import Make
+from kafka_ingest_tests.support.placed import NAMES, placed
 from kafka_ingest_tests.support.world import World
 
 # Dagster asks pydantic for fields in a way pydantic 2 finds old-fashioned; what we can do about it is nothing.
@@ -93,7 +94,7 @@ def test_a_run_loads_each_table_and_says_its_own_numbers(world: World, made: Mak
         definitions = build_definitions([stream])
         dg.Definitions.validate_loadable(definitions)
         result = definitions.resolve_job_def("ingest_names").execute_in_process(
-            run_config=ranges_config(stream, (), "live"),
+            run_config=ranges_config(NAMES, stream, (), "live"),
             partition_key=window(),
             instance=instance,
             tags={LIVE_TAG: "names"},
@@ -112,10 +113,10 @@ def test_a_run_loads_each_table_and_says_its_own_numbers(world: World, made: Mak
     assert {t.label: said[table_key(stream, t)] for t in stream.targets} == {
         name: 2, f"{SCHEMA}.{name}": 1, f"{name} rows": 1, f"{SCHEMA}.{name} rows": 2,
     }  # fmt: skip
-    assert set(said) == {*(table_key(stream, t) for t in stream.targets), dead_letters_key(stream)}
+    assert set(said) == {*(table_key(stream, t) for t in stream.targets), placed(stream).dead_letters.key}
     assert all(check.passed for check in checks)
-    assert [check.check_name for check in checks].count("rows") == 2
-    assert len({check.key for check in audit_checks(stream)}) == 4
+    assert len({c.check_name for c in checks if c.check_name.startswith("run_rows_")}) == 2
+    assert len({check.key for check in audit_checks(placed(stream))}) == 4
     ledger = [json.loads(text) for (text,) in world.target.all("SELECT rows_by_table FROM kafka_ingest_batches")]
     assert {label: n for entry in ledger for label, n in entry.items()} == {
         name: 2, f"{SCHEMA}.{name}": 1, f"{name} rows": 1, f"{SCHEMA}.{name} rows": 2,

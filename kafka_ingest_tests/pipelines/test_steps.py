@@ -241,4 +241,4 @@ def test_one_message_with_many_faults_is_one_dead_letter() -> None:
     assert letters_of(parsed)[0][0] == "dates"
     assert len(parsed.dead_letters) == 1
     parsed = piped(EVERYTHING, one({"type": "e", "small": 10**9, "id": "far too long"}, topic="everything"))
-    assert letters_of(parsed) == {0: ("validate", "id: 12 characters, and the column holds 8")}
+    assert letters_of(parsed) == {0: ("validate", "id: 12 characters, and the column holds 8: String(20) or Text")}

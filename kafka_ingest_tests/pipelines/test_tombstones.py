@@ -104,8 +104,8 @@ JSON_KEYS: list[tuple[type[UpsertModel], bytes, Any]] = [
     (Exact, b'{"id":7}', "7"),
     (Sized, b'"large"', "large"),
     (Sized, b'"2"', "2"),
-    (Text, b'"abcdefghi"', "id: 9 characters, and the column holds 8"),
-    (Text, b"123456789", "id: 9 characters, and the column holds 8"),
+    (Text, b'"abcdefghi"', "id: 9 characters, and the column holds 8: String(10)"),
+    (Text, b"123456789", "id: 9 characters, and the column holds 8: String(10)"),
     (Text, b"1.0", "the key '1.0' does not name a row: Expected `int | str | null`, got `float`"),
     (Text, b"true", "the key 'true' does not name a row: Expected `int | str | null`, got `bool`"),
     (Text, b"[1]", "the key '[1]' does not name a row: Expected `int | str | null`, got `array`"),
@@ -182,7 +182,7 @@ def test_a_plain_key_is_the_value_itself_with_its_quotes_and_blanks(key: str) ->
 @pytest.mark.parametrize(
     ("model", "key", "expected"),
     [
-        (Account, b"abcdefghi", "id: 9 characters, and the column holds 8"),
+        (Account, b"abcdefghi", "id: 9 characters, and the column holds 8: String(10)"),
         (Account, b"\xff", "the key '\\\\xff' is not UTF-8"),
         (PlainWhole, b"12", (12,)),
         (PlainWhole, b"-12", (-12,)),
@@ -276,5 +276,7 @@ class TestRefused:
             at: Mapped[float] = field(sa.Float, primary_key=True)
 
         for model in (Dated, Rounded):
-            with pytest.raises(ConfigError, match="key column 'at' is no String, integer, Numeric or Enum"):
+            with pytest.raises(
+                ConfigError, match="key column 'at' is no String, integer, Numeric, Enum, Uuid or binary"
+            ):
                 stream_of(model)

@@ -18,9 +18,10 @@ from confluent_kafka.admin import AclOperation, NewTopic, ResourceType
 from kafka_ingest.cli.doctor.database import check_database
 from kafka_ingest.cli.doctor.kafka import check_kafka
 from kafka_ingest.cli.status_state import gather
+from kafka_ingest.engine.fingerprint import check, look
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.engine.replay import plan_replay, replay
-from kafka_ingest.errors import AccessDenied, KafkaIngestError
+from kafka_ingest.errors import AccessDenied, KafkaIngestError, WrongEnvironment
 from kafka_ingest.findings import Finding
 from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter
 from kafka_ingest.settings import Settings
@@ -109,11 +110,16 @@ def whole_path(stream: Stream, settings: Settings) -> None:
     """Ingest, publish dead letters, backfill, replay, status; then the doctor, who must find nothing wrong."""
     ingestion = Ingestion(stream, settings, run_id=str(uuid.uuid4()))
     try:
+        expected = look(ingestion.metadata, ingestion.sink)
+        ingestion.expect(expected)
         topic = stream.topic_names[0]
         for requested, kind in (((), "live"), ((OffsetRange(topic, 0, 0, 15),), "backfill")):
             batch = ingestion.plan(requested, kind)  # type: ignore[arg-type]
             result = ingestion.load(ingestion.apply_steps(ingestion.read(batch)), kind)  # type: ignore[arg-type]
             ingestion.commit(result.next_offsets)
+        with pytest.raises(WrongEnvironment):
+            check(replace(expected, cluster="another"), ingestion.metadata, ingestion.sink, stream=stream.name)
+        check(look(ingestion.metadata, ingestion.sink), ingestion.metadata, ingestion.sink, stream=stream.name)
         plan = plan_replay(ingestion.sink, stream, DeadLetterFilter(), run_id="replay")
         assert plan.letters
         assert list(replay(ingestion.sink, plan, run_id="replay"))

@@ -15,6 +15,7 @@ from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 
+import pymysql
 import pytest
 import sqlalchemy as sa
 
@@ -22,6 +23,7 @@ from kafka_ingest.cli.samples.messages import SampleMessage, sample_messages
 from kafka_ingest.local.ports import free_port
 from kafka_ingest.local.stack import LocalStack
 from kafka_ingest.processes import session_members
+from kafka_ingest_tests.docs.pages import ROOT
 
 pytestmark = pytest.mark.services
 
@@ -32,7 +34,7 @@ COUNT = 500
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, LocalStack]]:
-    root = tmp_path_factory.mktemp("cli") / "local"
+    root = tmp_path_factory.mktemp("cli") / ".local"
     yield root, LocalStack.up(root, kafka="apache", database="mysql")
     LocalStack.down(root)
 
@@ -63,10 +65,25 @@ def produced(environment: dict[str, str]) -> list[SampleMessage]:
     return list(islice(sample_messages(SEED, 0.1), COUNT))
 
 
-def run(environment: dict[str, str], *arguments: str, seconds: float = 180) -> subprocess.CompletedProcess[str]:
+def run(
+    environment: dict[str, str], *arguments: str, seconds: float = 180, folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*PROGRAM, *arguments], env=environment, capture_output=True, text=True, timeout=seconds, check=False
+        [*PROGRAM, *arguments],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
     )
+
+
+def bare_environment() -> dict[str, str]:
+    """No settings at all."""
+    ours = ("KAFKA_", "DAGSTER_HOME")
+    # The program is found from whatever folder it is run in.
+    return {k: v for k, v in os.environ.items() if not k.startswith(ours)} | {"PYTHONPATH": str(ROOT)}
 
 
 def count(environment: dict[str, str], query: str) -> int:
@@ -216,14 +233,49 @@ def test_a_broker_that_does_not_answer_is_a_temporary_failure(environment: dict[
     assert answer.stderr.startswith("Error: ")
 
 
-def test_the_demo_fills_the_tables_and_leaves_no_process(tmp_path: Path) -> None:
-    root = tmp_path / "demo"
-    environ = {k: v for k, v in os.environ.items() if not k.startswith("KAFKA_") and k != "DAGSTER_HOME"}
-    options = ["--root", str(root), "--kafka", "apache", "--database", "sqlite", "--port", str(free_port())]
-    answer = run(environ, "demo", *options, "--seconds", "40", "--rate", "40", "--bad-ratio", "0.1", seconds=240)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert "Dagster's UI: http://127.0.0.1:" in answer.stderr
-    assert "First rows after" in answer.stderr
+def test_a_command_in_the_folder_of_running_servers_finds_them_without_exports(
+    stack: tuple[Path, LocalStack], produced: list[SampleMessage]
+) -> None:
+    root, servers = stack
+    answer = run(bare_environment(), "status", "--json", folder=root.parent)
+    assert answer.returncode == 0, answer.stderr
+    assert sum(p["log_end"] for p in json.loads(answer.stdout)["streams"][0]["partitions"]) >= len(produced)
+    assert "Using what runs below .local: KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:" in answer.stderr
+    assert str(sa.make_url(servers.database_url).password) not in answer.stdout + answer.stderr
+
+
+def test_the_databases_own_client_signs_in_with_its_file_alone(stack: tuple[Path, LocalStack]) -> None:
+    root, servers = stack
+    file = root / "mysql" / "client.conf"
+    assert servers.client == f"mysql --defaults-extra-file={file}"
+    assert file.stat().st_mode & 0o777 == 0o600
+    # Its group [client] as the client reads it; the database stands in [mysql].
+    with pymysql.connect(read_default_file=str(file)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT @@port, CURRENT_USER()")
+        assert cursor.fetchone() == (sa.make_url(servers.database_url).port, "kafka_ingest@127.0.0.1")
+    assert "[mysql]\ndatabase=kafka_ingest\n" in file.read_text()
+
+
+def test_the_demo_fills_the_tables_is_found_from_its_folder_and_leaves_no_process_and_no_password(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / ".local"
+    options = ["--kafka", "apache", "--database", "sqlite", "--port", str(free_port())]
+    options += ["--seconds", "40", "--rate", "40", "--bad-ratio", "0.1"]
+    demo = subprocess.Popen(
+        [*PROGRAM, "demo", *options],
+        env=bare_environment(), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (root / "servers.env").exists() and demo.poll() is None:
+        time.sleep(0.1)
+    status = run(bare_environment(), "status", folder=tmp_path)
+    out, said = demo.communicate(timeout=240)
+    assert demo.returncode == 0, out + said
+    assert (status.returncode, "stream information" in status.stdout) == (0, True), status.stderr
+    assert "Dagster's UI: http://127.0.0.1:" in said
+    assert "First rows after" in said
+    assert "  kafka-ingest status  # finds these servers by itself\n  . .local/servers.env  # exports" in said
+    assert f"\n  sqlite3 {root}/kafka_ingest.db" in said
     connection = sqlite3.connect(root / "kafka_ingest.db")
     try:
         news = connection.execute("SELECT COUNT(*) FROM information").fetchone()[0]
@@ -232,8 +284,11 @@ def test_the_demo_fills_the_tables_and_leaves_no_process(tmp_path: Path) -> None
         connection.close()
     assert news > 100
     assert dead > 5
-    assert f"information: {news:,} rows" in answer.stdout
+    assert f"information: {news:,} rows" in out
     assert processes_of(root) == []
+    assert not (root / "servers.env").exists()
+    after = run(bare_environment(), "status", folder=tmp_path)
+    assert "KAFKA_INGEST_DATABASE_URL is not set" in after.stderr
 
 
 def test_a_demo_whose_dagster_dies_says_so_and_leaves_the_servers_it_found(

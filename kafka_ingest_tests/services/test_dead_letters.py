@@ -25,7 +25,7 @@ from kafka_ingest.ledger.dead_letter_filter import DeadLetterFilter, conditions
 from kafka_ingest.ledger.dead_letters import StoredDeadLetter
 from kafka_ingest.ledger.tables import OFFSETS
 from kafka_ingest.local.kafka import LocalKafka
-from kafka_ingest.orchestration.replay_job import replay_job
+from kafka_ingest.orchestration.build import build_definitions
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.load_step import LoadStep
@@ -38,6 +38,7 @@ from kafka_ingest_tests.conftest import make_topic
 from kafka_ingest_tests.e2e.check import assert_exactly_once
 from kafka_ingest_tests.e2e.news import Truth, news, produce
 from kafka_ingest_tests.e2e.streams import environment
+from kafka_ingest_tests.support.placed import NAMES
 
 pytestmark = [
     pytest.mark.services,
@@ -133,7 +134,9 @@ def test_bad_code_makes_dead_letters_and_fixed_code_makes_the_truth_of_them(
     assert {one.kafka_partition for one in kept(sink) if one.attempts} == {0}
     monkeypatch.setenv("KAFKA_INGEST_DATABASE_URL", database_url)
     with dg.DagsterInstance.ephemeral() as instance:
-        result = replay_job(stream_on(topic)).execute_in_process(instance=instance)
+        stream = stream_on(topic)
+        job = build_definitions([stream]).resolve_job_def(NAMES.replay_job(stream))
+        result = job.execute_in_process(instance=instance)
     assert result.success
     (observation,) = result.get_asset_observation_events()
     metadata = observation.asset_observation_data.asset_observation.metadata

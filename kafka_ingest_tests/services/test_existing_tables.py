@@ -48,6 +48,7 @@ class Fitted(AppendModel):
     data: Mapped[Any | None] = field(sa.JSON)
     colour: Mapped[str | None] = field(mysql.ENUM("red", "it's"))
     at: Mapped[dt.datetime | None] = date_field()
+    day: Mapped[dt.date | None] = date_field(sa.Date)
     must: Mapped[int] = field(sa.Integer, default=7)
 
 
@@ -105,6 +106,9 @@ CHANGING: list[tuple[str, str, str, Any, Any]] = [
     ("at TIMESTAMP(6) NULL", "before 1970", "at", "1960-02-29T00:00:00Z", dt.datetime(1960, 2, 29)),
     ("at DATE", "instant would be cut", "at", "2024-12-31T23:59:59.7Z", NEW_YEARS_EVE),
     ("at VARCHAR(30)", "instant would be cut", "at", "2024-12-31T23:59:59.7Z", NEW_YEARS_EVE),
+    ("day DATETIME", "kept as something else", "day", "2024-12-31T23:59:59.7", NEW_YEARS_EVE.date()),
+    ("day TIMESTAMP NULL", "kept as something else", "day", "1960-02-29", dt.date(1960, 2, 29)),
+    ("day VARCHAR(30)", "kept as something else", "day", "2024-12-31", NEW_YEARS_EVE.date()),
     ("ratio FLOAT", "16777217 to 16777216", "ratio", 16_777_217.0, 16_777_217.0),
     ("ratio DOUBLE(10,2)", "rounded to 2 decimals", "ratio", 0.125, 0.125),
     ("ratio DECIMAL(20,2)", "number would be rounded", "ratio", 0.125, 0.125),

@@ -211,13 +211,16 @@ def test_under_dagster_checks_pass_topics_are_observed_and_the_example_materiali
         dagster.wait_for(lambda: ended("ingest_information"), 120, "a run of the sensor's")
         passed = {"success": True, "severity": "ERROR"}
         warns = {"success": True, "severity": "WARN"}
-        assert checks("information", "dead_letters") == {
-            "accounting": passed,
-            "tiling": passed,
+        of_runs = {
+            "run_accounting": passed,
+            "run_tiling": passed,
             "consumer_group": warns,
             "dead_letter_ratio": warns,
+            "run_rows_information": passed,
         }
-        assert checks("information", "information") == {"rows": passed}
+        of_all = ("accounting", "tiling", "rows_information")
+        assert checks("information", "ledger") == of_runs | dict.fromkeys(of_all)
+        assert checks("information", "dead_letters") == checks("information", "information") == {}
         observed = dagster.graphql(OBSERVATIONS, key={"path": ["kafka", topic]})["assetOrError"]["assetObservations"]
         entries = {e["label"]: e.get("intValue", e.get("floatValue")) for e in observed[0]["metadataEntries"]}
         assert (entries["lag"], entries["end_offsets"], entries["kafka_partitions"]) == (0, PRODUCED, 4)
@@ -240,7 +243,7 @@ def test_under_dagster_checks_pass_topics_are_observed_and_the_example_materiali
         assert dagster.graphql(LAUNCH, params=audit)["launchPipelineExecution"]["__typename"] == "LaunchRunSuccess"
         dagster.wait_for(lambda: ended("__ASSET_JOB") and ended("audit_ledger"), 120, "the example and the audit")
         assert {r["status"] for r in dagster.runs()} <= {"SUCCESS", "STARTED", "QUEUED", "STARTING"}
-        assert set(checks("information", "ledger")) == {"accounting", "tiling", "rows_information"}
+        assert checks("information", "ledger") == of_runs | dict.fromkeys(of_all, passed)
     with sa.create_engine(mariadb_url).connect() as connection:
         items = connection.execute(sa.text("SELECT SUM(items), COUNT(DISTINCT source) FROM information_per_hour")).one()
         at_once = connection.execute(

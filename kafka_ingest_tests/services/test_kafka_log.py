@@ -141,8 +141,13 @@ def test_partitions_added_to_a_topic_are_read_from_their_first_message(kafka: Lo
     admin.create_partitions([NewPartitions(topic, 2)])[topic].result(30)
     retried(lambda: send(kafka, topic, ["p1"], partition=1), KafkaException, AssertionError)
     send(kafka, topic, ["p0"])
-    catch_up(stream, settings)
-    assert sorted(ids(settings)) == ["p0", "p1"]
+
+    def is_loaded() -> None:
+        catch_up(stream, settings)
+        assert sorted(ids(settings)) == ["p0", "p1"]
+
+    # A partition that the cluster does not tell of yet is left to the next run.
+    retried(is_loaded, AssertionError)
 
 
 def test_a_stream_can_take_over_from_another_consumer_group(kafka: LocalKafka, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.testing.messages import MORNING_MS, Part, raw_slice
 from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.loads import P0, P1
-from kafka_ingest_tests.support.ordered import ORDERED, versioned
+from kafka_ingest_tests.support.ordered import ORDERED, TABLES, versioned
 
 pytestmark = pytest.mark.services
 
@@ -28,10 +28,10 @@ def target(request: pytest.FixtureRequest) -> Iterator[Target]:
 
 
 def notes(target: Target, kind: str) -> dict[str, str]:
-    return dict(target.all(f"SELECT id, note FROM {'t_by_version' if kind == 'v' else 't_by_time'}"))
+    return dict(target.all(f"SELECT id, note FROM {TABLES[kind]}"))
 
 
-@pytest.mark.parametrize("kind", ["v", "t"])
+@pytest.mark.parametrize("kind", ["v", "t", "d"])
 def test_the_highest_value_stays_in_one_slice_and_in_several(target: Target, kind: str) -> None:
     log = [
         versioned(kind, "k", 1, "one"),
@@ -56,7 +56,7 @@ def test_the_highest_value_stays_in_one_slice_and_in_several(target: Target, kin
     assert target.dead_letters() == []
 
 
-@pytest.mark.parametrize("kind", ["v", "t"])
+@pytest.mark.parametrize("kind", ["v", "t", "d"])
 def test_the_place_in_kafka_counts_only_between_equal_values(target: Target, kind: str) -> None:
     """Of two partitions the one with the earlier timestamp has the higher version."""
     target.load(raw_slice(Part([versioned(kind, "k", 1, "later", timestamp_ms=MORNING_MS + 9_000)])))

@@ -22,18 +22,25 @@ pytestmark = pytest.mark.services
 _REEXECUTE = """mutation ($run: String!, $how: ReexecutionStrategy!) {
   launchRunReexecution(reexecutionParams: {parentRunId: $run, strategy: $how}) {
     __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
-_STEPS = """query ($run: ID!) { runOrError(runId: $run) { ... on Run { status stepStats { stepKey status } } } }"""
+_STEPS = (
+    """query ($run: ID!) { runOrError(runId: $run) { ... on Run { runId status stepStats { stepKey status } } } }"""
+)
 _SENSORS = "{ repositoriesOrError { ... on RepositoryConnection { nodes { sensors { id sensorState { id } } } } } }"
 _STOP = "mutation ($id: String!) { stopSensor(id: $id) { __typename ... on PythonError { message } } }"
 
 
-def reexecute(dagster: DagsterDev, run_id: str, how: str) -> dict[str, str]:
-    """Launch, wait, and return the steps of the new run with their status."""
+def reexecution(dagster: DagsterDev, run_id: str, how: str) -> dict[str, Any]:
+    """Launch, wait, and return the new run."""
     answer = dagster.graphql(_REEXECUTE, run=run_id, how=how)["launchRunReexecution"]
     assert answer["__typename"] == "LaunchRunSuccess", answer
     new = answer["run"]["runId"]
     dagster.wait_for(lambda: run_of(dagster, new)["status"] in ("SUCCESS", "FAILURE"), 60, f"re-execution {how}")
-    run = run_of(dagster, new)
+    return run_of(dagster, new)
+
+
+def reexecute(dagster: DagsterDev, run_id: str, how: str) -> dict[str, str]:
+    """The steps of a re-execution that succeeds, with their status."""
+    run = reexecution(dagster, run_id, how)
     assert run["status"] == "SUCCESS", dagster.tail()
     return {s["stepKey"]: s["status"] for s in run["stepStats"]}
 
@@ -62,7 +69,7 @@ def test_a_run_that_failed_after_its_load_goes_on_from_there_and_a_finished_one_
             return [run for run in dagster.runs() if run["status"] == "FAILURE"]
 
         dagster.wait_for(failed, 90, "the run to fail")
-        _stop_sensors(dagster)
+        stop_sensors(dagster)
         run = failed()[-1]
         steps = {s["stepKey"]: s["status"] for s in run_of(dagster, run["runId"])["stepStats"]}
         assert steps["information.load"] == "SUCCESS"
@@ -91,7 +98,7 @@ def test_what_the_failed_runs_code_made_of_the_messages_is_not_loaded_by_newer_c
     }
     with DagsterDev(tmp_path / "dagster", environ | {two_versions.VERSION_VARIABLE: "1"}) as dagster:
         dagster.wait_for(lambda: [r for r in dagster.runs() if r["status"] == "FAILURE"], 90, "the run to fail")
-        _stop_sensors(dagster)
+        stop_sensors(dagster)
         failed = next(r for r in dagster.runs() if r["status"] == "FAILURE")
         steps = {s["stepKey"]: s["status"] for s in run_of(dagster, failed["runId"])["stepStats"]}
         assert (steps["information.translate_dates"], steps["information.load"]) == ("SUCCESS", "FAILURE")
@@ -107,7 +114,8 @@ def test_what_the_failed_runs_code_made_of_the_messages_is_not_loaded_by_newer_c
     assert letters == 0
 
 
-def _stop_sensors(dagster: DagsterDev) -> None:
+def stop_sensors(dagster: DagsterDev) -> None:
+    """No further run starts."""
     nodes = dagster.graphql(_SENSORS)["repositoriesOrError"]["nodes"]
     for sensor in (s for node in nodes for s in node["sensors"]):
         answer = dagster.graphql(_STOP, id=sensor["id"])["stopSensor"]

@@ -24,7 +24,7 @@ from kafka_ingest_tests.e2e import child
 from kafka_ingest_tests.e2e.check import assert_exactly_once
 from kafka_ingest_tests.e2e.leaks import Resources
 from kafka_ingest_tests.soak.breakages import EVERYTHING, GENTLE
-from kafka_ingest_tests.soak.world import PROCESSES, TOPIC, Production, World, world
+from kafka_ingest_tests.soak.world import PROCESSES, TOPIC, World, world
 
 # A run that was under way at the fault retries for half a minute, then the sensor backs off up to 5 minutes in the end.
 RECOVERY_SECONDS = 420.0
@@ -50,7 +50,7 @@ def _soak(world: World, seconds: float, seed: int, rate: int, faults: str) -> in
     recoveries: dict[str, list[float]] = {}
     # The last half leaves Dagster's processes alive: what they hold is compared over it.
     held: dict[str, tuple[Resources, int]] = {}
-    with Production(world, rate, seed) as production:
+    with world.production(rate, seed) as production:
         _wait_for_rows(world, 0, 120)
         time.sleep(min(WARM_UP_SECONDS, seconds / 10))
         while time.monotonic() - begun < seconds:

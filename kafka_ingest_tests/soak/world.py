@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -18,7 +14,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest_tests.e2e.check import ledger_total
 from kafka_ingest_tests.e2e.dagster_dev import DagsterDev
-from kafka_ingest_tests.e2e.news import Truth, news, produce
+from kafka_ingest_tests.e2e.news import Truth
+from kafka_ingest_tests.e2e.production import Production
 from kafka_ingest_tests.e2e.proxied import ProxiedKafka, proxied_kafka, through
 from kafka_ingest_tests.e2e.proxy import FaultProxy
 from kafka_ingest_tests.e2e.streams import environment
@@ -30,6 +27,10 @@ PROCESSES = {"daemon": "dagster._daemon", "code server": "api grpc"}
 
 class World:
     """Made by `world()`."""
+
+    def production(self, rate: int, seed: int) -> Production:
+        """Of its topic, past the proxy."""
+        return Production(self.kafka.broker.bootstrap_servers, TOPIC, self.truth, rate=rate, seed=seed)
 
     def __init__(self, kafka: ProxiedKafka, database: LocalDatabase, database_proxy: FaultProxy, home: Path) -> None:
         self.kafka, self.database, self.database_proxy = kafka, database, database_proxy
@@ -83,42 +84,3 @@ def world(folder: Path) -> Iterator[World]:
         found = World(kafka, database, proxy, folder / "dagster")
         stack.enter_context(found.dagster)
         yield found
-
-
-class Production:
-    """Messages at a steady rate, in a thread, until told to stop; through restarts of the broker."""
-
-    def __init__(self, world: World, rate: int, seed: int) -> None:
-        self._world, self._rate, self._seed = world, rate, seed
-        self._done = threading.Event()
-        self._failed: list[BaseException] = []
-        self._thread = threading.Thread(target=self._run, name="production")
-
-    def __enter__(self) -> Production:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exc: Any) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        self._done.set()
-        self._thread.join(180)
-        assert not self._thread.is_alive(), "production hangs"
-
-    def check(self) -> None:
-        """Raises what ended it."""
-        if self._failed:
-            raise self._failed[0]
-
-    def _run(self) -> None:
-        servers = self._world.kafka.broker.bootstrap_servers
-        try:
-            for number in itertools.count():
-                if self._done.is_set():
-                    return
-                begun = time.monotonic()
-                produce(servers, TOPIC, news(seed=self._seed * 1_000_003 + number, count=self._rate), self._world.truth)
-                self._done.wait(max(0.0, 1.0 - (time.monotonic() - begun)))
-        except BaseException as error:  # noqa: BLE001  # raised again by check()
-            self._failed.append(error)

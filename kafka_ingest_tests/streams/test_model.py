@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,11 +13,15 @@ from sqlalchemy.dialects.mysql import mariadb
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.schema import CreateTable
 
+import kafka_ingest.sinks.mysql.exact_text  # noqa: F401  how MySQL declares a text key
+from kafka_ingest.dates import DateRule
 from kafka_ingest.errors import ConfigError
 from kafka_ingest.streams.model import KAFKA_COLUMNS, AppendModel, ExactText, Model, UpsertModel, date_field, field
+from kafka_ingest.streams.sources import Database
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
 from kafka_ingest.testing.models import Account, Booking, Event, Everything, Slot
+from kafka_ingest_tests.support.made import Make
 
 
 def stream_of(model: type[Model]) -> Stream:
@@ -42,6 +47,35 @@ def test_a_date_takes_the_streams_zone_where_it_names_none() -> None:
     dates = {b.name: b.rule for b in TargetTable.of(Everything, "Asia/Tokyo").bound if b.rule.dates}
     assert {n: r.dates.timezone for n, r in dates.items() if r.dates} == {"at": "Asia/Shanghai", "seen": "Asia/Tokyo"}
     assert {n: r.on_error for n, r in dates.items()} == {"at": "dead_letter", "seen": "null"}
+
+
+def test_a_date_column_keeps_its_rule_and_takes_the_streams_zone(made: Make) -> None:
+    given: dict[str, Any] = {"unit": "ms", "formats": ["%Y|%m|%d"], "zones": {"CST": "+08:00"}, "day_first": True}
+    columns = {"at": date_field(**given), "day": date_field(sa.Date, **given), "own": date_field(timezone="Asia/Tokyo")}
+    bound = {b.name: b for b in TargetTable.of(made("ruled", columns=columns), "Asia/Shanghai").bound if b.rule.dates}
+    rule = DateRule(("%Y|%m|%d",), "Asia/Shanghai", True, "ms", (("CST", "+08:00"),))
+    assert bound["at"].rule.dates == rule
+    assert bound["day"].rule.dates == replace(rule, is_date=True)
+    assert bound["own"].rule.dates == DateRule(timezone="Asia/Tokyo")
+    assert isinstance(bound["day"].column.type, sa.Date)
+    assert "day DATE" in ddl(made("days", columns={"day": date_field(sa.Date)}), mysql.dialect())
+    assert "day DATETIME(6)" in ddl(made("instants", columns={"day": date_field()}), mysql.dialect())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"type_": sa.String(10)}, r"date_field takes a DATETIME or TIMESTAMP type, or Date; not String"),
+        ({"type_": sa.Time}, "date_field takes a DATETIME or TIMESTAMP"),
+        ({"unit": "seconds"}, "unit is 'seconds'; it is one of days, s, ms, us, ns, or left out"),
+        ({"zones": {"CST": "Europe/Paris"}}, "zones: 'CST' is 'Europe/Paris', and is not used there, but CET, CEST"),
+        ({"zones": {"+08": "Asia/Shanghai"}}, "zones: '\\+08' is no abbreviation"),
+        ({"formats": ["%d.%m"]}, "has no year"),
+    ],
+)
+def test_a_date_column_that_cannot_be_read_is_refused_where_it_is_declared(arguments: dict[str, Any], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        date_field(**arguments)
 
 
 def test_an_append_table_is_keyed_by_kafka_position_and_an_upsert_table_by_its_business_key() -> None:
@@ -125,14 +159,12 @@ class TestRefused:
             stream_of(Unbound)
 
     def test_a_column_type_json_has_no_rule_for(self) -> None:
-        class Binary(AppendModel):
-            __tablename__ = "t_binary"
-            blob: Mapped[bytes] = field(sa.LargeBinary)
+        class Spans(AppendModel):
+            __tablename__ = "t_spans"
+            span: Mapped[dt.timedelta] = field(sa.Interval)
 
-        with pytest.raises(
-            ConfigError, match=r"model Binary: column 'blob' has type LargeBinary\(\), which has no rule"
-        ):
-            stream_of(Binary)
+        with pytest.raises(ConfigError, match=r"model Spans: column 'span' has type Interval\(\), which has no rule"):
+            stream_of(Spans)
 
     def test_a_date_column_declared_with_field(self) -> None:
         class PlainDate(AppendModel):
@@ -172,8 +204,14 @@ class TestRefused:
             delete_on_tombstone = True
             day: Mapped[dt.datetime] = date_field(primary_key=True)
 
-        with pytest.raises(ConfigError, match="key column 'day' is no String, integer, Numeric or Enum"):
+        with pytest.raises(ConfigError, match="key column 'day' is no String, integer, Numeric, Enum, Uuid or binary"):
             stream_of(Dated)
+
+    @pytest.mark.parametrize("setting", ["deletes", "delete_on_tombstone", "tombstone_key", "order_by"])
+    def test_a_column_with_the_name_of_a_setting(self, setting: str) -> None:
+        columns = {"id": field(sa.Integer, primary_key=True), setting: field(sa.Integer)}
+        with pytest.raises(ConfigError, match=f"{setting} is a setting of UpsertModel.*{setting}_ = field"):
+            type("Settings", (UpsertModel,), {"__tablename__": "t_settings", **columns})
 
     @pytest.mark.parametrize("name", ["dead_letters", "ledger", "kafka_ingest_offsets"])
     def test_a_table_under_one_of_our_own_names(self, name: str) -> None:
@@ -191,3 +229,20 @@ def test_one_field_may_feed_two_columns_of_one_type() -> None:
 
     assert [b.rule.path for b in TargetTable.of(Double).bound] == [("a",), ("a",)]
     stream_of(Double)
+
+
+@pytest.mark.usefixtures("forget_tables")
+def test_columns_may_be_called_as_settings_are() -> None:
+    class Settings(AppendModel):
+        __tablename__ = "t_settings_append"
+        order_by: Mapped[int] = field(mysql.YEAR(), source=Database(), nullable=True)
+        deletes: Mapped[int] = field(sa.Integer)
+
+    class Renamed(UpsertModel):
+        __tablename__ = "t_settings_upsert"
+        id: Mapped[int] = field(sa.Integer, primary_key=True)
+        order_by_: Mapped[int] = field(sa.Integer, name="order_by")
+        order_by = "order_by"
+
+    assert TargetTable.of(Settings).columns[0] == "deletes"
+    assert TargetTable.of(Renamed).order_by == "order_by"

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kafka_ingest.pipelines.validate import _decimal_texts
+from kafka_ingest.pipelines.readings import _decimal_texts
 from kafka_ingest.streams.step import StepContext
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.testing.messages import letters_of, one, outcomes, piped, rows_of

@@ -129,10 +129,10 @@ def test_the_users_own_table_is_left_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("name", ["missing", "id", "_kafka_order"])
-def test_an_order_field_is_an_integer_or_date_of_the_models_own(made: Make, name: str) -> None:
+def test_an_order_field_is_an_integer_or_instant_of_the_models_own(made: Make, name: str) -> None:
     model = made("ordered", UpsertModel)
     model.order_by = name
-    with pytest.raises(ConfigError, match=f"order_by='{name}' is no integer or date column of its own"):
+    with pytest.raises(ConfigError, match=f"order_by='{name}' is no integer, DateTime or Date column of its own"):
         TargetTable.of(model)
 
 

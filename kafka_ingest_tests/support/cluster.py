@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -164,12 +164,34 @@ class FakeMetadata(KafkaMetadata):
         self.ids = topic_ids or {}
         self.committed: dict[TopicPartition, int] = {}
         self.requests = 0
+        self.id: str | None = "a-cluster"
+
+    def cluster_id(self) -> str | None:
+        return self.id
 
     def topics(self, stream: Stream) -> TopicState:
         partitions = tuple(sorted(tp for tp in self.logs if stream.takes_topic(tp.topic)))
         names = {tp.topic for tp in partitions}
         missing = tuple(n for n in stream.topic_names if n not in names)
         return TopicState(partitions, {n: self.ids.get(n, f"id-of-{n}") for n in names}, missing)
+
+    def partitions(self, topic: str) -> tuple[TopicPartition, ...]:
+        return tuple(sorted(tp for tp in self.logs if tp.topic == topic))
+
+    def first_timestamps(self, streams: Sequence[Stream], instant: dt.datetime) -> dict[str, dt.datetime]:
+        self.requests += 2
+        found = {}
+        for stream in streams:
+            at = {tp: self._first_at(tp, instant.timestamp() * 1000) for tp in self.topics(stream).partitions}
+            stamps = [self.logs[tp].messages[offset].stamp for tp, offset in at.items() if offset >= 0]
+            if stamps:
+                found[stream.name] = dt.datetime.fromtimestamp(min(stamps) / 1000, dt.timezone.utc)
+        return found
+
+    def first_later(self, timestamps: Mapping[TopicPartition, int]) -> dict[TopicPartition, tuple[int, int]]:
+        self.requests += 1 if timestamps else 0
+        found = {tp: self._first_at(tp, stamp + 1) for tp, stamp in timestamps.items()}
+        return {tp: (o, self.logs[tp].messages[o].stamp if o >= 0 else -1) for tp, o in found.items()}
 
     def topic_ids(self, names: Collection[str]) -> dict[str, str]:
         existing = {tp.topic for tp in self.logs}

@@ -14,11 +14,12 @@ from kafka_ingest.checks import consumer_group as group_check_module
 from kafka_ingest.engine import ingestion as ingestion_module
 from kafka_ingest.engine import triggers as triggers_module
 from kafka_ingest.engine.ingestion import Ingestion
+from kafka_ingest.engine.shards import WHOLE, Shard
 from kafka_ingest.orchestration import checks as checks_module
 from kafka_ingest.settings import Settings
 from kafka_ingest.sinks.sqlite.sink import SQLiteSink
 from kafka_ingest.slices import Batch, OffsetRange, TopicPartition
-from kafka_ingest.streams.stream import BatchPolicy
+from kafka_ingest.streams.stream import BatchPolicy, Stream
 from kafka_ingest.testing.models import MIXED, Event
 from kafka_ingest.testing.target import NOW, Target
 from kafka_ingest_tests.support.cluster import FakeConsumer, FakeMessage, FakeMetadata, Log
@@ -55,14 +56,22 @@ class World:
         monkeypatch.setattr(group_check_module, "LOOK_SECONDS", 0.0)
         monkeypatch.setattr(ingestion_module, "open_consumer", self.open_consumer)
         monkeypatch.setattr(triggers_module, "SLICE_SECONDS", 0.0)
+        monkeypatch.setattr(triggers_module, "ENDS_SECONDS", 0.0)
         monkeypatch.setattr(triggers_module, "POLL_SECONDS", 0.001)
 
     def open_consumer(self, *_arguments: Any, **_options: Any) -> FakeConsumer:
         self.consumers.append(FakeConsumer(self.logs, group=self.metadata.committed))
         return self.consumers[-1]
 
-    def run(self, at_step: Callable[[str], None] = lambda _step: None) -> Ingestion:
-        return Ingestion(STREAM, self.settings, run_id="run", now=lambda: NOW, at_step=at_step)
+    def run(
+        self,
+        at_step: Callable[[str], None] = lambda _step: None,
+        stream: Stream = STREAM,
+        *,
+        shard: Shard = WHOLE,
+        run_id: str = "run",
+    ) -> Ingestion:
+        return Ingestion(stream, self.settings, run_id=run_id, now=lambda: NOW, at_step=at_step, shard=shard)
 
     def names(self) -> list[Any]:
         return [row[0] for row in self.target.rows(Event, "name")]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 # The first two let it run as root without a GPU; the others keep it from calling home.
 _ARGUMENTS = [
@@ -37,6 +39,28 @@ def open_page(address: str) -> Iterator[Page]:
         expect.set_options(timeout=_PATIENCE_MS)
         yield page
         browser.close()
+
+
+@dataclass
+class Hand:
+    """Clicks for a person, and counts. What is typed, Enter included, is not counted."""
+
+    clicks: int = 0
+
+    def click(self, target: Locator) -> None:
+        """One click, once the target is there and can be clicked on."""
+        expect(target).to_be_enabled()
+        target.click()
+        self.clicks += 1
+
+
+@contextmanager
+def at_most(clicks: int, aim: str) -> Iterator[Hand]:
+    """A way to an aim that takes so many clicks; it is said how many it was."""
+    hand = Hand()
+    yield hand
+    sys.stderr.write(f"{aim}: {hand.clicks} clicks (at most {clicks})\n")
+    assert 0 < hand.clicks <= clicks, f"{aim} took {hand.clicks} clicks, over {clicks}"
 
 
 def screenshot(page: Page, name: str) -> None:

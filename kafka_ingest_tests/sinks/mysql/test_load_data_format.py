@@ -91,6 +91,7 @@ def test_floats_come_back_to_the_last_bit(values: list[float]) -> None:
         ([-5, 0, None], pa.int64(), ["-5", "0", None]),
         ([0.1, 1e300, None], pa.float64(), ["0.1", "1e+300", None]),
         ([dt.datetime(2026, 1, 2, 3, 4, 5, 60), dt.datetime(1000, 1, 1), None], pa.timestamp("us"), ["2026-01-02 03:04:05.000060", "1000-01-01 00:00:00.000000", None]),
+        ([dt.date(2024, 2, 29), dt.date(1000, 1, 1), None], pa.date32(), ["2024-02-29", "1000-01-01", None]),
         (["NULL", "", "\\N", None], pa.string(), ["NULL", "", "\\N", None]),
         (["12.50", None], pa.string(), ["12.50", None]),
         ([None, None], pa.string(), [None, None]),

@@ -15,7 +15,7 @@ from kafka_ingest.streams.model import MICROSECONDS, TOPIC_TYPE, ExactText
 DECLARED: list[Any] = [
     sa.String(20), sa.Text(), sa.Text(4_000_000), sa.Unicode(9), sa.SmallInteger(), sa.Integer(), sa.BigInteger(),
     sa.Boolean(), sa.Float(), sa.Float(53), sa.Double(), sa.Numeric(), sa.Numeric(12, 4), sa.JSON(), sa.Enum("a", "b(c)"),
-    MICROSECONDS, TOPIC_TYPE, ExactText(20), mysql.FLOAT(), mysql.FLOAT(10, 2), mysql.DOUBLE(10, 2), mysql.CHAR(5),
+    MICROSECONDS, sa.Date(), TOPIC_TYPE, ExactText(20), mysql.FLOAT(), mysql.FLOAT(10, 2), mysql.DOUBLE(10, 2), mysql.CHAR(5),
     mysql.TIME(fsp=3), mysql.TIMESTAMP(), mysql.DATETIME(), mysql.YEAR(), mysql.BIT(4), mysql.TINYINT(), mysql.MEDIUMINT(),
     mysql.INTEGER(unsigned=True, zerofill=True), mysql.DECIMAL(5, 1, unsigned=True), mysql.LONGTEXT(), mysql.TINYTEXT(),
     mysql.VARCHAR(9, charset="latin1"), mysql.NVARCHAR(9), mysql.ENUM("it's", "%", "Ä"), mysql.SET("x", "y"), mysql.VARBINARY(8),

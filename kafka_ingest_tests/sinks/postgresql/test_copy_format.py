@@ -86,6 +86,7 @@ def test_a_part_of_a_frame_is_only_that_part(texts: list[str | None], start: int
         ([1.5, -0.0, 1e300, None], pa.float64(), ["1.5", "-0", "1e+300", None]),
         ([dt.datetime(2024, 2, 29, 1, 2, 3, 4), None], pa.timestamp("us"), ["2024-02-29 01:02:03.000004", None]),
         ([dt.datetime(9999, 12, 31, 23, 59, 59, 999_999)], pa.timestamp("us"), ["9999-12-31 23:59:59.999999"]),
+        ([dt.date(2024, 2, 29), dt.date(1000, 1, 1), None], pa.date32(), ["2024-02-29", "1000-01-01", None]),
         (["1.10", None], pa.string(), ["1.10", None]),
     ],
 )

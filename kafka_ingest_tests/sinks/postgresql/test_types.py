@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+from sqlalchemy.schema import CreateTable
 
+from kafka_ingest.sinks.postgresql.dialect import ExactDialect
 from kafka_ingest.sinks.postgresql.types import change, declared_type, parse_type
 
 HOLDS = [
@@ -66,3 +70,8 @@ def test_an_enumeration_fits_where_it_has_all_declared_members() -> None:
     assert change(have, declared_type("VARCHAR(4)", ("it's", "glad"))) == "it lacks 'glad'"
     assert change(have, declared_type("VARCHAR(4)")) == "only its members fit"
     assert change(parse_type("character varying(3)"), declared_type("VARCHAR(4)", ("it's",))) is not None
+
+
+def test_a_set_of_mysql_is_a_text_that_holds_all_members() -> None:
+    table = sa.Table("t", sa.MetaData(), sa.Column("marks", mysql.SET("red", "blue")))
+    assert "marks VARCHAR(9)" in str(CreateTable(table).compile(dialect=ExactDialect()))

@@ -33,6 +33,7 @@ class Exact(AppendModel):
     flag: Mapped[bool | None] = field(sa.Boolean)
     ratio: Mapped[float | None] = field(sa.Float)
     at: Mapped[Any | None] = date_field()
+    day: Mapped[Any | None] = date_field(sa.Date)
 
 
 class Numbered(UpsertModel):
@@ -132,7 +133,7 @@ def test_affinity_is_what_sqlite_makes_of_a_declared_type(declared: str, expecte
 
 COLUMNS = {
     "price": "TEXT", "data": "TEXT", "code": "VARCHAR(20)", "whole": "BIGINT", "flag": "BOOLEAN", "ratio": "DOUBLE",
-    "at": "DATETIME", "_kafka_topic": "VARCHAR(280)", "_kafka_partition": "INTEGER", "_kafka_offset": "BIGINT",
+    "at": "DATETIME", "day": "DATE", "_kafka_topic": "VARCHAR(280)", "_kafka_partition": "INTEGER", "_kafka_offset": "BIGINT",
     "_kafka_timestamp": "DATETIME",
 }  # fmt: skip
 KEY = "PRIMARY KEY (_kafka_topic, _kafka_partition, _kafka_offset)"
@@ -183,8 +184,17 @@ def test_a_table_that_would_change_values_is_refused_and_made_anew_after_the_sta
     "changed",
     [
         {},
-        {"price": "", "data": "BLOB", "code": "CLOB", "whole": "", "flag": "INT", "ratio": "REAL", "at": "TEXT"},
-        {"whole": "NUMERIC", "at": "INT"},
+        {
+            "price": "",
+            "data": "BLOB",
+            "code": "CLOB",
+            "whole": "",
+            "flag": "INT",
+            "ratio": "REAL",
+            "at": "TEXT",
+            "day": "TEXT",
+        },
+        {"whole": "NUMERIC", "at": "INT", "day": "INT"},
         {"more": ", owner INT NOT NULL DEFAULT 1, other TEXT, third TEXT AS (code)"},
         {"options": " WITHOUT ROWID"},
     ],
@@ -193,7 +203,10 @@ def test_a_table_that_keeps_values_is_right(target: Target, changed: dict[str, s
     remake(target, **changed)
     prepare_tables(target.sink, STREAM)
     target.load(
-        slice_of("exact", b'{"price": 0.1, "data": 1.10, "code": "1.10", "whole": 7, "ratio": 1.0, "at": "2024-05-01"}')
+        slice_of(
+            "exact",
+            b'{"price": 0.1, "data": 1.10, "code": "1.10", "whole": 7, "ratio": 1.0, "at": "2024-05-01", "day": "20240501"}',
+        )
     )
-    names = ("price", "data", "code", "whole", "ratio", "at")
-    assert target.rows(Exact, *names) == [("0.1", "1.10", "1.10", 7, 1.0, "2024-05-01 00:00:00.000000")]
+    names = ("price", "data", "code", "whole", "ratio", "at", "day")
+    assert target.rows(Exact, *names) == [("0.1", "1.10", "1.10", 7, 1.0, "2024-05-01 00:00:00.000000", "2024-05-01")]

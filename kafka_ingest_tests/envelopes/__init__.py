@@ -1,0 +1,1 @@
+"""Messages of Debezium, Maxwell, Canal and others, as their documentation has them, and what becomes of them."""
