@@ -16,6 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from kafka_ingest.engine.backoff import Trouble, backoff_seconds_after
+from kafka_ingest.engine.ended_runs import RunRecords
 from kafka_ingest.engine.fingerprint import Fingerprint
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.engine.shared_clients import SharedClients
@@ -25,6 +26,7 @@ from kafka_ingest.errors import KafkaIngestError, LeaseLost, WrongEnvironment
 from kafka_ingest.kafka.timeouts import kafka_deadline
 from kafka_ingest.ledger.leases import RENEW_SECONDS
 from kafka_ingest.settings import Settings
+from kafka_ingest.sinks.base import Sink
 from kafka_ingest.slices import Batch, LoadResult, TopicPartition
 from kafka_ingest.streams.group import StreamGroup
 
@@ -108,11 +110,12 @@ class GroupRun:
         troubles: Mapping[str, Trouble] | None = None,
         is_slot_wanted: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
+        records: RunRecords | None = None,
     ) -> None:
-        """troubles: by stream, those of earlier runs, which are waited for as well."""
+        """troubles: by stream, those of earlier runs, which are waited for as well. records: see `LeaseKeeper`."""
         self._group = group
         self._clock = clock
-        self._shared = SharedClients(settings, run_id)
+        self._shared = SharedClients(settings, run_id, records)
         self._is_slot_wanted = is_slot_wanted
         now, known = clock(), troubles or {}
         self._members: dict[str, _Member] = {}
@@ -130,6 +133,11 @@ class GroupRun:
         self._last_round: set[_Member] | None = None
         """Who is still to have a turn before the run gives its slot away; None where it does not."""
         self._events: SimpleQueue[Loaded | _Ended] = SimpleQueue()
+
+    @property
+    def sink(self) -> Sink:
+        """The database of all its streams."""
+        return self._shared.sink
 
     def ingestion(self, stream: str) -> Ingestion:
         """The load of one of its streams."""

@@ -15,6 +15,7 @@ from functools import partial
 from threading import Event
 from typing import Any
 
+from kafka_ingest.engine.ended_runs import RunRecords
 from kafka_ingest.engine.fingerprint import Fingerprint, check
 from kafka_ingest.engine.lease_keeper import LeaseKeeper
 from kafka_ingest.engine.loss import check_same_topics, explain_cut, with_topic_ids
@@ -39,7 +40,7 @@ from kafka_ingest.kafka.group_offsets import commit_group_offsets
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.kafka.reader import RangeReader
 from kafka_ingest.kafka.schema_registry import schema_finder
-from kafka_ingest.ledger.leases import IN_GROUP, part_text
+from kafka_ingest.ledger.leases import IN_GROUP
 from kafka_ingest.ledger.positions import LedgerPosition
 from kafka_ingest.pipelines.decode import StreamDecoder
 from kafka_ingest.pipelines.parsed_slice import ParsedSlice
@@ -73,6 +74,7 @@ class Ingestion:
         at_step: Callable[[str], None] = lambda _step: None,
         shard: Shard = WHOLE,
         shared: SharedClients | None = None,
+        records: RunRecords | None = None,
     ) -> None:
         """shared: clients that other streams' loads in this process use as well; of its own where None."""
         self.stream = stream
@@ -94,7 +96,7 @@ class Ingestion:
         self._stopping = Event()
         self._left: RawSlice | None = None
         """What was read and is not parsed yet: its rows would have been too many for one slice."""
-        self._leases = LeaseKeeper(self.sink, run_id) if shared is None else shared.leases
+        self._leases = LeaseKeeper(self.sink, run_id, records) if shared is None else shared.leases
         self._loaded_to: dict[TopicPartition, int] = {}
         """Per partition the end of what this object has loaded: where a backfill goes on."""
         self._topic_ids: dict[str, str] = {}
@@ -112,14 +114,14 @@ class Ingestion:
             check(expected, self.metadata, self.sink, stream=self.stream.name)
             self._is_where_expected = True
 
-    def keep_lease(self, *, part: str | None = None) -> None:
-        """From now on this run says that it is there, and loads only while it has its lease: for live runs, which the sensor
-        waits for, and for a `part` of a backfill, such as `1/4`, which another run waits for. Idempotent; called once the ledger
-        stands, before the first load in this process.
+    def keep_lease(self, *, backfill: str | None = None) -> None:
+        """From now on this run says that it is there, and loads only while it has its lease; those that Dagster has ended load
+        nothing more. Idempotent; called once the ledger stands, before the first load in this process. Raises LeaseLost where the
+        lease was revoked, or Dagster has ended this run.
 
-        Raises LeaseLost where the lease was revoked.
+        backfill: BACKFILL, or `part_text` where it loads a part of one; None for a live run.
         """
-        what = f"{self.shard}{'' if self._shared is None else IN_GROUP}" if part is None else part_text(part)
+        what = f"{self.shard}{'' if self._shared is None else IN_GROUP}" if backfill is None else backfill
         self._leases.acquire(self.stream.name, what, self._stopping.set)
         self._context = replace(self._context, has_lease=True)
 

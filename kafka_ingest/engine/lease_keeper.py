@@ -12,6 +12,7 @@ from threading import Event, Lock, Thread
 
 import sqlalchemy as sa
 
+from kafka_ingest.engine.ended_runs import RunRecords, revoke_ended
 from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.ledger.leases import (
     RENEW_SECONDS,
@@ -37,30 +38,40 @@ class LeaseKeeper:
     """A run has a lease of each stream it loads. `acquire` it before the first load, `close()` all in the end; what comes between
     two processes of a run is shorter than a lease. Threads may share it."""
 
-    def __init__(self, sink: Sink, run_id: str) -> None:
+    def __init__(self, sink: Sink, run_id: str, records: RunRecords | None = None) -> None:
+        """records: of the Dagster that has launched the run; None where none has."""
         self._sink = sink
         self._run_id = run_id
+        self._records = records
         self._held: dict[str, _Held] = {}
         self._closing = Event()
         self._starting = Lock()
         self._thread: Thread | None = None
 
     def acquire(self, stream: str, shard: str, on_lost: Callable[[], object]) -> None:
-        """Take the stream's lease, or go on with the one the run has, and keep it. Idempotent. Raises LeaseLost where it was
-        revoked. shard: what of the stream the run loads, for others to see.
+        """Take the stream's lease, or go on with the one the run has, and keep it; then take over from runs that Dagster has
+        ended. Idempotent. Raises LeaseLost where it was revoked, or this run itself has been ended. shard: what of the stream
+        the run loads, for others to see.
 
         on_lost: called in the keeper's thread, once, as the lease turns out to be revoked.
         """
         if stream in self._held:
             return
+        dagster = None if self._records is None else self._records.dagster
         with self._transaction(f"taking the lease of stream {stream}") as connection:
-            acquire_lease(connection, stream, self._run_id, socket.gethostname(), shard)
+            acquire_lease(connection, stream, self._run_id, socket.gethostname(), shard, dagster)
+        if self._run_id in self.take_over(stream):
+            raise lease_lost(stream, self._run_id)
         self._held[stream] = _Held(on_lost)
         with self._starting:
             if self._thread is None:
                 self._closing.clear()
                 self._thread = Thread(target=self._keep, name="lease", daemon=True)
                 self._thread.start()
+
+    def take_over(self, stream: str) -> set[str]:
+        """The stream's runs that Dagster has ended load nothing more from now on; which those are."""
+        return set() if self._records is None else revoke_ended(self._sink, self._records, [stream])
 
     def check(self, stream: str) -> None:
         """Raises LeaseLost where the stream's lease turned out to be revoked."""

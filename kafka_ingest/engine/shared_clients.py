@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from functools import partial
 from threading import Lock
 
+from kafka_ingest.engine.ended_runs import RunRecords
 from kafka_ingest.engine.lease_keeper import LeaseKeeper
 from kafka_ingest.kafka.consumer import open_consumer
 from kafka_ingest.kafka.metadata import KafkaMetadata
@@ -19,10 +20,10 @@ from kafka_ingest.sinks.registry import open_sink
 class SharedClients:
     """Of one run. Close it after the `Ingestion`s that use it."""
 
-    def __init__(self, settings: Settings, run_id: str) -> None:
+    def __init__(self, settings: Settings, run_id: str, records: RunRecords | None = None) -> None:
         self.metadata = KafkaMetadata(settings)
         self.sink: Sink = open_sink(settings.database_url)
-        self.leases = LeaseKeeper(self.sink, run_id)
+        self.leases = LeaseKeeper(self.sink, run_id, records)
         self.partitions = 1
         """How many Kafka partitions all streams have about, to share the memory for fetched messages among."""
         self._settings = settings

@@ -1,9 +1,9 @@
-"""Leases: a run that is waited for says every few seconds that it is there, by the database's clock, wherever it runs. Those are
-live runs, and the ones that load parts of a backfill.
+"""Leases: a run says every few seconds that it is there, by the database's clock, wherever it runs. Those are live runs and
+backfills, with the runs that load parts of them.
 
-Who finds that a lease was not renewed for LEASE_SECONDS may revoke it; from then on the run loads nothing more, as each of its
-transactions looks at its lease last of all. The row stays locked until the commit, so that a load and a revocation come one after
-the other: what was committed before the revocation counts, and nothing is after it.
+Who finds that a lease was not renewed for LEASE_SECONDS, or that Dagster has ended the run, may revoke it; from then on the run
+loads nothing more, as each of its transactions looks at its lease last of all. The row stays locked until the commit, so that a
+load and a revocation come one after the other: what was committed before the revocation counts, and nothing is after it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from kafka_ingest.streams.model import MICROSECONDS
 
 RENEW_SECONDS = 5.0
 LEASE_SECONDS = 30.0
-_OF_BACKFILL = "backfill "
+# What the lease of a run says that loads a backfill, or answers for one that other runs load parts of.
+BACKFILL = "backfill"
 # Of a run that loads several streams in turn.
 IN_GROUP = " group"
 # Leases that runs left behind are deleted by later runs of their stream.
@@ -38,8 +39,8 @@ class Lease:
     run_id: str
     host: str
     shard: str
-    """What of the stream the run loads: `number/count`, and behind that `IN_GROUP` where it loads others in turn; `part_text` of
-    a run that loads a part of a backfill."""
+    """What of the stream the run loads: `number/count`, and behind that `IN_GROUP` where it loads others in turn; BACKFILL, or
+    `part_text` of a run that loads a part of one."""
     acquired_at: dt.datetime
     """By the database's clock; naive UTC, as it is stored."""
     renewed_at: dt.datetime
@@ -49,8 +50,8 @@ class Lease:
 
     @property
     def is_of_backfill(self) -> bool:
-        """Whether the run loads a part of a backfill, beside the live ones."""
-        return self.shard.startswith(_OF_BACKFILL)
+        """Whether the run loads a backfill or a part of one, beside the live ones."""
+        return self.shard.startswith(BACKFILL)
 
     @property
     def division(self) -> str:
@@ -70,12 +71,14 @@ class Lease:
 
 def part_text(part: str) -> str:
     """What the lease of a run says that loads a part of a backfill, `1/4`."""
-    return f"{_OF_BACKFILL}{part}"
+    return f"{BACKFILL} {part}"
 
 
-def acquire_lease(connection: sa.Connection, stream: str, run_id: str, host: str, shard: str = "0/1") -> None:
+def acquire_lease(
+    connection: sa.Connection, stream: str, run_id: str, host: str, shard: str = "0/1", dagster: str | None = None
+) -> None:
     """Give the run a lease, or renew the one it has. Deletes those of the stream that were left behind a day ago. shard: what it
-    loads, for others to see.
+    loads, for others to see. dagster: which Dagster has its record, where one does.
 
     The caller's transaction. Raises LeaseLost where it was revoked.
     """
@@ -85,7 +88,7 @@ def acquire_lease(connection: sa.Connection, stream: str, run_id: str, host: str
         raise lease_lost(stream, run_id)
     long_ago = connection.execute(sa.select(_UtcNow())).scalar_one() - _KEPT
     connection.execute(sa.delete(LEASES).where(LEASES.c.stream == stream, LEASES.c.renewed_at < long_ago))
-    made = {"stream": stream, "run_id": run_id, "shard": shard, "host": host[:255]}
+    made = {"stream": stream, "run_id": run_id, "shard": shard, "host": host[:255], "dagster": dagster}
     connection.execute(sa.insert(LEASES).values(**made, acquired_at=_UtcNow(), renewed_at=_UtcNow()))
 
 
@@ -116,7 +119,9 @@ def read_leases(connection: sa.Connection, stream: str) -> dict[str, Lease]:
 def leases_of(connection: sa.Connection, streams: Collection[str]) -> list[Lease]:
     """The same of several streams. A run has one of each stream it loads."""
     c = LEASES.c
-    asked = sa.select(*c, _UtcNow().label("now")).where(c.stream.in_(streams))
+    asked = sa.select(
+        c.stream, c.run_id, c.host, c.shard, c.acquired_at, c.renewed_at, c.revoked_at, _UtcNow().label("now")
+    ).where(c.stream.in_(streams))
     return [
         Lease(
             r.stream,
@@ -141,11 +146,32 @@ def revoke_lease(connection: sa.Connection, lease: Lease) -> bool:
     return bool(connection.execute(sa.update(LEASES).where(mine).values(revoked_at=_UtcNow())).rowcount)
 
 
+def dagsters_of(connection: sa.Connection, streams: Collection[str]) -> dict[str, str | None]:
+    """Runs that have a lease of these streams which is not revoked, each with the id of the Dagster that has its record; None
+    where that is not known. None at all where no ledger stands yet. Reads only."""
+    inspector = sa.inspect(connection)
+    if not inspector.has_table(LEASES.name):
+        return {}
+    is_told = any(column["name"] == LEASES.c.dagster.name for column in inspector.get_columns(LEASES.name))
+    dagster = LEASES.c.dagster if is_told else sa.null()  # the next run's plan adds the column
+    held = sa.and_(LEASES.c.stream.in_(streams), LEASES.c.revoked_at.is_(None))
+    found = connection.execute(sa.select(LEASES.c.run_id, dagster.label("dagster")).where(held))
+    return {row.run_id: row.dagster for row in found}
+
+
+def revoke_leases(connection: sa.Connection, streams: Collection[str], run_ids: Collection[str]) -> None:
+    """Revoke what these runs have of these streams, however lately it was renewed. The caller's transaction; it waits for a load
+    of theirs that is about to commit. Idempotent."""
+    held = sa.and_(LEASES.c.stream.in_(streams), LEASES.c.run_id.in_(run_ids), LEASES.c.revoked_at.is_(None))
+    connection.execute(sa.update(LEASES).where(held).values(revoked_at=_UtcNow()))
+
+
 def lease_lost(stream: str, run_id: str) -> LeaseLost:
     """The refusal of whatever a run would still do."""
     return LeaseLost(
-        f"stream {stream}: run {run_id} did not renew its lease for {LEASE_SECONDS:.0f} s, and it was revoked: its process stood "
-        "still or did not reach the database. Another run goes on from the ledger; this one loads nothing more.",
+        f"stream {stream}: the lease of run {run_id} was revoked: it was not renewed for {LEASE_SECONDS:.0f} s, as the run's "
+        "process stood still or did not reach the database, or Dagster has ended the run (its monitoring, or a person who "
+        "terminated it or deleted its record). Another run goes on from the ledger; this one loads nothing more.",
         stream=stream,
     )
 

@@ -5,7 +5,7 @@ kafka_ingest_batches        every range ever loaded, append-only
 kafka_ingest_dead_letters   messages that could not become rows, with their original bytes
 
 `kafka_ingest_ledger` says in one row which version of these tables stands here, and which ledger it is (ledger/version.py).
-`kafka_ingest_leases` says which live runs are there (ledger/leases.py).
+`kafka_ingest_leases` says which runs are there (ledger/leases.py).
 """
 
 from __future__ import annotations
@@ -141,6 +141,7 @@ LEASES = sa.Table(
     sa.Column("acquired_at", MICROSECONDS, nullable=False, comment="UTC, by the database's clock, as are the others"),
     sa.Column("renewed_at", MICROSECONDS, nullable=False),
     sa.Column("revoked_at", MICROSECONDS, comment="from then on the run loads nothing more"),
+    sa.Column("dagster", sa.String(64), comment="id of the Dagster storage that has the run's record"),
     **_OPTIONS,
 )
 

@@ -18,10 +18,12 @@ import dagster as dg
 
 from kafka_ingest.backfill.division import Ranges, divide, size_of
 from kafka_ingest.backfill.progress import PROGRESS_TAG, parse_tag
+from kafka_ingest.engine.ended_runs import revoke_ended
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.errors import RetryableError
 from kafka_ingest.ledger.entries import is_loaded_by
 from kafka_ingest.orchestration.boundary import MAX_RETRIES
+from kafka_ingest.orchestration.dagster_records import DagsterRecords, report_failed
 from kafka_ingest.orchestration.lease_watch import LeaseWatch, Standing, why_dead
 from kafka_ingest.orchestration.names import PROCESS_TAG, Metadata
 from kafka_ingest.orchestration.part_runs import PartRuns
@@ -138,6 +140,8 @@ class BackfillParts:
             why = f"its run {record.dagster_run.run_id} has not loaded all of it"
         self._context.log.info(f"Part {number}/{len(self._others) + 1} is loaded by this run: {why}.")
         self._here.add(number)
+        records = DagsterRecords(self._context.instance)
+        revoke_ended(self._ingestion.sink, records, [stream.name])  # before anything of the part is loaded here
         yield from self._ingestion.drain(Batch(stream.name, "backfill", ranges))
         del self._left[number]
 
@@ -173,7 +177,9 @@ class BackfillParts:
         reason = why_dead(record, standing, dt.datetime.now(dt.timezone.utc))
         if reason is None:
             return "running"
-        instance.report_run_failed(run, f"{reason}; run {self._context.run_id} loads its part.")
+        trouble = report_failed(instance, run, f"{reason}; run {self._context.run_id} loads its part.")
+        if trouble is not None:
+            self._context.log.warning(trouble)
         return "free"
 
     def _is_loaded_by(self, run_id: str, ranges: Ranges) -> bool:

@@ -15,11 +15,13 @@ from kafka_ingest.engine.group_run import GroupRun
 from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.orchestration.boundary import op_errors
 from kafka_ingest.orchestration.check_rounds import LAST_SECONDS, CheckRounds
+from kafka_ingest.orchestration.dagster_records import DagsterRecords
 from kafka_ingest.orchestration.live_unit import LiveUnit
 from kafka_ingest.orchestration.liveness import process_tag, run_pid
 from kafka_ingest.orchestration.names import PROCESS_TAG
 from kafka_ingest.orchestration.placed_stream import PlacedStream
 from kafka_ingest.orchestration.resources import settings_of
+from kafka_ingest.orchestration.run_ingestion import meet_database
 from kafka_ingest.orchestration.run_report import EVENT_SECONDS, RunReport, asked_for, events, latency_from_ms
 from kafka_ingest.orchestration.slots import RunSlots
 from kafka_ingest.orchestration.topic_observations import TopicObserver
@@ -47,9 +49,15 @@ def group_job(unit: LiveUnit) -> dg.JobDefinition:
         settings = settings_of(context.resources, names)
         with ExitStack() as stack, op_errors(context):
             run = GroupRun(
-                group, settings, run_id, troubles=troubles, is_slot_wanted=RunSlots(instance, run_id).is_wanted
+                group,
+                settings,
+                run_id,
+                troubles=troubles,
+                is_slot_wanted=RunSlots(instance, run_id).is_wanted,
+                records=DagsterRecords(instance),
             )
             stack.enter_context(closing(run))
+            meet_database(context, run.sink)
             reports = _Reports(context, unit, run, settings, stack)
             for loaded in run.turns(Fingerprint.from_tags(context.run.tags)):
                 if loaded is not None:

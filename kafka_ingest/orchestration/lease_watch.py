@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from kafka_ingest.engine.ended_runs import RunRecords, revoke_ended
 from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.ledger.leases import LEASE_SECONDS, Lease, leases_of, revoke_lease
 from kafka_ingest.orchestration.liveness import is_alive, process_of
@@ -43,14 +44,18 @@ class LeaseWatch:
         """By run id when a lease was renewed last, or None, and since when that is so by our clock."""
         self._not_before = clock()
 
-    def standings(self, sink: Callable[[], Sink], run_ids: Collection[str]) -> dict[str, Standing]:
-        """Of these runs; leases that have lapsed are revoked, and their run loads nothing from then on. Nothing is known where
-        the database does not answer."""
+    def standings(
+        self, sink: Callable[[], Sink], run_ids: Collection[str], records: RunRecords | None = None
+    ) -> dict[str, Standing]:
+        """Of these runs; leases that have lapsed are revoked, and their run loads nothing from then on. So are those of other
+        runs that have been ended, as `records` say. Nothing is known where the database does not answer."""
         now = self._clock()
         if not run_ids or now < self._not_before:
             return {}
         try:
             found = self._read(sink(), run_ids, now)
+            if records is not None:
+                revoke_ended(sink(), records, self._streams, but=run_ids)
         except KafkaIngestError:  # the tick says so, where it looks at the stream itself
             self._not_before = self._clock() + TROUBLE_SECONDS
             return {}

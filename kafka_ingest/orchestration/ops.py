@@ -10,6 +10,7 @@ import dagster as dg
 
 from kafka_ingest.backfill.progress import PROGRESS_TAG, Pace
 from kafka_ingest.engine.ingestion import Ingestion
+from kafka_ingest.ledger.leases import BACKFILL
 from kafka_ingest.orchestration.backfill_parts import drain_backfill
 from kafka_ingest.orchestration.boundary import op_errors
 from kafka_ingest.orchestration.check_rounds import CheckRounds
@@ -43,10 +44,10 @@ def make_ops(placed: PlacedStream) -> dict[str, dg.OpDefinition]:
     resources = {*names.connections, names.ingestion}
 
     def leased_ingestion_of(context: dg.OpExecutionContext, batch: Batch | None = None) -> Ingestion:
-        """A live run has its lease in every process of its own; an op without the batch goes by the tags it began with."""
+        """A run has its lease in every process of its own; an op without the batch goes by the tags it began with."""
         ingestion = ingestion_of(context, placed)
-        if (context.run.tags.get(KIND_TAG) if batch is None else batch.kind) == "live":
-            ingestion.keep_lease()
+        is_live = (context.run.tags.get(KIND_TAG) if batch is None else batch.kind) == "live"
+        ingestion.keep_lease(backfill=None if is_live else BACKFILL)
         return ingestion
 
     @dg.op(
@@ -59,11 +60,10 @@ def make_ops(placed: PlacedStream) -> dict[str, dg.OpDefinition]:
     def plan(context: dg.OpExecutionContext, config: PlanConfig) -> Batch:
         with op_errors(context):
             check_executor(context.job_def.executor_def.name, lambda: type(context.instance.run_launcher).__name__)
-            ingestion = ingestion_of(context, placed)
+            ingestion = ingestion_of(context, placed, is_first=True)
             ranges, kind = requested(context, config, stream, ingestion.metadata, ingestion.sink)
             batch = replace(ingestion.plan(ranges, kind), until_caught_up=config.until_caught_up)
-            if batch.kind == "live":
-                ingestion.keep_lease()
+            ingestion.keep_lease(backfill=None if batch.kind == "live" else BACKFILL)
             tag = context.run.tags.get(LIVE_TAG, placed.tag)
             own = {LIVE_TAG: tag} if batch.kind == "live" else {PROGRESS_TAG: Pace(0, batch.size).tag}
             context.instance.add_run_tags(

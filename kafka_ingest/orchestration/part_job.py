@@ -8,6 +8,7 @@ materialization of a run with a backfill's tag for one of the backfill's windows
 import dagster as dg
 from pydantic import Field
 
+from kafka_ingest.ledger.leases import part_text
 from kafka_ingest.orchestration.backfill_parts import reported
 from kafka_ingest.orchestration.boundary import op_errors
 from kafka_ingest.orchestration.config import RangeConfig, offset_ranges
@@ -40,7 +41,7 @@ def part_job(placed: PlacedStream) -> dg.JobDefinition:
         with op_errors(context):
             ingestion = ingestion_of(context, placed)
             batch = ingestion.plan(offset_ranges(config.ranges), "backfill")
-            ingestion.keep_lease(part=context.run.tags.get(PART_TAG, ""))
+            ingestion.keep_lease(backfill=part_text(context.run.tags.get(PART_TAG, "")))
             progress = BackfillProgress(context, batch.size)
             for result in ingestion.drain(batch):
                 report.add(result)

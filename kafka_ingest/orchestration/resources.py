@@ -10,6 +10,7 @@ import dagster as dg
 import sqlalchemy as sa
 from pydantic import Field, PrivateAttr
 
+from kafka_ingest.engine.ended_runs import RunRecords
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.engine.shards import WHOLE, Shard
 from kafka_ingest.errors import ConfigError
@@ -157,12 +158,18 @@ class IngestionResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return stream.name in self._ingestions
 
     def of(
-        self, stream: Stream, settings: Settings, run_id: str, window_key: str | None, shard: Shard = WHOLE
+        self,
+        stream: Stream,
+        settings: Settings,
+        run_id: str,
+        window_key: str | None,
+        shard: Shard = WHOLE,
+        records: RunRecords | None = None,
     ) -> Ingestion:
         """The run's ingestion of a stream. Assets of several streams that a person materializes together are one run."""
         if stream.name not in self._ingestions:
             self._ingestions[stream.name] = Ingestion(
-                stream, settings, run_id=run_id, window_key=window_key, shard=shard
+                stream, settings, run_id=run_id, window_key=window_key, shard=shard, records=records
             )
         return self._ingestions[stream.name]
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from kafka_ingest.engine.backoff import Trouble
+from kafka_ingest.engine.ended_runs import revoke_ended
 from kafka_ingest.engine.fingerprint import Fingerprint
 from kafka_ingest.engine.fingerprint import look as look_at_servers
 from kafka_ingest.engine.readiness import Due, NotDue, readiness
@@ -20,18 +21,21 @@ from kafka_ingest.engine.shards import WHOLE, Shard
 from kafka_ingest.engine.stream_state import oldest_wait_seconds, oldest_window, partition_states
 from kafka_ingest.errors import KafkaIngestError
 from kafka_ingest.kafka.timeouts import kafka_deadline
-from kafka_ingest.orchestration.clients import clients_for, instance_of
+from kafka_ingest.orchestration.backfill_watch import BackfillWatch
+from kafka_ingest.orchestration.clients import Clients, clients_for, instance_of
+from kafka_ingest.orchestration.dagster_records import DagsterRecords, report_failed
 from kafka_ingest.orchestration.lag_watch import LagWatch
 from kafka_ingest.orchestration.launching import ranges_config, ranges_tags
 from kafka_ingest.orchestration.lease_watch import LeaseWatch, Standing, why_dead
 from kafka_ingest.orchestration.live_unit import LiveUnit
-from kafka_ingest.orchestration.names import LIVE_TAG, PROCESS_TAG, REASON_TAG
+from kafka_ingest.orchestration.names import LIVE_TAG, PROCESS_TAG, REASON_TAG, UNREACHED_TAG
 from kafka_ingest.orchestration.placed_stream import PlacedStream
 from kafka_ingest.orchestration.resources import settings_of
 from kafka_ingest.orchestration.sensor_memory import SensorMemory, cursor_of, memories_of
 from kafka_ingest.orchestration.stream_look import StreamLook
 from kafka_ingest.orchestration.troubles import fails_for_others, troubles_in
 from kafka_ingest.orchestration.window_reports import window_events
+from kafka_ingest.sinks.base import Sink
 from kafka_ingest.streams.group import StreamGroup
 from kafka_ingest.streams.stream import Stream
 
@@ -49,6 +53,9 @@ LOOK_EVERY_SECONDS = 60.0
 OVERTIME_SECONDS = 900.0
 # Of a group, as many streams are named in a reason.
 _NAMED_STREAMS = 3
+# So many runs in a row that did not reach the database, while the sensor does, are not waited after: one host may be cut off, and
+# each run fails there within seconds. Where more fail so, all hosts may be.
+UNREACHED_RUNS = 3
 
 _IN_FLIGHT = [
     dg.DagsterRunStatus.QUEUED,
@@ -65,6 +72,7 @@ def live_sensor(unit: LiveUnit, job: UnresolvedAssetJobDefinition | None = None)
 
     names, watches = unit.names, [LagWatch(placed) for placed in unit.placed]
     leases = LeaseWatch(*(stream.name for stream in unit.group.streams))
+    backfills = BackfillWatch(unit.placed)
 
     @dg.sensor(
         name=names.sensor(unit.group),
@@ -80,16 +88,19 @@ def live_sensor(unit: LiveUnit, job: UnresolvedAssetJobDefinition | None = None)
     )
     def sense(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         now, instance = dt.datetime.now(dt.timezone.utc), instance_of(context)
-        in_flight = _in_flight(
-            instance,
-            unit,
-            now,
-            partial(leases.standings, lambda: clients_for(settings_of(context.resources, names)).sink),
-        )
+
+        def sink() -> Sink:
+            return clients_for(settings_of(context.resources, names)).sink
+
+        troubles = backfills.look(instance, sink, now)
+        standings_of = partial(leases.standings, sink, records=DagsterRecords(instance))
+        in_flight = _in_flight(instance, unit, now, standings_of, troubles.append)
+        for trouble in troubles:
+            context.log.warning(trouble)
         free = [shard for shard in unit.shards if _is_free(unit, shard, in_flight, now)]
-        tick = _Tick(unit, instance, now, in_flight, free, memories_of(context.cursor, unit.group))
+        tick = _Tick(unit, instance, now, in_flight, free, memories_of(context.cursor, unit.group), troubles)
         if not free and not any(_is_look_due(memory, now) for memory in tick.memories.values()):
-            return dg.SkipReason(tick.loading)
+            return dg.SkipReason(tick.told(tick.loading))
         with kafka_deadline(LOOK_SECONDS):
             for watch in watches:
                 with tick.trouble_of(watch.stream.name):
@@ -123,6 +134,8 @@ class _Tick:
     free: Sequence[Shard]
     """Those of which a run may be launched."""
     memories: dict[str, SensorMemory]
+    troubles: Sequence[str]
+    """Of runs that are gone and could not be reported so."""
     _looks: list[tuple[LagWatch, StreamLook]] = field(default_factory=list)
     _due: list[tuple[StreamLook, Shard, Due]] = field(default_factory=list)
     _reasons: dict[str, list[str]] = field(default_factory=dict)
@@ -135,6 +148,10 @@ class _Tick:
         """Which runs are there."""
         runs = ", ".join(record.dagster_run.run_id[:8] for record in self.in_flight)
         return f"run {runs} is loading this {'group' if self.unit.group.is_shared else 'stream'}"
+
+    def told(self, reason: str | None) -> str | None:
+        """A reason for launching nothing, with the troubles."""
+        return "; ".join([*self.troubles, *([reason] if reason else [])]) or None
 
     @contextmanager
     def trouble_of(self, stream: str) -> Iterator[None]:
@@ -176,7 +193,7 @@ class _Tick:
                 events += found
         is_loading = self.in_flight and not (self.free and self._has_trouble)
         reason = self.loading if is_loading else self._reason
-        return dg.SensorResult(skip_reason=reason, asset_events=events, cursor=self._cursor)
+        return dg.SensorResult(skip_reason=self.told(reason), asset_events=events, cursor=self._cursor)
 
     @property
     def _cursor(self) -> str:
@@ -195,10 +212,18 @@ class _Tick:
         for look, shard, due in self._due[:1] if self.unit.group.is_shared else self._due:
             with self.trouble_of(look.placed.stream.name):
                 # Once a tick at most, and none is kept: who stands behind an address may change while this process lives.
-                servers = servers or look_at_servers(look.clients.metadata, look.clients.sink)
+                servers = servers or self._take_over(look.clients)
                 is_shared = self.unit.group.is_shared
                 requests.append(self._group_request(servers) if is_shared else _run_request(look, shard, due, servers))
         return requests
+
+    def _take_over(self, clients: Clients) -> Fingerprint:
+        """Where the new runs are to write. From now on, before any of them is launched, runs that have been ended write nothing:
+        where that cannot be said in the ledger, none is launched. Raises as the requests do."""
+        servers = look_at_servers(clients.metadata, clients.sink)
+        streams = [stream.name for stream in self.unit.group.streams]
+        revoke_ended(clients.sink, DagsterRecords(self.instance), streams)
+        return servers
 
     def _group_request(self, servers: Fingerprint) -> dg.RunRequest:
         """The run finds the ranges itself, for all its streams."""
@@ -298,9 +323,11 @@ def _in_flight(
     unit: LiveUnit,
     now: dt.datetime,
     standings_of: Callable[[Collection[str]], Mapping[str, Standing]],
+    tell: Callable[[str], object],
 ) -> list[dg.RunRecord]:
     """Live runs that are there. A run that stands as started and is not is reported as failed: otherwise it would
-    keep its place in the queue's limit for ever. standings_of: of the leases of these runs."""
+    keep its place in the queue's limit for ever. standings_of: of the leases of these runs. tell: gets what could not be
+    reported; such a run is not waited for all the same, as the queue has a place for another beside it."""
     records = instance.get_run_records(dg.RunsFilter(tags={LIVE_TAG: unit.live_tags}, statuses=_IN_FLIGHT))
     standings = standings_of([r.dagster_run.run_id for r in records if PROCESS_TAG in r.dagster_run.tags])
     alive = []
@@ -308,8 +335,10 @@ def _in_flight(
         reason = why_dead(record, standings.get(record.dagster_run.run_id, Standing()), now)
         if reason is None:
             alive.append(record)
-        else:
-            instance.report_run_failed(record.dagster_run, f"{reason}; its sensor has given it up.")
+            continue
+        trouble = report_failed(instance, record.dagster_run, f"{reason}; its sensor has given it up.")
+        if trouble is not None:
+            tell(trouble)
     return alive
 
 
@@ -324,7 +353,8 @@ def backoff_seconds(
     since.
 
     loaded_at: when something was loaded last. A run that has loaded before it failed was killed, or met trouble that is new:
-    the row begins with it. A group's run that failed for a stream says so itself, and what it says counts for that stream.
+    the row begins with it. Of those that did not reach the database (UNREACHED_TAG), UNREACHED_RUNS do not count. A group's run
+    that failed for a stream says so itself, and what it says counts for that stream.
     """
     return _backoff_seconds(_last_runs(instance, placed, shard), placed.stream, now, loaded_at)
 
@@ -341,15 +371,20 @@ def _backoff_seconds(
     trouble = troubles_in(records).get(stream.name)
     if trouble is not None:
         return trouble.wait_seconds(now.timestamp())
-    failures = 0
+    failures = unreached = 0
     last_end: float | None = None
     for record in records:
         run = record.dagster_run
         if run.status != dg.DagsterRunStatus.FAILURE or fails_for_others(run, stream.name):
             break
         failures += 1
+        unreached += UNREACHED_TAG in run.tags
         if last_end is None:
             last_end = record.end_time or record.update_timestamp.replace(tzinfo=dt.timezone.utc).timestamp()
         if loaded_at is not None and record.create_timestamp.replace(tzinfo=dt.timezone.utc) < loaded_at:
             break
-    return 0.0 if last_end is None else Trouble(failures, last_end).wait_seconds(now.timestamp())
+    return (
+        0.0
+        if last_end is None
+        else Trouble(failures - min(unreached, UNREACHED_RUNS), last_end).wait_seconds(now.timestamp())
+    )

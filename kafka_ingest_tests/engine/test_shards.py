@@ -9,7 +9,7 @@ import pytest
 
 from kafka_ingest.engine.shards import WHOLE, Shard
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.ledger.leases import read_leases
+from kafka_ingest.ledger.leases import part_text, read_leases
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.stream import BatchPolicy
 from kafka_ingest_tests.support.world import P0, P1, STREAM, World, events, first_five
@@ -115,7 +115,7 @@ def test_a_run_of_a_part_of_a_backfill_is_no_other_division(world: World) -> Non
     old.plan((), "live")
     old.keep_lease()
     part = world.run(run_id="part")
-    part.keep_lease(part="1/4")
+    part.keep_lease(backfill=part_text("1/4"))
     with world.target.sink.engine.connect() as connection:
         assert read_leases(connection, "mixed")["part"].is_of_backfill
     assert old._leases.newer("mixed") == []

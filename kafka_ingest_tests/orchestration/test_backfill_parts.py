@@ -249,8 +249,10 @@ def test_a_run_on_another_host_whose_lease_lapsed_is_given_up_and_can_load_nothi
         queue.name_process(run_id, f"{run_id}@elsewhere:1:boot:1:1")
         with world.target.sink.engine.begin() as connection:
             acquire_lease(connection, "mixed", run_id, "elsewhere", part_text("1/2"))
-            renewed_at = connection.execute(sa.select(LEASES.c.renewed_at)).scalar_one()
-            connection.execute(sa.update(LEASES).values(renewed_at=renewed_at - dt.timedelta(seconds=40)))
+            its = LEASES.c.run_id == run_id
+            renewed_at = connection.execute(sa.select(LEASES.c.renewed_at).where(its)).scalar_one()
+            ago = sa.update(LEASES).where(its).values(renewed_at=renewed_at - dt.timedelta(seconds=40))
+            connection.execute(ago)
 
     queue.on_launch = stall
     assert_whole(world, instance, backfill(instance).run_id)

@@ -13,11 +13,12 @@ import pytest
 from kafka_ingest.checks import consumer_group as group_check_module
 from kafka_ingest.engine import ingestion as ingestion_module
 from kafka_ingest.engine import triggers as triggers_module
+from kafka_ingest.engine.ended_runs import RunRecords
 from kafka_ingest.engine.ingestion import Ingestion
 from kafka_ingest.engine.shards import WHOLE, Shard
 from kafka_ingest.orchestration import checks as checks_module
 from kafka_ingest.settings import Settings
-from kafka_ingest.sinks.sqlite.sink import SQLiteSink
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.slices import Batch, OffsetRange, TopicPartition
 from kafka_ingest.streams.stream import BatchPolicy, Stream
 from kafka_ingest.testing.models import MIXED, Event
@@ -44,11 +45,11 @@ def first_five(run: Ingestion, requested: tuple[OffsetRange, ...] = (), kind: An
 class World:
     """One cluster, one database; runs come and go."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, url: str | None = None) -> None:
         self.logs = {P0: events(P0, 12), P1: events(P1, 8)}
-        self.url = f"sqlite:///{folder}/target.db"
+        self.url = url or f"sqlite:///{folder}/target.db"
         self.settings = Settings.from_environment({"KAFKA_INGEST_DATABASE_URL": self.url})
-        self.target = Target(STREAM, SQLiteSink(self.settings.database_url))
+        self.target = Target(STREAM, open_sink(self.settings.database_url))
         self.metadata = FakeMetadata(self.logs)
         self.consumers: list[FakeConsumer] = []
         monkeypatch.setattr(ingestion_module, "KafkaMetadata", lambda _settings: self.metadata)
@@ -70,8 +71,11 @@ class World:
         *,
         shard: Shard = WHOLE,
         run_id: str = "run",
+        records: RunRecords | None = None,
     ) -> Ingestion:
-        return Ingestion(stream, self.settings, run_id=run_id, now=lambda: NOW, at_step=at_step, shard=shard)
+        return Ingestion(
+            stream, self.settings, run_id=run_id, now=lambda: NOW, at_step=at_step, shard=shard, records=records
+        )
 
     def names(self) -> list[Any]:
         return [row[0] for row in self.target.rows(Event, "name")]
