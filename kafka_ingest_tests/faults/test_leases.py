@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -114,6 +114,47 @@ def test_a_run_that_stood_still_is_succeeded_and_loads_nothing_when_it_comes_bac
             services.wait_for(lambda p=pid: not _is_there(p), 60, "the run that came back to end")
             assert last_entry(mysql_url, paused) == last
             assert _status(services, paused) is dg.DagsterRunStatus.FAILURE
+        production.stop()
+        production.check()
+        services.wait_for(lambda: ledger_total(mysql_url) >= truth.total, 120, "all messages")
+        services.wait_for(lambda: not services.is_busy(), 120, "the runs to end")
+    assert_exactly_once(mysql_url, servers, topic, truth)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        dg.DagsterInstance.report_run_canceled,  # as Force termination in the UI
+        pytest.param(dg.DagsterInstance.report_run_failed, marks=pytest.mark.scheduled),  # as run monitoring
+        pytest.param(lambda instance, run: instance.delete_run(run.run_id), marks=pytest.mark.scheduled),
+    ],
+)
+def test_a_run_that_dagster_has_ended_is_succeeded_and_loads_nothing_when_it_comes_back(
+    kafka: LocalKafka,
+    mysql_url: str,
+    topic: str,
+    tmp_path: Path,
+    end: Callable[[dg.DagsterInstance, dg.DagsterRun], None],
+) -> None:
+    """Its lease has not lapsed: nobody has to wait for that."""
+    truth, servers = Truth(), kafka.bootstrap_servers
+    with (
+        DagsterServices(tmp_path / "dagster", environment(servers, mysql_url, topic)) as services,
+        Production(servers, topic, truth, rate=20, seed=1) as production,
+    ):
+        paused = loading_run(services, mysql_url)
+        pid = _pid(services, paused)
+        os.kill(pid, signal.SIGSTOP)
+        begun, before = time.monotonic(), entries_by_others(mysql_url, paused)
+        with dg.DagsterInstance.from_config(str(services.home)) as instance:
+            end(instance, next(run for run in services.runs() if run.run_id == paused))
+        services.wait_for(lambda: entries_by_others(mysql_url, paused) > before, GAP_SECONDS, "another run's rows")
+        sys.stderr.write(f"a run was ended while it stood still: rows again after {time.monotonic() - begun:.1f} s\n")
+        assert paused not in runs_with_lease(mysql_url)
+        last = last_entry(mysql_url, paused)
+        os.kill(pid, signal.SIGCONT)
+        services.wait_for(lambda: not _is_there(pid), 60, "the run that came back to end")
+        assert last_entry(mysql_url, paused) == last
         production.stop()
         production.check()
         services.wait_for(lambda: ledger_total(mysql_url) >= truth.total, 120, "all messages")
