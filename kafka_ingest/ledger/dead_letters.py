@@ -122,6 +122,8 @@ def replace_dead_letters(
     """Leave exactly `letters` in these ranges: loading a range again forgets what was wrong with it before, and what a
     replay made of it. Only that a message was published stays known, so that it is not published again."""
     told = _forget(connection, stream, ranges)
+    if not letters:
+        return
     pending: list[_LetterRow] = []
     size = 0
     letters = sorted(letters, key=lambda one: one.number)
