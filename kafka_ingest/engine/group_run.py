@@ -219,13 +219,19 @@ class GroupRun:
         )
 
     def _begin(self, pool: ThreadPoolExecutor, turns: int) -> None:
-        """Give those that have been due for the longest their turns."""
+        """Give those that have been due for the longest their turns. Making streams ready takes half of the turns at most: those
+        that are ready would wait for the rest of a hundred."""
         now = self._clock()
         if self._is_time_up(now):
             return
-        free = turns - sum(each.is_busy for each in self._members.values())
+        busy = [each for each in self._members.values() if each.is_busy]
+        free = {True: turns - len(busy), False: max(1, turns // 2) - sum(not each.is_ready for each in busy)}
         due = [each for each in self._members.values() if self._is_due(each, now)]
-        for each in sorted(due, key=lambda member: member.due_since or 0.0)[: max(0, free)]:
+        for each in sorted(due, key=lambda member: member.due_since or 0.0):
+            if min(free[True], free[each.is_ready]) <= 0:
+                continue
+            free[True] -= 1
+            free[False] -= not each.is_ready
             if self._last_round is not None:
                 self._last_round.discard(each)
             work = self._turn if each.is_ready else self._make_ready

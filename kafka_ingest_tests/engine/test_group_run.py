@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -343,6 +344,25 @@ def test_a_stream_has_its_turn_before_the_next_one_is_made_ready(
         monkeypatch.setattr(GroupRun, f"_{'make_ready' if name == 'ready' else 'turn'}", noted)
     drained(lingering.run(), lambda: len(steps) >= 6)
     assert steps[:6] == [(what, name) for name in NAMES for what in ("ready", "turn")]
+
+
+def test_making_streams_ready_leaves_half_of_the_turns_to_those_that_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = GroupWorld(tmp_path, monkeypatch, *map(small_stream, "abcdef"))
+    run, begun = world.run(), []
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, _do: Any, member: Any, work: Any) -> Any:  # type: ignore[override]
+            begun.append((member.name, work.__name__))
+
+    for name in "ef":
+        member = run._members[name]
+        member.is_ready, member.due_since = True, time.monotonic() + 1
+    run._begin(Pool(), 4)
+    run._begin(Pool(), 4)
+    run.close()
+    assert begun == [("a", "_make_ready"), ("b", "_make_ready"), ("e", "_turn"), ("f", "_turn")]
 
 
 def test_what_was_not_said_of_a_table_stays_with_its_stream(world: GroupWorld) -> None:
