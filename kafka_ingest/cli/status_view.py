@@ -43,9 +43,9 @@ def statuses_json(statuses: Iterable[StreamStatus]) -> dict[str, object]:
                   are live, backfill, replay, lost, and a kind that never ran is left out,
         "last_batch_at": UTC instant or null, "last_run_id": text or null,
         "windows": {"count", "first", "last"} (keys of the runs' windows; null where there are none),
-        "runs": [{"run_id", "shard" ("0/1": the whole stream; "backfill 1/4": a part of a backfill), "host",
-                  "seen_seconds_ago" (by the database's clock), "lapsed" (true: it is given up soon)}], live runs, and those
-                  that load parts of backfills, by their leases
+        "runs": [{"run_id", "shard" ("0/1": the whole stream; "backfill 1/4": a part of a backfill), "in_group" (true: the run
+                  loads the other streams of its group, too), "host", "seen_seconds_ago" (by the database's clock), "lapsed"
+                  (true: it is given up soon)}], live runs, and those that load parts of backfills, by their leases
     }]}
     """
     return {"streams": [_stream_json(s) for s in statuses]}
@@ -81,7 +81,7 @@ def _stream_json(status: StreamStatus) -> dict[str, object]:
         "runs": [
             {
                 "run_id": run.run_id,
-                "shard": str(Shard.parse(run.shard)),
+                "shard": run.shard if run.is_of_backfill else str(Shard.parse(run.shard)),
                 "in_group": run.is_in_group,
                 "host": run.host,
                 "seen_seconds_ago": round(run.age_seconds, 1),

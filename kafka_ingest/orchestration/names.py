@@ -38,6 +38,8 @@ REASON_TAG = "kafka_ingest/reason"
 """Why the sensor launched the run."""
 UPKEEP_TAG = "kafka_ingest/upkeep"
 """On runs of the audit and of the retention."""
+CUT_TAG = "kafka_ingest/log_cut"
+"""On an old run that stays for what an asset shows of it: the rest of its log is deleted."""
 PROCESS_TAG = "kafka_ingest/process"
 
 Metadata: TypeAlias = "dict[str, int | float | str | dg.MetadataValue]"
