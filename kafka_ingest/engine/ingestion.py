@@ -15,6 +15,7 @@ from functools import partial
 from threading import Event
 from typing import Any
 
+from kafka_ingest.engine.arrow_memory import use_system_allocator
 from kafka_ingest.engine.fingerprint import Fingerprint, check
 from kafka_ingest.engine.lease_keeper import LeaseKeeper
 from kafka_ingest.engine.loss import check_same_topics, explain_cut, with_topic_ids
@@ -75,6 +76,7 @@ class Ingestion:
         shared: SharedClients | None = None,
     ) -> None:
         """shared: clients that other streams' loads in this process use as well; of its own where None."""
+        use_system_allocator()
         self.stream = stream
         self.settings = settings
         self.run_id = run_id
