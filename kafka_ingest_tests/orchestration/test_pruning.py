@@ -146,6 +146,22 @@ def test_a_run_whose_log_was_cut_goes_when_its_window_is_loaded_again(instance: 
     assert first not in ids(instance)
 
 
+def test_runs_go_with_all_that_is_theirs_from_a_storage_with_one_table_for_all(tmp_path: Path) -> None:
+    """As PostgreSQL and MySQL have it."""
+    storage = {"module": "dagster._core.storage.event_log", "class": "ConsolidatedSqliteEventLogStorage"}
+    overrides = {"event_log_storage": storage | {"config": {"base_dir": str(tmp_path / "events")}}}
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides) as instance:
+        runs = [materialize(instance, table, w) for w in ("w1", "w2", "w1", "w1")]
+        assert prune(instance) == Pruned(2, {"latest of a partition": 2}, True, cut=2)
+        assert ids(instance) == {runs[1], runs[3]}
+        events = {run_id: len(instance.all_logs(run_id)) for run_id in runs}
+        assert (events[runs[0]], events[runs[2]]) == (0, 0)
+        assert min(events[runs[1]], events[runs[3]]) > 0
+        assert instance.get_materialized_partitions(ASSET) == {"w1", "w2"}
+        found = instance.event_log_storage.get_event_tags_for_asset(ASSET)
+        assert len(found) == 2, "tags of the events that are left"
+
+
 def test_results_of_checks_go_with_their_age_and_the_latest_stays(instance: dg.DagsterInstance) -> None:
     """Dagster leaves them where it deletes their run."""
     runs = [materialize(instance, checked) for _ in range(3)]
