@@ -11,12 +11,14 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped
 
 from kafka_ingest.streams.model import AppendModel, field
-from kafka_ingest.streams.stream import RouteByTopic, Stream
+from kafka_ingest.streams.stream import BatchPolicy, RouteByTopic, Stream
 
 NAME_VARIABLE = "KAFKA_INGEST_BENCH_NAME"
 TOPICS_VARIABLE = "KAFKA_INGEST_BENCH_TOPICS"
 GROUP_VARIABLE = "KAFKA_INGEST_BENCH_GROUP"
 """Of all streams; each is of its own where it is not set."""
+RUN_VARIABLE = "KAFKA_INGEST_BENCH_RUN_SECONDS"
+"""Longest run of each stream; the default's where it is not set."""
 
 
 def topic_names(name: str, number: int, topics: int) -> tuple[str, ...]:
@@ -24,7 +26,7 @@ def topic_names(name: str, number: int, topics: int) -> tuple[str, ...]:
     return tuple(f"{name}_{number}_{topic}" for topic in range(topics))
 
 
-def stream(name: str, number: int, topics: int, group: str | None = None) -> Stream:
+def stream(name: str, number: int, topics: int, group: str | None = None, batch: BatchPolicy | None = None) -> Stream:
     """Stream `number` of the case `name`, with a table of its own."""
     names = topic_names(name, number, topics)
     body = {
@@ -35,13 +37,21 @@ def stream(name: str, number: int, topics: int, group: str | None = None) -> Str
     }
     model = type(f"News_{name}_{number}", (AppendModel,), body)
     return Stream(
-        name=f"{name}_{number}", topics=names, route_by=RouteByTopic(), routes=dict.fromkeys(names, model), group=group
+        name=f"{name}_{number}",
+        topics=names,
+        route_by=RouteByTopic(),
+        routes=dict.fromkeys(names, model),
+        group=group,
+        batch=batch or BatchPolicy(),
     )
 
 
 def declared(number: int) -> Stream:
     """What the written modules declare: stream `number` of the environment's case."""
-    return stream(os.environ[NAME_VARIABLE], number, int(os.environ[TOPICS_VARIABLE]), os.environ.get(GROUP_VARIABLE))
+    seconds = os.environ.get(RUN_VARIABLE)
+    batch = None if seconds is None else BatchPolicy(max_run_seconds=float(seconds))
+    topics = int(os.environ[TOPICS_VARIABLE])
+    return stream(os.environ[NAME_VARIABLE], number, topics, os.environ.get(GROUP_VARIABLE), batch)
 
 
 def write_package(folder: Path, name: str, streams: int, topics: int) -> dict[str, str]:

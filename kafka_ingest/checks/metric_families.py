@@ -92,7 +92,7 @@ DAGSTER_UP = _gauge("dagster_up", "", "1 where Dagster's storage could be read, 
 RUNS = _gauge(
     "runs",
     "stream status",
-    "Runs of the stream in Dagster's storage now, of any kind, by status; fewer after the daily retention.",
+    "Runs of the stream, or of its group, in Dagster's storage now, of any kind, by status; fewer after the daily retention.",
 )
 LAST_RUN_SECONDS = _gauge(
     "last_run_seconds",

@@ -43,8 +43,9 @@ def statuses_json(statuses: Iterable[StreamStatus]) -> dict[str, object]:
                   are live, backfill, replay, lost, and a kind that never ran is left out,
         "last_batch_at": UTC instant or null, "last_run_id": text or null,
         "windows": {"count", "first", "last"} (keys of the runs' windows; null where there are none),
-        "runs": [{"run_id", "shard" ("0/1": the whole stream; "backfill": a backfill, "backfill 1/4": a part of one), "host",
-                  "seen_seconds_ago" (by the database's clock), "lapsed" (true: it is given up soon)}], by their leases
+        "runs": [{"run_id", "shard" ("0/1": the whole stream; "backfill": a backfill, "backfill 1/4": a part of one), "in_group"
+                  (true: the run loads the other streams of its group, too), "host", "seen_seconds_ago" (by the database's
+                  clock), "lapsed" (true: it is given up soon)}], live runs and those of backfills, by their leases
     }]}
     """
     return {"streams": [_stream_json(s) for s in statuses]}

@@ -151,6 +151,8 @@ class _Reading:
 
 def _errors(values: pd.Series, reading: _Reading, rule: DateRule) -> pd.Series:
     failed = np.flatnonzero(reading.outcomes > ABSENT)
+    if not len(failed):
+        return pd.Series([], index=values.index[:0], name=values.name, dtype=object)
     shown = values.iloc[failed].to_numpy(dtype=object)
     built_in = _ACCEPTED.format(
         slashes="D/M/YYYY" if rule.day_first else "M/D/YYYY",

@@ -36,6 +36,9 @@ LOOK_SECONDS = 0.5
 LOOK_AGAIN_SECONDS = 30.0
 # After so long a turn begins no further slice.
 TURN_SECONDS = 1.0
+# When its time is up, a run goes on for so long with streams that its successor has not taken over yet: that one has a process to
+# start, and then a look at each stream's tables to take.
+TAKEOVER_SECONDS = 120.0
 # So many streams have their turn at the same time: a few that wait for a lock or for a broker do not hold up the others.
 TURNS = 4
 
@@ -73,6 +76,8 @@ class _Member:
     waiting: int = 0
     waiting_since: float | None = None
     due_since: float | None = None
+    was_due_since: float | None = None
+    """As its turn, or the making ready before it, began."""
     topics_seen: float = 0.0
     error: Exception | None = None
     """Why its last try in this run failed; None where it did not, or there was none."""
@@ -95,6 +100,7 @@ class _Member:
     def begin(self) -> None:
         self.is_busy = True
         self.waiting = 0
+        self.was_due_since = self.due_since
         self.waiting_since = self.due_since = None
 
 
@@ -156,9 +162,10 @@ class GroupRun:
     def turns(self, expected: Fingerprint | None = None) -> Iterator[Loaded | None]:
         """What was loaded, stream by stream in order; None now and then, where nothing was.
 
-        It ends when the run's time is up, nothing has waited for as long as the group lingers, all streams are left to newer
-        runs, or it has caught up and another run waits for its slot. Raises LeaseLost, WrongEnvironment (expected: as
-        `Ingestion.expect` takes it), and what keeps all streams from being looked at.
+        It ends when the run's time is up and newer runs have taken over the streams in which something waits (TAKEOVER_SECONDS
+        later at the latest), nothing has waited for as long as the group lingers, all streams are left to newer runs, or it has
+        caught up and another run waits for its slot. Raises LeaseLost, WrongEnvironment (expected: as `Ingestion.expect` takes
+        it), and what keeps all streams from being looked at.
         """
         next(iter(self._members.values())).ingestion.expect(expected)
         self._shared.partitions = sum(map(self._count_partitions, self._members.values()))
@@ -197,9 +204,15 @@ class GroupRun:
         if any(each.is_busy for each in self._members.values()):
             return False
         now = self._clock()
-        if now >= self._time_up or (self._last_round is not None and not self._round_left(now)):
+        if self._is_time_up(now) or (self._last_round is not None and not self._round_left(now)):
             return True
         return self._is_idle() and now - self._busy_at >= self._group.linger
+
+    def _is_time_up(self, now: float) -> bool:
+        """Not while messages wait in streams that nobody else loads yet: of a hundred, the last would wait for a minute."""
+        if now < self._time_up or now >= self._time_up + TAKEOVER_SECONDS:
+            return now >= self._time_up
+        return not any(m.waiting and not m.is_left and m.not_before <= now for m in self._members.values())
 
     def _round_left(self, now: float) -> list[_Member]:
         """Of the last round, who can have a turn still."""
@@ -214,13 +227,19 @@ class GroupRun:
         )
 
     def _begin(self, pool: ThreadPoolExecutor, turns: int) -> None:
-        """Give those that have been due for the longest their turns."""
+        """Give those that have been due for the longest their turns. Making streams ready takes half of the turns at most: those
+        that are ready would wait for the rest of a hundred."""
         now = self._clock()
-        if now >= self._time_up:
+        if self._is_time_up(now):
             return
-        free = turns - sum(each.is_busy for each in self._members.values())
+        busy = [each for each in self._members.values() if each.is_busy]
+        free = {True: turns - len(busy), False: max(1, turns // 2) - sum(not each.is_ready for each in busy)}
         due = [each for each in self._members.values() if self._is_due(each, now)]
-        for each in sorted(due, key=lambda member: member.due_since or 0.0)[: max(0, free)]:
+        for each in sorted(due, key=lambda member: member.due_since or 0.0):
+            if min(free[True], free[each.is_ready]) <= 0:
+                continue
+            free[True] -= 1
+            free[False] -= not each.is_ready
             if self._last_round is not None:
                 self._last_round.discard(each)
             work = self._turn if each.is_ready else self._make_ready
@@ -281,7 +300,9 @@ class GroupRun:
         if not member.is_ready:
             member.is_ready = True
             member.topics_seen = now
-            member.due_since = now if member.partitions else None  # what waits has waited for the run to start
+            # What waits has waited for the run to start. Its turn comes before others are made ready, as a run that this one
+            # succeeds leaves it from now on.
+            member.due_since = (member.was_due_since or now) if member.partitions else None
             return
         self._busy_at = now
         member.trouble = member.error = None

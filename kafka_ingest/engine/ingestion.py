@@ -15,6 +15,7 @@ from functools import partial
 from threading import Event
 from typing import Any
 
+from kafka_ingest.engine.arrow_memory import use_system_allocator
 from kafka_ingest.engine.ended_runs import RunRecords
 from kafka_ingest.engine.fingerprint import Fingerprint, check
 from kafka_ingest.engine.lease_keeper import LeaseKeeper
@@ -77,6 +78,7 @@ class Ingestion:
         records: RunRecords | None = None,
     ) -> None:
         """shared: clients that other streams' loads in this process use as well; of its own where None."""
+        use_system_allocator()
         self.stream = stream
         self.settings = settings
         self.run_id = run_id
@@ -116,11 +118,8 @@ class Ingestion:
 
     def keep_lease(self, *, backfill: str | None = None) -> None:
         """From now on this run says that it is there, and loads only while it has its lease; those that Dagster has ended load
-        nothing more. Idempotent; called once the ledger stands, before the first load in this process. Raises LeaseLost where the
-        lease was revoked, or Dagster has ended this run.
-
-        backfill: BACKFILL, or `part_text` where it loads a part of one; None for a live run.
-        """
+        nothing more. Idempotent; called once the ledger stands, before the first load in this process. backfill: BACKFILL, or
+        `part_text` where it loads a part of one. Raises LeaseLost where the lease was revoked, or Dagster has ended this run."""
         what = f"{self.shard}{'' if self._shared is None else IN_GROUP}" if backfill is None else backfill
         self._leases.acquire(self.stream.name, what, self._stopping.set)
         self._context = replace(self._context, has_lease=True)

@@ -122,6 +122,8 @@ def replace_dead_letters(
     """Leave exactly `letters` in these ranges: loading a range again forgets what was wrong with it before, and what a
     replay made of it. Only that a message was published stays known, so that it is not published again."""
     told = _forget(connection, stream, ranges)
+    if not letters:
+        return
     pending: list[_LetterRow] = []
     size = 0
     letters = sorted(letters, key=lambda one: one.number)
@@ -142,15 +144,21 @@ def replace_dead_letters(
 def _forget(
     connection: sa.Connection, stream: str, ranges: Iterable[OffsetRange]
 ) -> dict[tuple[str, int, int], dt.datetime]:
-    """Delete the dead letters of these ranges. Returns the time of publication of those that were published, by position."""
+    """Delete the dead letters of these ranges. Returns the time of publication of those that were published, by position.
+
+    Looked for first, as by `delete_ranges`. The caller holds the lock of the ledger's rows, which every writer of letters takes.
+    """
     c = DEAD_LETTERS.c
     told: dict[tuple[str, int, int], dt.datetime] = {}
     for condition in range_conditions((c.topic, c.kafka_partition, c.kafka_offset), ranges):
         mine = sa.and_(c.stream == stream, condition)
-        published = sa.select(c.topic, c.kafka_partition, c.kafka_offset, c.published_at)
-        rows = connection.execute(published.where(mine, c.published_at.is_not(None)))
-        told |= {(r.topic, r.kafka_partition, r.kafka_offset): r.published_at for r in rows}
-        connection.execute(sa.delete(DEAD_LETTERS).where(mine))
+        there = sa.select(c.topic, c.kafka_partition, c.kafka_offset, c.published_at).where(mine)
+        rows = connection.execute(there).all()
+        if rows:
+            told |= {
+                (r.topic, r.kafka_partition, r.kafka_offset): r.published_at for r in rows if r.published_at is not None
+            }
+            connection.execute(sa.delete(DEAD_LETTERS).where(mine))
     return told
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tarfile
 import urllib.error
 import urllib.request
 from importlib.resources import files
@@ -18,7 +17,6 @@ from kafka_ingest.local.server import LocalServer
 
 _API = "apis/ccompat/v7"
 _PROBE_SECONDS = 5
-_ARCHIVE = "apicurio-registry-app-*.tar.gz"
 _PROGRAM = "apicurio-registry-app-*-runner.jar"
 JVM_OPTIONS = ("-Xmx400m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-Djava.net.preferIPv4Stack=true")
 
@@ -87,10 +85,4 @@ def _registry_program(progress: Progress) -> Path:
 
 def _unpack(pom: str, folder: Path, progress: Progress) -> None:
     what = f"Apicurio Registry {_registry_version()}"
-    run_maven(what, pom, folder, ["dependency:copy", f"-DoutputDirectory={folder}"], _ARCHIVE, progress)
-    archive = next(folder.glob(_ARCHIVE))
-    with tarfile.open(archive) as packed:
-        packed.extractall(folder, filter="data")
-    archive.unlink()
-    if not any(folder.glob(_PROGRAM)):
-        raise LocalServerError(f"{what} as Maven has it holds no {_PROGRAM}")
+    run_maven(what, pom, folder, ["dependency:unpack", f"-DoutputDirectory={folder}"], _PROGRAM, progress)

@@ -40,6 +40,8 @@ UNREACHED_TAG = "kafka_ingest/unreached"
 """On a run that failed as it did not reach the database at all: the host it was on."""
 UPKEEP_TAG = "kafka_ingest/upkeep"
 """On runs of the audit and of the retention."""
+CUT_TAG = "kafka_ingest/log_cut"
+"""On an old run that stays for what an asset shows of it: the rest of its log is deleted."""
 PROCESS_TAG = "kafka_ingest/process"
 
 Metadata: TypeAlias = "dict[str, int | float | str | dg.MetadataValue]"

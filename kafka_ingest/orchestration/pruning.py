@@ -1,23 +1,26 @@
-"""Old runs, and old observations of no run, out of Dagster's storage, without taking from an asset what is known of it."""
+"""Old runs out of Dagster's storage, without taking from an asset what is known of it."""
 
 from __future__ import annotations
 
 import datetime as dt
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.instance import RUNLESS_RUN_ID
-from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable
+
+from kafka_ingest.orchestration.event_rows import cut_log, delete_runs, runs_of
+from kafka_ingest.orchestration.names import CUT_TAG
 
 # Dagster's own: the first run, and the last one before, that a run was re-executed from.
 _ROOT_TAG = "dagster/root_run_id"
 _PARENT_TAG = "dagster/parent_run_id"
 _PAGE_RUNS = 200
-_IDS_A_QUERY = 500
+# Of a busy stream these have fifteen thousand events.
+_RUNS_AT_ONCE = 50
 _FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
@@ -29,6 +32,8 @@ class Pruned:
     kept: dict[str, int] = field(default_factory=dict)
     finished: bool = True
     """False where the time or the number allowed was up; the next call goes on."""
+    cut: int = 0
+    """Of those that stay, how many logs were cut to what is known of assets."""
 
 
 def prune_runs(
@@ -49,60 +54,41 @@ def prune_runs(
     2. go through the old runs page by page
     3. keep those of 1, those a re-execution that stays was made from, and those that are not finished (these are never
        candidates)
-    4. delete the others: run, events, captured output and, in SQLite, the run's own file
+    4. of those of 1, cut the log to what the assets show of it, once: a stream has such a run in every window
+    5. delete the others: run, events, captured output and, in SQLite, the run's own file
 
     Materializations that a later one of the same partition has replaced go with their runs, and so does their point in
-    the plots. Safe to interrupt and to repeat. The ledger keeps what was loaded by which run.
+    the plots. Safe to interrupt and to repeat. The ledger keeps what was loaded by which run. most: how many are cut or deleted.
     """
     deadline = clock() + seconds
     known = _runs_known(instance, checks)
     done = Pruned()
     for records in _old_runs(instance, tags, before):
-        ids = [r.dagster_run.run_id for r in records]
-        parents = _parents_of_kept(instance, ids, known, before)
-        for run_id in ids:
-            reason = known.get(run_id) or ("re-executed" if run_id in parents else None)
+        runs = [r.dagster_run for r in records]
+        parents = _parents_of_kept(instance, [run.run_id for run in runs], known, before)
+        gone: list[str] = []
+        for run in runs:
+            reason = known.get(run.run_id) or ("re-executed" if run.run_id in parents else None)
             if reason is not None:
                 done.kept[reason] = done.kept.get(reason, 0) + 1
-                continue
-            if done.deleted >= most or clock() > deadline:
+                if run.run_id not in known or CUT_TAG in run.tags:
+                    continue
+            if done.deleted + done.cut + len(gone) >= most or clock() > deadline:
                 done.finished = False
-                return done
-            _delete(instance, run_id)
-            done.deleted += 1
-            if done.deleted % 100 == 0:
-                say(f"{done.deleted} runs deleted, {sum(done.kept.values())} old ones kept")
+                break
+            if reason is None:
+                gone.append(run.run_id)
+            else:
+                _cut(instance, run.run_id)
+                done.cut += 1
+            if len(gone) == _RUNS_AT_ONCE:
+                done.deleted += _delete(instance, gone)
+                gone = []
+        done.deleted += _delete(instance, gone)
+        say(f"{done.deleted} runs deleted, {sum(done.kept.values())} old ones kept")
+        if not done.finished:
+            break
     return done
-
-
-def prune_observations(instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey], *, before: dt.datetime) -> int:
-    """Delete observations of these assets that were made before `before` and by no run, as a sensor's are: they would stay for
-    ever, as nothing else deletes them. The latest of each asset stays. Safe to interrupt and to repeat.
-
-    Dagster has no call for it. All storages that come with it are SQL and have one table; in another nothing is done. Returns how
-    many were deleted.
-    """
-    storage = instance.event_log_storage
-    if not isinstance(storage, SqlEventLogStorage):
-        return 0
-    deleted, c = 0, SqlEventLogStorageTable.c
-    for key in assets:
-        latest = instance.fetch_observations(key, limit=1).records
-        if not latest:
-            continue
-        until = min(before, dt.datetime.fromtimestamp(latest[0].timestamp, dt.timezone.utc))
-        old = SqlEventLogStorageTable.delete().where(
-            c.run_id == RUNLESS_RUN_ID,
-            c.dagster_event_type == dg.DagsterEventType.ASSET_OBSERVATION.value,
-            c.asset_key == key.to_string(),
-            c.timestamp < until.replace(tzinfo=None),
-        )
-        # SQLite keeps them twice; elsewhere both are one table.
-        with storage.run_connection(RUNLESS_RUN_ID) as connection:
-            twice = connection.execute(old).rowcount
-        with storage.index_connection() as connection:
-            deleted += max(twice, connection.execute(old).rowcount)
-    return deleted
 
 
 def _runs_known(instance: dg.DagsterInstance, checks: Iterable[dg.AssetCheckKey]) -> dict[str, str]:
@@ -117,11 +103,8 @@ def _runs_known(instance: dg.DagsterInstance, checks: Iterable[dg.AssetCheckKey]
         ):
             if event is not None:
                 known[event.run_id] = "latest of an asset"
-        latest = list(instance.get_latest_storage_id_by_partition(key, kind).values())
-        for start in range(0, len(latest), _IDS_A_QUERY):
-            ids = latest[start : start + _IDS_A_QUERY]
-            found = storage.get_event_records(dg.EventRecordsFilter(kind, storage_ids=ids), limit=len(ids))
-            known |= {r.event_log_entry.run_id: "latest of a partition" for r in found}
+        latest = instance.get_latest_storage_id_by_partition(key, kind).values()
+        known |= dict.fromkeys(runs_of(instance, latest), "latest of a partition")
     evaluations = storage.get_latest_asset_check_execution_by_key(list(checks))
     return known | {r.run_id: "latest of a check" for r in evaluations.values()}
 
@@ -164,12 +147,31 @@ def _parents_of_kept(
     return found
 
 
-def _delete(instance: dg.DagsterInstance, run_id: str) -> None:
+def _delete(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> int:
+    """How many they are."""
+    for run_id in run_ids:
+        instance.compute_log_manager.delete_logs(prefix=[run_id])
+    delete_runs(instance, run_ids)
+    for path in (_file_of(instance, run_id) for run_id in run_ids):
+        if path is not None:  # it was emptied, and left at its size
+            for each in (path, f"{path}-wal", f"{path}-shm", f"{path}-journal"):
+                with suppress(FileNotFoundError):
+                    Path(each).unlink()
+    return len(run_ids)
+
+
+def _cut(instance: dg.DagsterInstance, run_id: str) -> None:
     instance.compute_log_manager.delete_logs(prefix=[run_id])
-    instance.delete_run(run_id)
+    cut_log(instance, run_id)
+    path = _file_of(instance, run_id)
+    if path is not None and Path(path).exists():
+        # Somebody may have the run's page open: then its file keeps its size.
+        with closing(sqlite3.connect(path)) as file, suppress(sqlite3.OperationalError):
+            file.execute("VACUUM")
+    instance.add_run_tags(run_id, {CUT_TAG: "by the retention"})
+
+
+def _file_of(instance: dg.DagsterInstance, run_id: str) -> str | None:
+    """In SQLite each run has a file for its events."""
     path_of_run = getattr(instance.event_log_storage, "path_for_shard", None)
-    if path_of_run is not None:  # SQLite with a file for each run: it has emptied the file and leaves it at its size
-        path = path_of_run(run_id)
-        for each in (path, f"{path}-wal", f"{path}-shm", f"{path}-journal"):
-            with suppress(FileNotFoundError):
-                Path(each).unlink()
+    return None if path_of_run is None else str(path_of_run(run_id))

@@ -10,10 +10,11 @@ import dagster as dg
 
 from kafka_ingest.engine.compaction import compact_ledger
 from kafka_ingest.orchestration.boundary import op_errors
+from kafka_ingest.orchestration.event_rows import prune_evaluations, prune_observations
 from kafka_ingest.orchestration.live_unit import live_units
 from kafka_ingest.orchestration.names import GROUP_TAG, STREAM_TAG, UPKEEP_TAG, Names
 from kafka_ingest.orchestration.placed_stream import PlacedStream
-from kafka_ingest.orchestration.pruning import prune_observations, prune_runs
+from kafka_ingest.orchestration.pruning import prune_runs
 from kafka_ingest.orchestration.resources import settings_of
 from kafka_ingest.sinks.registry import open_sink
 
@@ -58,12 +59,13 @@ def retention_schedule(streams: Iterable[PlacedStream], names: Names, days: int)
 
     @dg.op(
         name=names.of("prune_old_runs"),
-        description="Deletes runs older than the retention that nothing known of an asset hangs on, and as old observations of "
-        "topics by sensors.",
+        description="Deletes runs older than the retention that nothing known of an asset hangs on, and cuts the logs of the "
+        "others; deletes as old results of checks, and observations of topics by sensors.",
     )
     def prune_old_runs(context: dg.OpExecutionContext, before: dt.datetime) -> None:
         if not days:
             return
+        checks = context.repository_def.asset_graph.asset_check_keys
         found = prune_runs(
             context.instance,
             [
@@ -71,22 +73,25 @@ def retention_schedule(streams: Iterable[PlacedStream], names: Names, days: int)
                 {GROUP_TAG: [unit.tag for unit in live_units(named, names)]},
                 {UPKEEP_TAG: [names.tag("audit"), names.tag("retention")]},
             ],
-            context.repository_def.asset_graph.asset_check_keys,
+            checks,
             before=before,
             most=MOST_RUNS,
             seconds=RUNS_SECONDS,
             say=context.log.info,
         )
         context.log.info(
-            f"{found.deleted} runs deleted; old runs kept: {found.kept or 'none'}"
+            f"{found.deleted} runs deleted; old runs kept: {found.kept or 'none'}, of which {found.cut} logs were cut now"
             f"{'' if found.finished else '; the limit was reached, the next day goes on'}"
         )
         topics = {spec.key for each in named for spec in each.topics.values()}
         observations = prune_observations(context.instance, topics, before=before)
-        context.log.info(f"{observations} observations of topics deleted")
+        evaluations = prune_evaluations(context.instance, checks, before=before)
+        context.log.info(f"{observations} observations of topics and {evaluations} results of checks deleted")
         context.add_output_metadata(
             {
                 "runs_deleted": found.deleted,
+                "logs_cut": found.cut,
+                "check_results_deleted": evaluations,
                 "observations_deleted": observations,
                 **{f"kept: {k}": n for k, n in found.kept.items()},
             }

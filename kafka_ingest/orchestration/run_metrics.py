@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -12,6 +13,7 @@ from kafka_ingest.checks import metric_families as families
 from kafka_ingest.checks.metric_families import Sample
 from kafka_ingest.errors import RetryableError
 from kafka_ingest.orchestration.names import GROUP_TAG, LIVE_TAG, STREAM_TAG, Names
+from kafka_ingest.orchestration.troubles import fails_for_others
 from kafka_ingest.streams.stream import Stream
 
 if TYPE_CHECKING:
@@ -56,18 +58,35 @@ class RunMetrics:
 
     def _look(self) -> Iterator[Sample]:
         states = self._instance.all_instigator_state()
+        groups = {stream.group for stream in self._streams if stream.group is not None}
+        shared = {group: self._counts({GROUP_TAG: self._names.tag(group)}) for group in groups}
+        failed = {group: self._failed(group) for group, counts in shared.items() if counts["failure"]}
         for stream in self._streams:
-            yield from self._runs(stream)
+            counts = self._counts({STREAM_TAG: self._names.tag(stream.name)})
+            if stream.group is not None:
+                counts += shared[stream.group]
+                for_others = sum(fails_for_others(run, stream.name) for run in failed.get(stream.group, ()))
+                counts["failure"] -= for_others
+                counts["success"] += for_others  # of this stream nothing failed in them
+            for status in _STATUSES:
+                yield families.RUNS.sample(stream.name, status, value=counts[status])
             yield from self._last_run(stream)
             sensor = self._names.of_sensor(stream.group or stream.name)
             yield from self._last_tick(stream, [s for s in states if s.instigator_name == sensor])
 
-    def _runs(self, stream: Stream) -> Iterator[Sample]:
-        for status, statuses in _STATUSES.items():
-            wanted = [{STREAM_TAG: self._names.tag(stream.name)}]
-            wanted += [] if stream.group is None else [{GROUP_TAG: self._names.tag(stream.group)}]
-            count = sum(self._instance.get_runs_count(dg.RunsFilter(tags=each, statuses=statuses)) for each in wanted)
-            yield families.RUNS.sample(stream.name, status, value=count)
+    def _counts(self, tags: Mapping[str, str]) -> Counter[str]:
+        """Runs with these tags by what is exported as their status."""
+        return Counter(
+            {
+                status: self._instance.get_runs_count(dg.RunsFilter(tags=dict(tags), statuses=statuses))
+                for status, statuses in _STATUSES.items()
+            }
+        )
+
+    def _failed(self, group: str) -> Sequence[dg.DagsterRun]:
+        """The failed runs of a group."""
+        tags = {GROUP_TAG: self._names.tag(group)}
+        return self._instance.get_runs(dg.RunsFilter(tags=tags, statuses=_STATUSES["failure"]))
 
     def _last_run(self, stream: Stream) -> Iterator[Sample]:
         ended = dg.RunsFilter(tags={LIVE_TAG: self._names.live_tags(stream)}, statuses=_ENDED)
@@ -84,9 +103,9 @@ class RunMetrics:
     def _step_samples(self, stream: Stream, run_id: str) -> Iterator[Sample]:
         for step in self._instance.get_run_step_stats(run_id):
             if step.start_time is not None and step.end_time is not None:
-                label = (
-                    step.step_key.rpartition(".")[2].removeprefix(f"{stream.name}_").removeprefix(f"{stream.group}_")
-                )
+                label = step.step_key.rpartition(".")[2]
+                for name in (stream.name, stream.group):
+                    label = label if name is None else label.removeprefix(f"{self._names.of(name)}_")
                 yield families.LAST_RUN_STEP_SECONDS.sample(stream.name, label, value=step.end_time - step.start_time)
 
     def _last_tick(self, stream: Stream, sensors: Collection[InstigatorState]) -> Iterator[Sample]:

@@ -122,7 +122,8 @@ def _run_step(step: Step, frame: pd.DataFrame, context: StepContext, parsed: Par
         ) from error
     if not isinstance(result, pd.DataFrame):
         raise failed(f"{where} returned {type(result).__name__}, not a DataFrame")
-    if not result.index.is_unique or not result.index.isin(frame.index).all():
+    is_known = result.index.is_(frame.index) or result.index.isin(frame.index).all()
+    if not result.index.is_unique or not is_known:
         raise failed(f"{where} added rows or changed the index; a row is named by its index")
     refused = [d.number for d in context.dead_letters[refused_before:]]
     unknown = [n for n in refused if n not in frame.index]

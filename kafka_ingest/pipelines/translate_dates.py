@@ -24,6 +24,8 @@ def translate_dates(rows: pd.DataFrame, context: StepContext) -> pd.DataFrame:
         if bound.rule.on_error == "dead_letter":
             for number, error in parsed.errors.items():
                 refused.setdefault(int(str(number)), f"{bound.name}: {error}")
-    if refused:
-        context.reject(pd.Series(refused, dtype=object), stage="dates")
-    return rows.assign(**columns).drop(index=list(refused))
+    done = rows.assign(**columns)
+    if not refused:
+        return done
+    context.reject(pd.Series(refused, dtype=object), stage="dates")
+    return done.drop(index=list(refused))

@@ -60,8 +60,7 @@ def validate(
         is_absent = _still_absent(rows[bound.name], bound.name, absent)
         columns[place_column(bound.name)] = _places(columns[bound.name], is_absent)
     frame = pd.DataFrame(
-        {n: pd.Series(pd.arrays.ArrowExtensionArray(c), index=rows.index) for n, c in columns.items()},
-        index=rows.index,
+        {n: pd.arrays.ArrowExtensionArray(c) for n, c in columns.items()}, index=rows.index, copy=False
     )
     if errors:
         frame = frame.drop(index=list(errors))
@@ -93,8 +92,9 @@ def typed_column(values: pd.Series, bound: BoundColumn, numbers: npt.NDArray[np.
     if reading.cut is not None:
         array = reading.cut(array)
     for bad, explain in limits_of(array, bound):
-        certain = bad.fill_null(False)
-        for at in np.flatnonzero(certain.to_numpy(zero_copy_only=False)).tolist():
+        if not bad.true_count:
+            continue
+        for at in np.flatnonzero(bad.fill_null(False).to_numpy(zero_copy_only=False)).tolist():
             errors.setdefault(int(numbers[at]), f"{bound.name}: {explain(array[at])}")
     if not bound.column.nullable and array.null_count:
         for at in np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)).tolist():

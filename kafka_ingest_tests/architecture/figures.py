@@ -17,9 +17,9 @@ import ast
 import io
 import statistics
 import subprocess
-import tarfile
 import tempfile
 import tokenize
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -99,12 +99,12 @@ ROWS: tuple[tuple[str, Callable[[Figures], object]], ...] = (
 @contextmanager
 def tree_at(repository: Path, revision: str) -> Iterator[Path]:
     """A temporary folder with the package and the README as they were. Raises ValueError where there is no such revision."""
-    command = ["git", "-C", str(repository), "archive", "--format=tar", revision, "kafka_ingest", "README.md"]
+    command = ["git", "-C", str(repository), "archive", "--format=zip", revision, "kafka_ingest", "README.md"]
     archive = subprocess.run(command, capture_output=True, check=False)
     if archive.returncode:
         raise ValueError(f"cannot read revision {revision}: {archive.stderr.decode(errors='replace').strip()}")
-    with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(folder, filter="data")
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(io.BytesIO(archive.stdout)) as files:
+        files.extractall(folder)
         yield Path(folder)
 
 

@@ -11,9 +11,10 @@ from rich.console import Console
 
 from kafka_ingest.cli.status_state import Agreement, StreamStatus, _agreement
 from kafka_ingest.cli.status_view import as_table, statuses_json
+from kafka_ingest.engine.shards import WHOLE
 from kafka_ingest.engine.stream_state import StreamState
 from kafka_ingest.kafka.metadata import TopicState, Watermarks
-from kafka_ingest.ledger.leases import Lease, part_text
+from kafka_ingest.ledger.leases import IN_GROUP, Lease, part_text
 from kafka_ingest.ledger.positions import LedgerPosition
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest_tests.support.status import AT, PARTITIONS, STATUS
@@ -135,13 +136,21 @@ def lease(run_id: str, shard: str, age_seconds: float) -> Lease:
 
 def test_runs_that_are_loading_are_said_and_one_that_does_not_answer_is_too() -> None:
     part = lease("abcdef", part_text("2/4"), 3.0)
-    status = replace(STATUS, runs=(lease("0123456789abcdef", "0/1", 2.4), lease("fedcba", "1/4", 31.0), part))
+    grouped = lease("456789", f"{WHOLE}{IN_GROUP}", 1.0)
+    status = replace(STATUS, runs=(lease("0123456789abcdef", "0/1", 2.4), lease("fedcba", "1/4", 31.0), part, grouped))
     shown = text(status)
     assert "Run 01234567 on worker-1 is loading, seen 2 s ago." in shown
     assert "Run fedcba on worker-1, shard 1/4 does not answer, seen 31 s ago." in shown
     assert "Run abcdef on worker-1, part 2/4 of a backfill, is loading, seen 3 s ago." in shown
     (stream,) = json.loads(json.dumps(statuses_json([status])))["streams"]
-    assert [run["lapsed"] for run in stream["runs"]] == [False, True, False]
+    assert "Run 456789 on worker-1, with its group, is loading, seen 1 s ago." in shown
+    assert [run["lapsed"] for run in stream["runs"]] == [False, True, False, False]
+    assert [(run["shard"], run["in_group"]) for run in stream["runs"]] == [
+        ("0/1", False),
+        ("1/4", False),
+        ("backfill 2/4", False),
+        ("0/1", True),
+    ]
     assert stream["runs"][1] == {
         "run_id": "fedcba",
         "shard": "1/4",

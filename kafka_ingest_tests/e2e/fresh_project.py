@@ -30,7 +30,7 @@ class FreshEnvironment:
         made = cls(folder / "venv")
         run([sys.executable, "-m", "venv", str(made.folder)])
         versions = [] if constraints is None else ["-c", str(constraints)]
-        run([made.python, "-m", "pip", "install", "-q", *versions, f"{wheel}{extras}", *packages])
+        run([made.python, "-m", "pip", "install", "-q", "--no-compile", *versions, f"{wheel}{extras}", *packages])
         return made
 
     @property

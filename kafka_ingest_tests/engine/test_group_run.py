@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ import sqlalchemy as sa
 
 from kafka_ingest.engine import group_run, lease_keeper
 from kafka_ingest.engine.backoff import Trouble
+from kafka_ingest.engine.group_run import GroupRun
 from kafka_ingest.engine.ingestion import Ingestion
+from kafka_ingest.engine.shards import WHOLE
 from kafka_ingest.errors import AccessDenied, DatabaseUnavailable, KafkaUnavailable, LeaseLost
-from kafka_ingest.ledger.leases import leases_of, revoke_lease
+from kafka_ingest.ledger.leases import IN_GROUP, leases_of, revoke_lease
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.stream import BatchPolicy
 from kafka_ingest_tests.support.grouped import GroupWorld, drained, small_stream
@@ -274,6 +278,91 @@ def test_a_run_begins_no_turn_when_its_time_is_up(tmp_path: Path, monkeypatch: p
     assert 1 <= time.monotonic() - began < 10
     with world.sink.engine.connect() as connection:
         assert leases_of(connection, NAMES) == []
+
+
+def test_a_run_whose_time_is_up_goes_on_with_what_no_newer_run_has_taken_over(
+    lingering: GroupWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its successor has a process to start and a hundred streams to make ready; messages would wait for all of that."""
+    short = replace(LINGERING, max_run_seconds=1)
+    lingering.streams = tuple(replace(stream, batch=short) for stream in lingering.streams)
+    began, counts = time.monotonic(), dict.fromkeys(NAMES, 7)
+    keeper = lease_keeper.LeaseKeeper(lingering.sink, "next")
+    loaded_late: set[str] = set()
+
+    def goes_on() -> bool:
+        for name in NAMES:
+            counts[name] += 1
+            lingering.grow(name, counts[name])
+            if time.monotonic() - began > 2 and len(lingering.rows(name)) > late.setdefault(
+                name, len(lingering.rows(name))
+            ):
+                loaded_late.add(name)
+        for name in sorted(loaded_late - taken):
+            keeper.acquire(name, f"{WHOLE}{IN_GROUP}", lambda: None)
+            taken.add(name)
+        return False
+
+    late: dict[str, int] = {}
+    taken: set[str] = set()
+    drained(lingering.run(), goes_on)
+    keeper.close()
+    assert taken == set(NAMES), "each was loaded after the run's time was up"
+    assert time.monotonic() - began < group_run.TAKEOVER_SECONDS / 2, "it ended as all were taken over"
+
+
+def test_a_run_whose_time_is_up_does_not_wait_for_a_successor_for_ever(
+    lingering: GroupWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_run, "TAKEOVER_SECONDS", 1.0)
+    short = replace(LINGERING, max_run_seconds=1)
+    lingering.streams = tuple(replace(stream, batch=short) for stream in lingering.streams)
+    began, count = time.monotonic(), 7
+
+    def goes_on() -> bool:
+        nonlocal count
+        count += 1
+        lingering.grow("a", count)
+        return False
+
+    drained(lingering.run(), goes_on)
+    assert 2 <= time.monotonic() - began < 30
+
+
+def test_a_stream_has_its_turn_before_the_next_one_is_made_ready(
+    lingering: GroupWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that this one succeeds leaves a stream as soon as it is made ready."""
+    steps: list[tuple[str, str]] = []
+    make_ready, turn = GroupRun._make_ready, GroupRun._turn
+    for name, work in (("ready", make_ready), ("turn", turn)):
+
+        def noted(run: GroupRun, member: Any, name: str = name, work: Any = work) -> bool:
+            steps.append((name, member.name))
+            return bool(work(run, member))
+
+        monkeypatch.setattr(GroupRun, f"_{'make_ready' if name == 'ready' else 'turn'}", noted)
+    drained(lingering.run(), lambda: len(steps) >= 6)
+    assert steps[:6] == [(what, name) for name in NAMES for what in ("ready", "turn")]
+
+
+def test_making_streams_ready_leaves_half_of_the_turns_to_those_that_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = GroupWorld(tmp_path, monkeypatch, *map(small_stream, "abcdef"))
+    run, begun = world.run(), []
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, _do: Any, member: Any, work: Any) -> Any:  # type: ignore[override]
+            begun.append((member.name, work.__name__))
+
+    for name in "ef":
+        member = run._members[name]
+        member.is_ready, member.due_since = True, time.monotonic() + 1
+    run._begin(Pool(), 4)
+    run._begin(Pool(), 4)
+    run.close()
+    assert begun == [("a", "_make_ready"), ("b", "_make_ready"), ("e", "_turn"), ("f", "_turn")]
 
 
 def test_what_was_not_said_of_a_table_stays_with_its_stream(world: GroupWorld) -> None:

@@ -17,8 +17,9 @@ from kafka_ingest.kafka.metadata import TopicState, Watermarks
 from kafka_ingest.ledger.positions import LedgerPosition
 from kafka_ingest.orchestration import pruning
 from kafka_ingest.orchestration.build import build_definitions
-from kafka_ingest.orchestration.names import STREAM_TAG
-from kafka_ingest.orchestration.pruning import Pruned, prune_observations, prune_runs
+from kafka_ingest.orchestration.event_rows import prune_evaluations, prune_observations
+from kafka_ingest.orchestration.names import CUT_TAG, STREAM_TAG
+from kafka_ingest.orchestration.pruning import Pruned, prune_runs
 from kafka_ingest.orchestration.retention import RETENTION_JOB
 from kafka_ingest.orchestration.topic_observations import TopicObserver
 from kafka_ingest.slices import TopicPartition
@@ -91,6 +92,90 @@ def test_the_latest_evaluation_of_a_check_and_the_latest_of_an_asset_stay(instan
     assert record.run_id == runs[2]
 
 
+def test_of_a_run_that_stays_only_what_the_assets_show_and_how_it_went_is_left(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """A stream has such a run in every window, for ever: with its whole log it would be the most of what is stored."""
+
+    @dg.op
+    def talks(context: dg.OpExecutionContext) -> None:
+        for number in range(300):
+            context.log.info(f"line {number}")
+        for window in ("w1", "w2"):
+            for number in range(3):
+                context.log_event(dg.AssetMaterialization(ASSET, partition=window, metadata={"n": number}))
+        context.log_event(dg.AssetObservation(OTHER, metadata={"n": 1}))
+        context.log_event(dg.AssetObservation(OTHER, metadata={"n": 2}))
+
+    @dg.job(tags={STREAM_TAG: "mixed"})
+    def talking() -> None:
+        talks()
+
+    run_id = talking.execute_in_process(instance=instance).run_id
+    latest = instance.get_latest_storage_id_by_partition(ASSET, dg.DagsterEventType.ASSET_MATERIALIZATION)
+    before = size_of(tmp_path)
+    done = prune(instance)
+    assert (done.deleted, done.cut, sum(done.kept.values())) == (0, 1, 1)
+    left = instance.all_logs(run_id)
+    said = [each.dagster_event.event_type_value for each in left if each.dagster_event is not None]
+    assert len(said) == len(left), "no line of the log"
+    assert sorted(said) == ["ASSET_MATERIALIZATION"] * 2 + ["ASSET_OBSERVATION", "PIPELINE_START", "PIPELINE_SUCCESS"]
+    assert instance.get_latest_storage_id_by_partition(ASSET, dg.DagsterEventType.ASSET_MATERIALIZATION) == latest
+    assert [
+        r.asset_materialization.metadata["n"].value
+        for r in instance.fetch_materializations(ASSET, 9).records
+        if r.asset_materialization
+    ] == [2, 2]
+    (observed,) = instance.fetch_observations(OTHER, 9).records
+    assert observed.asset_observation is not None
+    assert observed.asset_observation.metadata["n"].value == 2
+    record = instance.get_run_record_by_id(run_id)
+    assert record is not None
+    assert record.dagster_run.status is dg.DagsterRunStatus.SUCCESS
+    assert CUT_TAG in record.dagster_run.tags
+    assert size_of(tmp_path) < before - 100_000, "the file of the run is smaller, too"
+    assert prune(instance) == Pruned(0, done.kept, True, cut=0)
+
+
+def test_a_run_whose_log_was_cut_goes_when_its_window_is_loaded_again(instance: dg.DagsterInstance) -> None:
+    first = materialize(instance, table, "w1")
+    assert prune(instance).cut == 1
+    second = materialize(instance, table, "w1")
+    assert prune(instance).deleted == 1
+    assert ids(instance) == {second}
+    assert first not in ids(instance)
+
+
+def test_runs_go_with_all_that_is_theirs_from_a_storage_with_one_table_for_all(tmp_path: Path) -> None:
+    """As PostgreSQL and MySQL have it."""
+    storage = {"module": "dagster._core.storage.event_log", "class": "ConsolidatedSqliteEventLogStorage"}
+    overrides = {"event_log_storage": storage | {"config": {"base_dir": str(tmp_path / "events")}}}
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides) as instance:
+        runs = [materialize(instance, table, w) for w in ("w1", "w2", "w1", "w1")]
+        assert prune(instance) == Pruned(2, {"latest of a partition": 2}, True, cut=2)
+        assert ids(instance) == {runs[1], runs[3]}
+        events = {run_id: len(instance.all_logs(run_id)) for run_id in runs}
+        assert (events[runs[0]], events[runs[2]]) == (0, 0)
+        assert min(events[runs[1]], events[runs[3]]) > 0
+        assert instance.get_materialized_partitions(ASSET) == {"w1", "w2"}
+        found = instance.event_log_storage.get_event_tags_for_asset(ASSET)
+        assert len(found) == 2, "tags of the events that are left"
+
+
+def test_results_of_checks_go_with_their_age_and_the_latest_stays(instance: dg.DagsterInstance) -> None:
+    """Dagster leaves them where it deletes their run."""
+    runs = [materialize(instance, checked) for _ in range(3)]
+    later = dt.datetime.now(dt.timezone.utc) + dt.timedelta(minutes=1)
+    prune(instance)
+    history = instance.event_log_storage.get_asset_check_execution_history(CHECK, 9)
+    assert [each.run_id for each in history] == runs[::-1]
+    assert prune_evaluations(instance, [CHECK], before=later - dt.timedelta(days=1)) == 0
+    assert prune_evaluations(instance, [CHECK], before=later) == 2
+    assert prune_evaluations(instance, [CHECK], before=later) == 0
+    (left,) = instance.event_log_storage.get_asset_check_execution_history(CHECK, 9)
+    assert left.run_id == runs[2]
+
+
 def test_runs_that_are_not_finished_or_not_ours_stay(instance: dg.DagsterInstance) -> None:
     unfinished = instance.create_run_for_job(nothing, tags={STREAM_TAG: "mixed"})
     started = instance.create_run_for_job(nothing, tags={STREAM_TAG: "mixed"})
@@ -121,7 +206,7 @@ def test_the_work_is_bounded_and_goes_on_the_next_time(
     kept = materialize(instance, table, "w1")
     for _ in range(7):
         run(instance)
-    assert prune(instance, most=3) == Pruned(3, {"latest of a partition": 1}, False)
+    assert prune(instance, most=4) == Pruned(3, {"latest of a partition": 1}, False, cut=1)
     assert prune(instance, seconds=-1.0).deleted == 0
     assert prune(instance).deleted == 4
     assert ids(instance) == {kept}

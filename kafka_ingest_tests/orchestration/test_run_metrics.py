@@ -6,10 +6,12 @@ import datetime as dt
 import sqlite3
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.execution.plan.objects import StepSuccessData
 from dagster._core.scheduler.instigation import (
     InstigatorState,
     InstigatorStatus,
@@ -22,8 +24,9 @@ from dagster._core.scheduler.instigation import InstigatorType as Kind
 from kafka_ingest.checks.metric_families import Sample
 from kafka_ingest.orchestration.build import build_definitions
 from kafka_ingest.orchestration.launching import ranges_config
-from kafka_ingest.orchestration.names import LIVE_TAG, STREAM_TAG
+from kafka_ingest.orchestration.names import GROUP_TAG, LIVE_TAG, STREAM_TAG, Names
 from kafka_ingest.orchestration.run_metrics import DagsterStorageUnavailable, RunMetrics
+from kafka_ingest.orchestration.troubles import failed_tag
 from kafka_ingest.testing.models import BOOKINGS
 from kafka_ingest_tests.support.placed import NAMES
 from kafka_ingest_tests.support.world import STREAM, World
@@ -69,6 +72,40 @@ def test_runs_are_counted_by_status_and_stream(world: World, instance: dg.Dagste
         "runs{mixed,canceled}": 0,
     }
     assert {n for name, n in found.items() if name.startswith("runs{bookings")} == {0}
+
+
+def test_a_run_of_a_group_counts_for_each_of_its_streams_and_its_failure_for_those_that_failed(
+    instance: dg.DagsterInstance,
+) -> None:
+    """An alert on failures names the stream that has them, not the hundred beside it."""
+    grouped = [replace(each, group="small") for each in (STREAM, BOOKINGS)]
+    names = Names.with_prefix("shop")
+    job = build_definitions(grouped, key_prefix="shop").resolve_job_def("shop_ingest_small")
+    for tags in ({}, failed_tag(["mixed"]), failed_tag(["mixed", "bookings"])):
+        run = instance.create_run_for_job(job, tags={GROUP_TAG: "shop/small", LIVE_TAG: "shop/small", **tags})
+        instance.report_dagster_event(dg.DagsterEvent("PIPELINE_START", job.name), run.run_id)
+        for kind in ("STEP_START", "STEP_SUCCESS"):
+            data = StepSuccessData(1.0) if kind == "STEP_SUCCESS" else None  # type: ignore[no-untyped-call]
+            step = dg.DagsterEvent(kind, job.name, step_key="shop_small_turns", event_specific_data=data)
+            instance.report_dagster_event(step, run.run_id)
+        if tags:
+            instance.report_run_failed(run)
+        else:
+            instance.report_dagster_event(dg.DagsterEvent("PIPELINE_SUCCESS", job.name), run.run_id)
+    alone = build_definitions(grouped, key_prefix="shop").resolve_job_def("shop_ingest_mixed")
+    instance.create_run_for_job(alone, tags={STREAM_TAG: "shop/mixed"})
+    found = values(RunMetrics(grouped, names).look())
+    assert {name: n for name, n in found.items() if name.startswith("runs{") and n} == {
+        "runs{mixed,queued}": 1,
+        "runs{mixed,success}": 1,
+        "runs{mixed,failure}": 2,
+        "runs{bookings,success}": 2,
+        "runs{bookings,failure}": 1,
+    }
+    assert {name for name in found if name.startswith("last_run_step_seconds")} == {
+        "last_run_step_seconds{mixed,turns}",
+        "last_run_step_seconds{bookings,turns}",
+    }
 
 
 def test_the_last_live_run_has_its_seconds_and_those_of_its_steps(world: World, instance: dg.DagsterInstance) -> None:
