@@ -208,7 +208,7 @@ def test_a_stream_outlives_its_hosts(network_servers: Servers, tmp_path: Path, s
             time.sleep(10)
             said = f"{shards} shards: {host.name}, with {len(victims)} runs, {what}: {without_rows(gap)}"
             sys.stderr.write(f"{said}\n")
-            # A worker that has lost the database takes new runs all the same, each of which tries for a minute.
+            # A worker that has lost the database takes new runs all the same: each fails soon, but has cost its launch.
             assert gap <= (BUSY_GAP_SECONDS if fault is lose_the_database else allowed_gap()), said
             late = {run for _partition, _at, run in world.loads(at)} & victims
             assert not late, "a run that was given up has loaded"

@@ -63,7 +63,7 @@ def test_a_revocation_waits_for_a_load_that_is_about_to_commit(sink: Sink) -> No
     assert not other.is_alive()
     with sink.engine.connect() as connection:
         assert read_leases(connection, "s")["run"].is_revoked
-        with pytest.raises(LeaseLost, match="stream s: run run did not renew its lease"):
+        with pytest.raises(LeaseLost, match="stream s: the lease of run run was revoked"):
             require_lease(connection, "s", "run")
 
 
