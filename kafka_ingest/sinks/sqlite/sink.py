@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from kafka_ingest.streams.kept import NEVER, place_column
 from kafka_ingest.streams.target import TargetTable
 
 BUSY_TIMEOUT_SECONDS = 30
+_MODE_WAIT_SECONDS = 0.01
 
 
 class SQLiteSink(Sink):
@@ -182,9 +184,24 @@ def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
     # BEGIN is ours (below): the driver's own would come too late for the ledger's lock.
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
+    _use_wal(cursor)
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.close()
+
+
+def _use_wal(cursor: sqlite3.Cursor) -> None:
+    """The change of a new file's mode fails at once where somebody else is in it: the driver's timeout does not count (manual,
+    "PRAGMA journal_mode")."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_MODE_WAIT_SECONDS)
+        else:
+            return
 
 
 def _on_begin(connection: sa.Connection) -> None:
