@@ -17,7 +17,8 @@ Each staged key thus ends with a row that is its own, or was later under that ro
 order, the last one stays, in whichever order the transactions come.
 
 Rows and tombstones of one key stand in two tables. Who writes a row then looks for a later tombstone (`bury`), who writes a
-tombstone then looks for an earlier row (`delete_buried`), both by locking reads after their own write. So of two transactions
+tombstone then looks for an earlier row (`delete_buried`), both by locking reads after their own write, and each for what it has
+written itself: a later tombstone of another has its own writer. So of two transactions
 that write both at once at least one finds the other's, or both wait for each other: the server ends one (error 1213), which
 begins again. Neither can miss the other.
 
@@ -163,18 +164,24 @@ def bury(statements: Statements, target: TargetTable, table: str, stage: str, gr
         f"SELECT COUNT(*) FROM {stage} AS s STRAIGHT_JOIN {graves} AS g FORCE INDEX (PRIMARY) ON {same} "
         f"WHERE {' OR '.join([later, *outlived])} FOR UPDATE"
     ):
-        delete_buried(statements, target, table, stage, graves)
+        _delete_buried(
+            statements,
+            target,
+            f"{stage} AS s STRAIGHT_JOIN {graves} AS g FORCE INDEX (PRIMARY) ON {same} "
+            f"STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON {same_key_sql(quote, keys, 's', 't')}",
+        )
 
 
-def delete_buried(statements: Statements, target: TargetTable, table: str, stage: str, graves: str) -> None:
-    """Delete the rows of `stage`'s keys whose tombstone is later, and take from the others what messages before it gave. Raises
-    RowsRejected where the database refuses it."""
-    quote, keys = statements.quote, target.key
-    buried = (
-        f"{stage} AS s STRAIGHT_JOIN {graves} AS g FORCE INDEX (PRIMARY) "
-        f"ON {same_key_sql(quote, keys, 's', 'g')} STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) "
-        f"ON {same_key_sql(quote, keys, 's', 't')}"
-    )
+def delete_buried(statements: Statements, target: TargetTable, table: str, stage: str) -> None:
+    """Delete the rows that the tombstones of `stage` delete, and take from the others what messages before these gave. After
+    `merge`. Where another tombstone of a key is later, who has written that one, or a row before it, has looked for the other.
+    Raises RowsRejected where the database refuses it."""
+    same = same_key_sql(statements.quote, target.key, "g", "t")
+    _delete_buried(statements, target, f"{stage} AS g STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON {same}")
+
+
+def _delete_buried(statements: Statements, target: TargetTable, buried: str) -> None:
+    """buried: tombstones `g` joined with rows `t`."""
     # Waits for whoever is changing one of the rows, so that the statements behind it see what was merged into it.
     statements.run(f"DELETE t FROM {buried} WHERE {is_later_sql(target, statements.order, 'g', 't')}")
     for bound in target.kept:

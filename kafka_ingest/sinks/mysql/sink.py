@@ -244,7 +244,7 @@ class MySQLSink(Sink):
         graves, stage = quote(target.tombstones), _stage(target.tombstones)
         self._stage(connection, target.tombstones, names, keys)
         merge(statements, target, graves, stage, names, len(keys))
-        delete_buried(statements, target, quote(target.table), stage, graves)
+        delete_buried(statements, target, quote(target.table), stage)
 
     def _stage(self, connection: sa.Connection, table: sa.Table, names: Sequence[str], rows: pd.DataFrame) -> None:
         stage = _stage(table)
