@@ -1,10 +1,12 @@
-"""The limit: `LOAD DATA LOCAL INFILE`, or COPY on PostgreSQL, of the same rows from prepared files, over one connection, into the
-same table."""
+"""The limit: `LOAD DATA LOCAL INFILE`, or COPY on PostgreSQL, of the same rows from prepared files, over one connection or
+several at once, into the same table."""
 
 from __future__ import annotations
 
 import mmap
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,31 +66,44 @@ def prepare(stream: Stream, settings: Settings, folder: Path) -> Prepared:
     return Prepared(tuple(files))
 
 
-def load_files(prepared: Prepared, stream: Stream, database_url: str) -> float:
-    """Seconds to load the files, one after the other, into the stream's table of an empty database."""
+def load_files(prepared: Prepared, stream: Stream, database_url: str, connections: int = 1) -> float:
+    """Seconds to load the files into the stream's table of an empty database; each connection takes the next file as it is done
+    with one."""
     sink = open_sink(sa.make_url(database_url))
-    (target,) = stream.targets
+    left = iter(prepared.files)  # of a tuple: next() is atomic
     try:
         prepare_tables(sink, stream)
-        with sink.engine.connect() as connection:
-            quote = connection.dialect.identifier_preparer.quote
-            columns, table = ", ".join(map(quote, target.columns)), quote(target.name)
-            driver = connection.connection.driver_connection
-            assert isinstance(driver, TimedConnection | OfferingConnection)
+        with ThreadPoolExecutor(connections) as pool:
+            ready = [pool.submit(sink.engine.connect) for _ in range(connections)]
+            opened = [each.result() for each in ready]
             started = time.perf_counter()
-            for path, count in prepared.files:
-                with (
-                    path.open("rb") as file,
-                    mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
-                    memoryview(text) as view,
-                ):
-                    found = _load(driver, table, columns, view)
-                if found != (count, 0):
-                    raise RuntimeError(f"{found[0]} of {count} rows, {found[1]} warnings: no limit to measure by")
-                driver.commit()
-            return time.perf_counter() - started
+            for done in [pool.submit(_load_all, connection, stream, left) for connection in opened]:
+                done.result()
+            seconds = time.perf_counter() - started
+        for connection in opened:
+            connection.close()
+        return seconds
     finally:
         sink.close()
+
+
+def _load_all(connection: sa.Connection, stream: Stream, left: Iterator[tuple[Path, int]]) -> None:
+    """Files until none is left, each a transaction."""
+    (target,) = stream.targets
+    quote = connection.dialect.identifier_preparer.quote
+    columns, table = ", ".join(map(quote, target.columns)), quote(target.name)
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, TimedConnection | OfferingConnection)
+    for path, count in left:
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
+            memoryview(text) as view,
+        ):
+            found = _load(driver, table, columns, view)
+        if found != (count, 0):
+            raise RuntimeError(f"{found[0]} of {count} rows, {found[1]} warnings: no limit to measure by")
+        driver.commit()
 
 
 def _load(driver: object, table: str, columns: str, text: memoryview) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""`benchmarks.limit` as a process: `prepare FOLDER`, or `load FOLDER URL`, which prints the seconds."""
+"""`benchmarks.limit` as a process: `prepare FOLDER`, or `load FOLDER URL CONNECTIONS`, which prints the seconds."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from benchmarks.streams import STREAM
 from kafka_ingest.settings import Settings
 
 
-def main(what: str, folder: Path, *url: str) -> None:
+def main(what: str, folder: Path, url: str = "", connections: str = "1") -> None:
     index = folder / "index.json"
     if what == "prepare":
         prepared = prepare(STREAM, Settings.from_environment(), folder)
         index.write_text(json.dumps([(str(path), count) for path, count in prepared.files]))
     else:
         files = tuple((Path(path), count) for path, count in json.loads(index.read_text()))
-        print(load_files(Prepared(files), STREAM, *url))
+        print(load_files(Prepared(files), STREAM, url, int(connections)))
 
 
 if __name__ == "__main__":

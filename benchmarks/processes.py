@@ -52,3 +52,10 @@ def is_run(process: psutil.Process) -> bool:
         return "--multiprocessing-fork" in process.cmdline()
     except psutil.NoSuchProcess:
         return False
+
+
+def server_cpu_seconds(pid: int) -> float:
+    """User and system time of a server since its start, with that of its processes for connections, as PostgreSQL has them: those
+    that are there, and those that have ended."""
+    use = use_of_all(tree(pid))
+    return use.cpu_seconds + use.ended_children_cpu_seconds

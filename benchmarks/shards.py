@@ -27,7 +27,7 @@ import psutil
 
 from benchmarks.command import Figures, parser, table, write_json
 from benchmarks.messages import produce
-from benchmarks.processes import use_of
+from benchmarks.processes import server_cpu_seconds
 from benchmarks.servers import Servers, servers
 
 PARTITIONS = 12
@@ -90,7 +90,7 @@ def _round(found: Servers, sink: str, count: int, messages: int, name: str) -> R
     for child in children:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n", "a shard did not get ready"
-    broker, database = _cpu(found.kafka.pid), _cpu(found.database.pid)
+    broker, database = server_cpu_seconds(found.kafka.pid), server_cpu_seconds(found.database.pid)
     busy, began = _busy_seconds(), time.monotonic()
     for child in children:
         assert child.stdin is not None
@@ -100,7 +100,7 @@ def _round(found: Servers, sink: str, count: int, messages: int, name: str) -> R
     elapsed, all_busy = time.monotonic() - began, _busy_seconds() - busy
     assert sum(each["first"] + each["messages"] for each in said) == messages, said
     own = sum(each["cpu_seconds"] for each in said)
-    broker, database = _cpu(found.kafka.pid) - broker, _cpu(found.database.pid) - database
+    broker, database = server_cpu_seconds(found.kafka.pid) - broker, server_cpu_seconds(found.database.pid) - database
     return Round(
         messages=sum(each["messages"] for each in said),
         seconds=max(each["ended"] for each in said) - min(each["began"] for each in said),
@@ -109,12 +109,6 @@ def _round(found: Servers, sink: str, count: int, messages: int, name: str) -> R
         database_cpu=database,
         others_cores=max(0.0, all_busy - own - broker - database) / elapsed,
     )
-
-
-def _cpu(pid: int) -> float:
-    use = use_of(psutil.Process(pid))
-    assert use is not None
-    return use.cpu_seconds
 
 
 def _busy_seconds() -> float:

@@ -18,9 +18,8 @@ order, the last one stays, in whichever order the transactions come.
 
 Rows and tombstones of one key stand in two tables. Who writes a row then looks for a later tombstone (`bury`), who writes a
 tombstone then looks for an earlier row (`delete_buried`), both by locking reads after their own write, and each for what it has
-written itself: a later tombstone of another has its own writer. So of two transactions
-that write both at once at least one finds the other's, or both wait for each other: the server ends one (error 1213), which
-begins again. Neither can miss the other.
+written itself: a tombstone later than ours has a writer of its own. So of two transactions that write both at once at least one
+finds the other's, or both wait for each other: the server ends one (error 1213), which begins again. Neither can miss the other.
 
 Of a table with kept columns (sinks/kept_columns.py) step 2 makes one of two rows: INSERT … SELECT … FOR UPDATE puts it into a
 second staging table under the row's lock, and UPDATE writes it. An UPDATE alone would not do: its assignments see each other's
