@@ -63,9 +63,15 @@ def test_a_package_whose_internals_are_used_is_allowed_up_to_the_newest_tested_m
 PRIVATE = {
     # What a code location learns while it loads and hands to its runs: Dagster documents it, and exports no name for it.
     ("kafka_ingest.orchestration.window_starts", "dagster._core.definitions.definitions_load_context"),
-    # What sensors observed belongs to no run, and Dagster has no call that deletes it.
-    ("kafka_ingest.orchestration.pruning", "dagster._core.instance"),
-    ("kafka_ingest.orchestration.pruning", "dagster._core.storage.event_log"),
+    # Dagster has no call that deletes observations of sensors, results of checks, a part of a run's log, or many runs at once.
+    ("kafka_ingest.orchestration.event_rows", "dagster._core.events"),
+    ("kafka_ingest.orchestration.event_rows", "dagster._core.instance"),
+    ("kafka_ingest.orchestration.event_rows", "dagster._core.storage.event_log"),
+    ("kafka_ingest.orchestration.event_rows", "dagster._core.storage.event_log.schema"),
+    ("kafka_ingest.orchestration.event_rows", "dagster._core.storage.runs"),
+    ("kafka_ingest.orchestration.event_rows", "dagster._core.storage.runs.schema"),
+    # Whether the records of runs have an id, which is the storage's.
+    ("kafka_ingest.orchestration.dagster_records", "dagster._core.storage.runs"),
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 import sqlalchemy as sa
-from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
+from dagster._core.storage.runs import SqlRunStorage
 
 
 class DagsterRecords:

@@ -163,7 +163,7 @@ def test_a_run_that_cannot_be_marked_as_failed_does_not_hold_up_the_stream(
     """Its process stands still in the middle of a write to its own events, as SQLite's lock says."""
     run = a_run(stored, STARTED)
     stored.add_run_tags(run.run_id, dead(run))
-    monkeypatch.setattr(sqlite3, "connect", _hasty(sqlite3.connect))
+    monkeypatch.setattr(sqlite3.dbapi2, "connect", _hasty(sqlite3.connect))  # Dagster would wait for 30 s each time
     (file,) = (tmp_path / "home").rglob(f"{run.run_id}.db")
     with closing(sqlite3.connect(file)) as held:
         held.execute("BEGIN EXCLUSIVE")
