@@ -70,8 +70,9 @@ PRIVATE = {
     ("kafka_ingest.orchestration.event_rows", "dagster._core.storage.event_log.schema"),
     ("kafka_ingest.orchestration.event_rows", "dagster._core.storage.runs"),
     ("kafka_ingest.orchestration.event_rows", "dagster._core.storage.runs.schema"),
-    # Whether the records of runs have an id, which is the storage's.
+    # Which storage has the records of runs, and a count of all runs at once.
     ("kafka_ingest.orchestration.dagster_records", "dagster._core.storage.runs"),
+    ("kafka_ingest.orchestration.dagster_records", "dagster._core.storage.runs.schema"),
 }
 
 

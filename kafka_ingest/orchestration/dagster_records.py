@@ -1,4 +1,4 @@
-"""Dagster's records of runs, as the engine asks them; and what to do where they cannot be written."""
+"""Dagster's records of runs, as the engine and the metrics ask them; and what to do where they cannot be written."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import dagster as dg
 import sqlalchemy as sa
 from dagster._core.storage.runs import SqlRunStorage
+from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
 
 
 class DagsterRecords:
@@ -29,6 +30,25 @@ class DagsterRecords:
         is_ended = {r.dagster_run.run_id: r.dagster_run.is_finished or r.end_time is not None for r in found}
         own = self.dagster if runs.keys() - is_ended.keys() else None
         return {run_id for run_id, dagster in runs.items() if is_ended.get(run_id, own is not None and dagster == own)}
+
+
+def run_counts(instance: dg.DagsterInstance, tag: str) -> dict[str, dict[dg.DagsterRunStatus, int]]:
+    """How many runs have each value of this tag, by status. One question, where Dagster's own call counts one value and status:
+    five hundred for a hundred streams. Nothing is known in a storage that is not SQL, as all that come with Dagster are."""
+    storage = instance.run_storage
+    found: dict[str, dict[dg.DagsterRunStatus, int]] = {}
+    if isinstance(storage, SqlRunStorage):
+        runs, tags = RunsTable.c, RunTagsTable.c
+        asked = (
+            sa.select(tags.value, runs.status, sa.func.count())
+            .join_from(RunsTable, RunTagsTable, runs.run_id == tags.run_id)
+            .where(tags.key == tag)
+            .group_by(tags.value, runs.status)
+        )
+        with storage.connect() as connection:
+            for value, status, count in connection.execute(asked):
+                found.setdefault(value, {})[dg.DagsterRunStatus(status)] = count
+    return found
 
 
 def report_failed(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> str | None:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from kafka_ingest.checks import metric_families as families
 from kafka_ingest.checks.metric_families import Sample
 from kafka_ingest.errors import RetryableError
+from kafka_ingest.orchestration.dagster_records import run_counts
 from kafka_ingest.orchestration.names import GROUP_TAG, LIVE_TAG, STREAM_TAG, Names
 from kafka_ingest.orchestration.troubles import fails_for_others
 from kafka_ingest.streams.stream import Stream
@@ -58,13 +59,13 @@ class RunMetrics:
 
     def _look(self) -> Iterator[Sample]:
         states = self._instance.all_instigator_state()
-        groups = {stream.group for stream in self._streams if stream.group is not None}
-        shared = {group: self._counts({GROUP_TAG: self._names.tag(group)}) for group in groups}
-        failed = {group: self._failed(group) for group, counts in shared.items() if counts["failure"]}
+        groups = {stream.group: self._names.tag(stream.group) for stream in self._streams if stream.group is not None}
+        own, shared = (run_counts(self._instance, key) for key in (STREAM_TAG, GROUP_TAG))
+        failed = {name: self._failed(name) for name, tag in groups.items() if _counts(shared, tag)["failure"]}
         for stream in self._streams:
-            counts = self._counts({STREAM_TAG: self._names.tag(stream.name)})
+            counts = _counts(own, self._names.tag(stream.name))
             if stream.group is not None:
-                counts += shared[stream.group]
+                counts += _counts(shared, groups[stream.group])
                 for_others = sum(fails_for_others(run, stream.name) for run in failed.get(stream.group, ()))
                 counts["failure"] -= for_others
                 counts["success"] += for_others  # of this stream nothing failed in them
@@ -73,15 +74,6 @@ class RunMetrics:
             yield from self._last_run(stream)
             sensor = self._names.of_sensor(stream.group or stream.name)
             yield from self._last_tick(stream, [s for s in states if s.instigator_name == sensor])
-
-    def _counts(self, tags: Mapping[str, str]) -> Counter[str]:
-        """Runs with these tags by what is exported as their status."""
-        return Counter(
-            {
-                status: self._instance.get_runs_count(dg.RunsFilter(tags=dict(tags), statuses=statuses))
-                for status, statuses in _STATUSES.items()
-            }
-        )
 
     def _failed(self, group: str) -> Sequence[dg.DagsterRun]:
         """The failed runs of a group."""
@@ -118,6 +110,12 @@ class RunMetrics:
             last = max(ended, key=lambda tick: tick.timestamp)
             yield families.LAST_TICK.sample(stream.name, value=last.timestamp)
             yield families.LAST_TICK_SECONDS.sample(stream.name, value=(last.end_timestamp or 0.0) - last.timestamp)
+
+
+def _counts(found: Mapping[str, Mapping[dg.DagsterRunStatus, int]], tag: str) -> Counter[str]:
+    """Runs of the stream or group with this tag, by what is exported as their status."""
+    of_tag = found.get(tag, {})
+    return Counter({name: sum(of_tag.get(each, 0) for each in statuses) for name, statuses in _STATUSES.items()})
 
 
 def _unavailable(error: Exception) -> DagsterStorageUnavailable:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster._core.execution.plan.objects import StepSuccessData
 from dagster._core.scheduler.instigation import (
     InstigatorState,
@@ -72,6 +73,20 @@ def test_runs_are_counted_by_status_and_stream(world: World, instance: dg.Dagste
         "runs{mixed,canceled}": 0,
     }
     assert {n for name, n in found.items() if name.startswith("runs{bookings")} == {0}
+
+
+def test_all_streams_runs_are_counted_by_one_question_for_each_tag(instance: dg.DagsterInstance) -> None:
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        asked.extend([statement] if "count(" in statement.lower() else [])
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        RunMetrics([replace(BOOKINGS, name=f"bookings{number}") for number in range(20)], NAMES).look()
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    assert len(asked) == 2
 
 
 def test_a_run_of_a_group_counts_for_each_of_its_streams_and_its_failure_for_those_that_failed(
