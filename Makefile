@@ -29,11 +29,11 @@ test-unit: $(VENV)/.dev
 
 # Real Kafka, MySQL and MariaDB, started by the tests.
 test-services: $(VENV)/.dev tools
-	$(BIN)/pytest -q -n 2 --dist loadfile -m services
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m services
 
 # Processes and servers killed on purpose.
 test-faults: $(VENV)/.dev tools
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "faults and not scheduled"
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "faults and not scheduled"
 
 # Scheduled, hours: every fault at every step on both databases, with the package's own timeouts; 200 kills in a row.
 faults-full: $(VENV)/.dev tools host-tools

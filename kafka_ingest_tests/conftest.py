@@ -27,6 +27,15 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 
+# A module that imports one of these starts a Dagster, or installs the package: it takes minutes.
+_TAKES_LONG = {"DagsterDev", "DagsterServices", "FreshEnvironment", "Shell"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules that take long come first: of the workers that share them, none is left alone with one in the end."""
+    items.sort(key=lambda item: not (isinstance(item, pytest.Function) and _TAKES_LONG & vars(item.module).keys()))
+
+
 @pytest.fixture(autouse=True)
 def _no_secret_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process hides for good what a resource gave it; a short password of one test would cut the texts of the next."""
