@@ -96,14 +96,27 @@ def _may_differ(example: Example, found: Found, message: Message, at: Position, 
     """Whether it depends on what came before it if the database refuses this message."""
     if is_dead:
         return (example.log.is_coded and message.code is not None) or (message.kind == "gone" and message.key == HELD)
-    # A row the database would refuse is not offered to it where a newer message for its key is there.
+    # A row the database would refuse is not offered to it where a newer message for its key is there, or was there until code
+    # that does not know it made a letter of it.
     if message.kind != "account":
         return False
     order = example.log.in_order()
     newer = order[[(p, o) for p, o, _ in order].index(at) + 1 :]
     return any(
-        m.key == message.key and m.kind in ("account", "gone") and (p, o) not in found.waiting for p, o, m in newer
+        m.key == message.key
+        and m.kind in ("account", "gone")
+        and ((p, o) not in found.waiting or not _ever_places(found, m, (p, o)) <= {"dead"})
+        for p, o, m in newer
     )
+
+
+def _ever_places(found: Found, message: Message, at: Position) -> set[Place]:
+    """Where each of its loads has brought it."""
+    return {
+        message.place(each.version)
+        for each in found.loads
+        if each.partition == at[0] and each.start <= at[1] < each.end
+    }
 
 
 def _winners(example: Example, found: Found) -> list[str]:
@@ -111,10 +124,9 @@ def _winners(example: Example, found: Found) -> list[str]:
     them since the last tombstone; a message that was loaded once counts, even if an older version of the code has made a dead
     letter of it later."""
     last = _last_versions(found)
-    ever = {(each.partition, o, each.version) for each in found.loads for o in range(each.start, each.end)}
     wanted: dict[str, tuple[int, int, int, str | None, int | None]] = {}
     for partition, offset, message in example.log.in_order():
-        places = {message.place(version) for p, o, version in ever if (p, o) == (partition, offset)}
+        places = _ever_places(found, message, (partition, offset))
         row = (partition, offset, message.value)
         if (partition, offset) in found.waiting:
             # Code that knew it may have loaded it before code that did not made a letter of it, or its code was taken then.
