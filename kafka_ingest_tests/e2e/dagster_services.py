@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 
@@ -120,6 +122,16 @@ class DagsterServices:
         """Whether a run is under way."""
         return any(run.status not in _ENDED for run in self.runs())
 
+    def pause(self, pid: int) -> None:
+        """Have a run's process stand still, but not within a write to Dagster's SQLite: nobody else could write to that file
+        until it goes on, which no run can help (docs/reliability.md, "Not promised")."""
+        while True:
+            os.kill(pid, signal.SIGSTOP)
+            if not any(map(_is_locked, self.home.rglob("*.db"))):
+                return
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.1)
+
     def wait_for(self, condition: object, seconds: float, what: str) -> float:
         """Poll until `condition()` is true; the seconds it took."""
         assert callable(condition)
@@ -141,3 +153,16 @@ def _on(host: str | None) -> list[str]:
     as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
     alone = ["unshare", *as_root, "--pid", "--fork", "--uts", "--mount-proc", "--kill-child"]
     return [*alone, "sh", "-c", 'hostname "$0" && exec "$@"', host]
+
+
+def _is_locked(file: Path) -> bool:
+    """Whether somebody holds a lock of SQLite's for longer than a write takes."""
+    with closing(sqlite3.connect(file, timeout=2.0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            return True
+        connection.execute("ROLLBACK")
+    return False

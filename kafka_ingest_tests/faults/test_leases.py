@@ -104,7 +104,7 @@ def test_a_run_that_stood_still_is_succeeded_and_loads_nothing_when_it_comes_bac
         for _ in range(TRIALS):
             paused = loading_run(services, mysql_url)
             pid = _pid(services, paused)
-            os.kill(pid, signal.SIGSTOP)
+            services.pause(pid)
             begun, before = time.monotonic(), entries_by_others(mysql_url, paused)
             services.wait_for(lambda b=before, r=paused: entries_by_others(mysql_url, r) > b, 150, "another run's rows")
             took = time.monotonic() - begun
@@ -144,7 +144,7 @@ def test_a_run_that_dagster_has_ended_is_succeeded_and_loads_nothing_when_it_com
     ):
         paused = loading_run(services, mysql_url)
         pid = _pid(services, paused)
-        os.kill(pid, signal.SIGSTOP)
+        services.pause(pid)
         begun, before = time.monotonic(), entries_by_others(mysql_url, paused)
         with dg.DagsterInstance.from_config(str(services.home)) as instance:
             end(instance, next(run for run in services.runs() if run.run_id == paused))
