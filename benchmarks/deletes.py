@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,9 +19,10 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from benchmarks.command import Figures, table, write_json
+from benchmarks.servers import database_server
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.load import LoadContext, load
-from kafka_ingest.sinks.registry import local_server, open_sink
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.model import UpsertModel, field
 from kafka_ingest.streams.stream import RouteByTopic, Stream
@@ -106,18 +106,12 @@ def _round(sink: Sink, messages: int) -> dict[str, float]:
 def measure(database: str, messages: int, rounds: int) -> Figures:
     """Of each case: messages a second, and the median ratio to the server's DELETE."""
     taken: list[dict[str, float]] = []
-    server_class = local_server(database)
-    assert server_class is not None
-    with tempfile.TemporaryDirectory() as folder:
-        server = server_class.start(database, Path(folder))
-        try:
-            for number in range(rounds):
-                server.create_database(f"bench{number}")
-                sink = open_sink(sa.make_url(server.url(f"bench{number}")))
-                taken.append(_round(sink, messages))
-                sink.close()
-        finally:
-            server.stop()
+    with database_server(database) as server:
+        for number in range(rounds):
+            server.create_database(f"bench{number}")
+            sink = open_sink(sa.make_url(server.url(f"bench{number}")))
+            taken.append(_round(sink, messages))
+            sink.close()
     return {
         case: {
             "per_second": messages / statistics.median(each[case] for each in taken),

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from benchmarks.command import Figures, table, write_json
+from benchmarks.servers import database_server
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.load import LoadContext, load
-from kafka_ingest.sinks.registry import local_server, open_sink
+from kafka_ingest.sinks.registry import open_sink
 from kafka_ingest.slices import TopicPartition
 from kafka_ingest.streams.model import UpsertModel, field
 from kafka_ingest.streams.stream import RouteByTopic, Stream
@@ -75,22 +75,16 @@ def _seconds(sink: Sink, stream: Stream, messages: int, share: float, step: int)
 def measure(database: str, messages: int, rounds: int) -> Figures:
     """Rows a second of both tables, and the median ratio, case by case."""
     seconds: dict[str, dict[str, list[float]]] = {case: {kind: [] for kind in STREAMS} for case in CASES}
-    server_class = local_server(database)
-    assert server_class is not None
-    with tempfile.TemporaryDirectory() as folder:
-        server = server_class.start(database, Path(folder))
-        try:
-            for number in range(rounds):
-                server.create_database(f"bench{number}")
-                sink = open_sink(sa.make_url(server.url(f"bench{number}")))
-                for stream in STREAMS.values():
-                    Target(stream, sink).pin({TopicPartition(stream.name, 0): 0})
-                for case, (share, step) in CASES.items():
-                    for kind, stream in STREAMS.items():
-                        seconds[case][kind].append(_seconds(sink, stream, messages, share, step))
-                sink.close()
-        finally:
-            server.stop()
+    with database_server(database) as server:
+        for number in range(rounds):
+            server.create_database(f"bench{number}")
+            sink = open_sink(sa.make_url(server.url(f"bench{number}")))
+            for stream in STREAMS.values():
+                Target(stream, sink).pin({TopicPartition(stream.name, 0): 0})
+            for case, (share, step) in CASES.items():
+                for kind, stream in STREAMS.items():
+                    seconds[case][kind].append(_seconds(sink, stream, messages, share, step))
+            sink.close()
     return {
         case: {kind: messages / statistics.median(took) for kind, took in kinds.items()}
         | {"ratio": statistics.median(w / k for w, k in zip(kinds["whole"], kinds["kept"], strict=True))}

@@ -48,6 +48,19 @@ class Servers:
 
 
 @contextmanager
+def database_server(kind: str) -> Iterator[LocalDatabaseServer]:
+    """A database alone, of a kind with a local server; stopped and deleted at the end."""
+    server_class = local_server(kind)
+    assert server_class is not None
+    with tempfile.TemporaryDirectory() as folder:
+        server = server_class.start(kind, Path(folder))
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@contextmanager
 def servers(database: str = "mysql") -> Iterator[Servers]:
     """Started now, stopped and deleted at the end, also when this process is told to end. database: one with a local server."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
