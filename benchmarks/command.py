@@ -17,6 +17,16 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return made
 
 
+def loading_parser(name: str, description: str | None, *, messages: int, rounds: int) -> argparse.ArgumentParser:
+    """Of a benchmark that loads so many messages into a server's database, and repeats it."""
+    made = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
+    made.add_argument("--messages", type=int, default=messages)
+    made.add_argument("--rounds", type=int, default=rounds)
+    made.add_argument("--database", choices=["mysql", "mariadb", "postgresql"], default="mysql")
+    made.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
+    return made
+
+
 def write_json(file: Path | None, figures: Mapping[str, Any]) -> None:
     if file is not None:
         file.write_text(json.dumps(figures, indent=1) + "\n")

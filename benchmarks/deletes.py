@@ -9,16 +9,14 @@ accounted for. Medians; ratios are taken round by round.
 
 from __future__ import annotations
 
-import argparse
 import random
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import sqlalchemy as sa
 
-from benchmarks.command import Figures, table, write_json
+from benchmarks.command import Figures, loading_parser, table, write_json
 from benchmarks.servers import database_server
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.load import LoadContext, load
@@ -122,12 +120,7 @@ def measure(database: str, messages: int, rounds: int) -> Figures:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.deletes", description=__doc__)
-    parser.add_argument("--database", choices=["mysql", "mariadb", "postgresql"], default="mysql")
-    parser.add_argument("--messages", type=int, default=200_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = loading_parser("deletes", __doc__, messages=200_000, rounds=3).parse_args()
     found = measure(options.database, options.messages, options.rounds)
     rows = [[case, f"{f['per_second']:,.0f}", f"{f['ratio']:.2f}"] for case, f in found.items()]
     print(table(["case", "messages/s", "of the server's DELETE"], rows))

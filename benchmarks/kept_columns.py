@@ -8,16 +8,14 @@ committed rows, so neither Kafka nor decoding counts. Ratios of rows a second, t
 
 from __future__ import annotations
 
-import argparse
 import random
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from benchmarks.command import Figures, table, write_json
+from benchmarks.command import Figures, loading_parser, table, write_json
 from benchmarks.servers import database_server
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.load import LoadContext, load
@@ -93,12 +91,7 @@ def measure(database: str, messages: int, rounds: int) -> Figures:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.kept_columns", description=__doc__)
-    parser.add_argument("--database", choices=["mysql", "mariadb", "postgresql"], default="mysql")
-    parser.add_argument("--messages", type=int, default=200_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = loading_parser("kept_columns", __doc__, messages=200_000, rounds=3).parse_args()
     found = measure(options.database, options.messages, options.rounds)
     rows = [[case, f"{f['whole']:,.0f}", f"{f['kept']:,.0f}", f"{f['ratio']:.2f}"] for case, f in found.items()]
     print(table(["case", "whole rows/s", "kept rows/s", "ratio"], rows))

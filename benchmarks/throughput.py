@@ -10,7 +10,6 @@ round; medians.
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import statistics
@@ -20,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.command import Figures, table, write_json
+from benchmarks.command import Figures, loading_parser, table, write_json
 from benchmarks.messages import produce
 from benchmarks.peers import PEERS, Job, NotMeasured
 from benchmarks.processes import server_cpu_seconds
@@ -300,14 +299,10 @@ def peers_table(found: Figures) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__)
-    parser.add_argument("--messages", type=int, default=2_000_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--database", choices=["mysql", "mariadb", "postgresql"], default="mysql")
+    parser = loading_parser("throughput", __doc__, messages=2_000_000, rounds=5)
     parser.add_argument("--only", default="", help="cases whose names this regular expression finds")
     parser.add_argument("--peers", default="", help=f"comma-separated, of: {', '.join(PEERS)}")
     parser.add_argument("--cap", type=float, default=60.0, help="seconds after which a slow peer is stopped")
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path, help="PNG of the rows over time; needs matplotlib")
     options = parser.parse_args()
     cases = [case for case in CASES if re.search(options.only, case.name)]
