@@ -1,6 +1,8 @@
 """Mends taken out on purpose: each has to be found by the interleavings, or they would not notice if it were lost.
 
-A mutation patches the loaded code for as long as its context is open.
+A mutation patches the loaded code for as long as its context is open: once, before there are transactions. A patch that each
+transaction made for itself would stay where two of them end in the order they began in, as the later one takes the earlier one's
+patch for the code that it puts back.
 """
 
 from __future__ import annotations
@@ -38,6 +40,13 @@ class Mutation:
     databases: tuple[str, ...] = ("mysql", "mariadb", "postgresql")
     is_rare: bool = False
     """It is found after many hundreds of examples: by hand, and not in every check."""
+
+
+def loaded_code() -> dict[tuple[str, str], object]:
+    """What mutations patch, as it is now: the attributes of these modules and classes, by both names."""
+    owners = (load, kept_columns, mysql, mysql_merge, postgresql, postgresql_merge, slices, table_writer)
+    classes = (RangeProposal, table_writer.TableWriter)
+    return {(owner.__name__, name): value for owner in (*owners, *classes) for name, value in vars(owner).items()}
 
 
 def mutations_of(database: str) -> list[str]:
@@ -100,36 +109,24 @@ def _unclaimed(
     postgresql_merge.merge(statements, target, table, stage, names, wanted)
 
 
-def _claimed_unlocked(*of_merge: Any) -> None:
+_claiming, _written = postgresql_merge._claiming, postgresql_merge._written
+
+
+def _claimed_unlocked(*of_claiming: Any) -> str:
     """A tombstone that is there is only looked at by the claim."""
-    claiming = postgresql_merge._claiming
-
-    def weak(*of_claiming: Any) -> str:
-        sql = claiming(*of_claiming)
-        begin = sql.index("ON CONFLICT", sql.index("claimed AS"))
-        return f"{sql[:begin]}ON CONFLICT DO NOTHING {sql[sql.index('RETURNING 1)', begin) :]}"
-
-    with mock.patch.object(postgresql_merge, "_claiming", weak):
-        postgresql_merge.merge(*of_merge)
+    sql = _claiming(*of_claiming)
+    begin = sql.index("ON CONFLICT", sql.index("claimed AS"))
+    return f"{sql[:begin]}ON CONFLICT DO NOTHING {sql[sql.index('RETURNING 1)', begin) :]}"
 
 
-def _unguarded(*of_merge: Any) -> None:
+def _unguarded(*of_written: Any) -> str:
     """Whatever stands there is replaced."""
-    written = postgresql_merge._written
-
-    def weak(*of_written: Any) -> str:
-        return written(*of_written).split(" WHERE NOT")[0]
-
-    with mock.patch.object(postgresql_merge, "_written", weak):
-        postgresql_merge.merge(*of_merge)
+    return _written(*of_written).split(" WHERE NOT")[0]
 
 
-def _unguarded_tombstones(
-    statements: Any, target: Any, table: str, stage: str, names: Any, wanted: int, graves: Any = None
-) -> None:
-    is_of_rows = list(names) == list(target.columns)
-    merge = postgresql_merge.merge if is_of_rows else _unguarded
-    merge(statements, target, table, stage, names, wanted, graves)
+def _unguarded_tombstones(statements: Any, target: Any, table: str, stage: str, names: Any) -> str:
+    written = _written if list(names) == list(target.columns) else _unguarded
+    return written(statements, target, table, stage, names)
 
 
 def _compared_before(
@@ -139,7 +136,16 @@ def _compared_before(
     same = same_key_sql(statements.quote, target.key, "s", "t")
     later = is_later_sql(target, statements.order, "t", "s")
     statements.run(f"DELETE FROM {stage} AS s USING {table} AS t WHERE {same} AND {later}")
-    _unguarded(statements, target, table, stage, names, 0, graves)
+    postgresql_merge.merge(statements, target, table, stage, names, 0, graves)
+
+
+@contextmanager
+def _compared_in_a_statement_before() -> Iterator[None]:
+    with (
+        mock.patch.object(postgresql, "merge", _compared_before),
+        mock.patch.object(postgresql_merge, "_written", _unguarded),
+    ):
+        yield
 
 
 def _judge_at_once(_writer: Any, _admitted: Any, refused: Mapping[Any, set[int]], _left_out: Any) -> dict[int, Any]:
@@ -292,26 +298,26 @@ MUTATIONS: Mapping[str, Mutation] = {
     ),
     "claims do not lock": Mutation(
         "a claim locks the older tombstone that is there",
-        _patched(postgresql, merge=_claimed_unlocked),
+        _patched(postgresql_merge, _claiming=_claimed_unlocked),
         "row and tombstone",
         databases=_POSTGRESQL,
         is_rare=True,
     ),
     "no comparison": Mutation(
         "a row is replaced by a later one only",
-        _patched(postgresql, merge=_unguarded),
+        _patched(postgresql_merge, _written=_unguarded),
         "keys",
         databases=_POSTGRESQL,
     ),
     "compared before": Mutation(
         "rows are compared under their lock",
-        _patched(postgresql, merge=_compared_before),
+        _compared_in_a_statement_before,
         "keys",
         databases=_POSTGRESQL,
     ),
     "no comparison of tombstones": Mutation(
         "of two tombstones the later one stays",
-        _patched(postgresql, merge=_unguarded_tombstones),
+        _patched(postgresql_merge, _written=_unguarded_tombstones),
         "two tombstones",
         databases=_POSTGRESQL,
     ),

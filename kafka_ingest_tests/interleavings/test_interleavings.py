@@ -13,7 +13,7 @@ from kafka_ingest.sinks.registry import local_server, open_sink
 from kafka_ingest_tests.interleavings.example import Example, Fault, Task, examples
 from kafka_ingest_tests.interleavings.harness import Actor, Process, Scheduler
 from kafka_ingest_tests.interleavings.log import Log, Message
-from kafka_ingest_tests.interleavings.mutations import MUTATIONS, mutations_of
+from kafka_ingest_tests.interleavings.mutations import MUTATIONS, loaded_code, mutations_of
 from kafka_ingest_tests.interleavings.oracle import Found, Load, violations
 from kafka_ingest_tests.interleavings.runner import examples_of
 from kafka_ingest_tests.interleavings.servers import SERVERS, connect
@@ -75,7 +75,7 @@ def test_rows_and_deletes_in_an_order_of_their_own_end_in_it(world: World, examp
 @pytest.mark.services
 @pytest.mark.parametrize(("server", "name"), IN_EVERY_CHECK, indirect=["server"])
 def test_a_mend_that_is_taken_out_is_noticed(world: World, name: str) -> None:
-    mutation = MUTATIONS[name]
+    mutation, code = MUTATIONS[name], loaded_code()
 
     def run() -> None:
         for example in examples_of(1, mutation.shape, MUTATED_EXAMPLES):
@@ -83,6 +83,7 @@ def test_a_mend_that_is_taken_out_is_noticed(world: World, name: str) -> None:
 
     with mutation.apply(), pytest.raises(Violation):
         run()
+    assert loaded_code() == code, "the tests that come next run on mutated code"
 
 
 @pytest.mark.services
