@@ -112,13 +112,7 @@ class LiveTopic:
 
     def send_at(self, rate: float, seconds: float) -> None:
         """Keep a rate of messages per second for so long; what is late is sent as soon as possible."""
-        started, done = time.monotonic(), 0
-        while (elapsed := time.monotonic() - started) < seconds:
-            due = int(elapsed * rate)
-            self.send(due - done)
-            done = due
-            time.sleep(PACE_SECONDS)
-        self.send(int(seconds * rate) - done)
+        keep_rate(self.send, rate, seconds)
 
     def flush(self) -> None:
         left = self._producer.flush(60)
@@ -188,6 +182,17 @@ class LiveTopic:
                 steps.append((end, now))
                 self.runs.setdefault(run_id, FirstCommit(now, now - self._last_commit))
                 self._last_commit = now
+
+
+def keep_rate(send: Callable[[int], None], rate: float, seconds: float) -> None:
+    """Have `send` send as many messages as are due, again and again; what is late is sent as soon as possible."""
+    started, done = time.monotonic(), 0
+    while (elapsed := time.monotonic() - started) < seconds:
+        due = int(elapsed * rate)
+        send(due - done)
+        done = due
+        time.sleep(PACE_SECONDS)
+    send(int(seconds * rate) - done)
 
 
 def until(condition: Callable[[], bool], seconds: float, what: str) -> None:

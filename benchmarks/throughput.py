@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.command import Figures, loading_parser, table, write_json
 from benchmarks.messages import produce
-from benchmarks.peers import PEERS, Job, NotMeasured
+from benchmarks.peers import PEERS, Job, NotMeasured, load
 from benchmarks.processes import server_cpu_seconds
 from benchmarks.servers import servers
 from benchmarks.throughput_plot import draw
@@ -279,7 +279,7 @@ def _peer(
     limit: float,
 ) -> Figures:
     try:
-        result = PEERS[name](Job(kafka.bootstrap_servers, topic, _empty(store), "by_peer", messages, cap_seconds))
+        result = load(name, Job(kafka.bootstrap_servers, topic, _empty(store), "by_peer", messages, cap_seconds))
     except NotMeasured as why:
         print(f"  {name}: not measured: {why}", flush=True)
         return {"not_measured": str(why)}

@@ -1,24 +1,30 @@
-"""Measure LOAD DATA and the peers on one topic and one database, and print rates and their ratios to LOAD DATA.
+"""Measure LOAD DATA and the peers on one topic and one database, and print one table of them.
 
-python -m benchmarks.peers --messages 100000 [--only faust-10,connect] [--cap 60] [--json FILE]
+python -m benchmarks.peers --messages 100000 [--only faust-10,spark] [--cap 60] [--freshness 60] [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
+
+import psutil
 
 from benchmarks.command import write_json
 from benchmarks.messages import news, produce
-from benchmarks.peers import PEERS, Job, NotMeasured, Result
+from benchmarks.peers import PEERS, Job, NotMeasured, Result, load
+from benchmarks.peers.freshness import Freshness, measure_freshness
 from benchmarks.peers.limit import limit_of, load_data_rates
-from benchmarks.servers import servers
-from kafka_ingest.cli.samples.producer import ensure_topic
-from kafka_ingest.settings import Settings
+from benchmarks.peers.report import Figures, report
+from benchmarks.servers import Servers, servers
 
 PARTITIONS = 4
 TOPIC = "information"
+LIVE_TOPIC = "live-{}"
+RATES = (100, 5_000)
+LOAD_SECONDS = 5.0
 
 
 def main() -> None:
@@ -26,17 +32,20 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=100_000)
     parser.add_argument("--only", default=",".join(PEERS), help=f"comma-separated, of: {', '.join(PEERS)}")
     parser.add_argument("--cap", type=float, default=60.0, help="seconds after which a slow peer is stopped")
+    parser.add_argument(
+        "--freshness", type=float, default=0.0, metavar="SECONDS", help=f"also the age of rows at {RATES} messages/s"
+    )
     parser.add_argument("--database", choices=["mysql", "mariadb"], default="mysql")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     names = options.only.split(",")
     if unknown := set(names) - set(PEERS):
         parser.error(f"no such peers: {', '.join(sorted(unknown))}")
+    found: dict[str, Figures] = {}
     with servers(options.database) as found_servers:
-        kafka, store = found_servers.kafka, found_servers.database
-        settings = Settings.from_environment({"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers})
-        ensure_topic(settings, TOPIC, PARTITIONS)
-        produce(kafka.bootstrap_servers, TOPIC, options.messages, partitions=PARTITIONS)
+        store = found_servers.database
+        found_servers.create_topics({TOPIC: PARTITIONS})
+        produce(found_servers.bootstrap, TOPIC, options.messages, partitions=PARTITIONS)
         store.create_database("limit")
         rates = load_data_rates(list(itertools.islice(news(), options.messages)), store.url("limit"))
         limit = limit_of(rates)
@@ -44,32 +53,46 @@ def main() -> None:
         print(
             f"LOAD DATA, one connection: {limit:,.0f} rows/s (median of {len(rates)}: {rates[0]:,.0f}–{rates[-1]:,.0f})\n"
         )
-        print(
-            f"{'peer':<24} {'rows':>9} {'s':>7} {'rows/s':>8} {'steady':>8} {'of limit':>8} {'CPU µs/row':>10} {'MB':>6}"
-        )
-        store.create_database("peers")
-        found: dict[str, object] = {}
         for name in names:
-            try:
-                table = f"by_{name.replace('-', '_')}"
-                job = Job(kafka.bootstrap_servers, TOPIC, store.url("peers"), table, options.messages, options.cap)
-                result = PEERS[name](job)
-            except NotMeasured as why:
-                print(f"{name:<24} not measured: {why}", flush=True)
-                found[name] = {"not_measured": str(why)}
-            else:
-                print(_line(result, limit), flush=True)
-                found[name] = result.to_json() | {"of_limit": result.best_rate / limit}
-    write_json(options.json, {"limit_rows_per_second": limit, "limit_rounds": rates, "peers": found})
+            found[name] = _figures(name, found_servers, options.messages, options.cap, options.freshness)
+            print(f"{name}: {found[name]}\n", flush=True)
+    shown = RATES if options.freshness else ()
+    print(report(found, limit, shown))
+    peers = {name: figures.to_json(limit) for name, figures in found.items()}
+    write_json(options.json, {"limit_rows_per_second": limit, "limit_rounds": rates, "peers": peers})
 
 
-def _line(result: Result, limit: float) -> str:
-    steady = "–" if result.steady_rate is None else f"{result.steady_rate:,.0f}"
-    return (
-        f"{result.peer:<24} {result.rows:>9,} {result.seconds:>7.1f} {result.rate:>8,.0f} {steady:>8} "
-        f"{result.best_rate / limit:>8.4f} "
-        f"{1e6 * result.cpu_seconds / result.rows:>10,.0f} {result.peak_rss_bytes / 1e6:>6,.0f}\n    {result.note}"
-    )
+def _figures(name: str, servers_: Servers, messages: int, cap_seconds: float, freshness_seconds: float) -> Figures:
+    """One peer, alone: its throughput, and its freshness where `freshness_seconds` is not 0."""
+    before = _cores_in_use()
+    result: Result | str
+    ages: Sequence[Freshness] | str = []
+    try:
+        result = load(name, _job(name, servers_, TOPIC, messages, cap_seconds))
+    except NotMeasured as why:
+        result = str(why)
+    if freshness_seconds:
+        topic = LIVE_TOPIC.format(name)
+        servers_.create_topics({topic: PARTITIONS})
+        job = _job(name, servers_, topic, 0, cap_seconds)
+        try:
+            with PEERS[name](job) as program:
+                ages = measure_freshness(program, job, RATES, freshness_seconds, partitions=PARTITIONS)
+        except NotMeasured as why:
+            ages = str(why)
+    return Figures(result, ages, (before + _cores_in_use()) / 2)
+
+
+def _job(name: str, servers_: Servers, topic: str, messages: int, cap_seconds: float) -> Job:
+    """Into a database of its own, as our table is called the same wherever it is."""
+    database = f"{topic}_{name}".replace("-", "_")
+    servers_.database.create_database(database)
+    return Job(servers_.bootstrap, topic, servers_.database.url(database), "by_peer", messages, cap_seconds)
+
+
+def _cores_in_use() -> float:
+    """By whatever runs now, which is no peer."""
+    return (psutil.cpu_count() or 1) * psutil.cpu_percent(LOAD_SECONDS) / 100
 
 
 if __name__ == "__main__":

@@ -1,24 +1,27 @@
-"""Kafka Connect, standalone, with the Debezium JDBC sink."""
+"""Kafka Connect with the Debezium JDBC sink: one worker alone, or two that share the tasks."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from benchmarks.peers.jdbc import jdbc_url
 from benchmarks.peers.job import Job
-from benchmarks.peers.result import NotMeasured, Result
-from benchmarks.peers.tables import REQUIRED, make_table
-from benchmarks.peers.watch import measure
+from benchmarks.peers.program import Program, program
+from benchmarks.peers.result import NotMeasured
+from benchmarks.peers.tables import make_table
 from kafka_ingest.local.errors import LocalServerError
-from kafka_ingest.local.files import build_once, silent, write_private
+from kafka_ingest.local.files import build_once, silent, write_private, write_private_json
 from kafka_ingest.local.java import find_java, kafka_version, resolve_jars
 from kafka_ingest.local.ports import LOOPBACK, free_port
 
@@ -30,6 +33,9 @@ JVM_OPTIONS = (
     "-Djava.awt.headless=true",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 )
+
+
+WORKERS = 2
 
 
 @dataclass(frozen=True)
@@ -68,26 +74,52 @@ SCHEMA: Mapping[str, Any] = {
 RENAMES = "source_name:source,source_url:url,isOriginal:is_original,publishTime:publish_time,crawlTime:crawl_time"
 
 
-def load(job: Job, *, tuning: Tuning | None = None) -> Result:
-    """One Connect worker; see `Load`. tuning: only to try others than the best one found."""
+@contextmanager
+def standalone(job: Job, *, tuning: Tuning | None = None) -> Iterator[Program]:
+    """One Connect worker; see `Peer`. tuning: only to try others than the best one found."""
     tuning = tuning or Tuning()
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            command = connect_command(Path(folder), job.bootstrap, _connector(job, tuning))
-        except LocalServerError as error:
-            raise NotMeasured(f"connect: {error}") from error
-        make_table(job.database_url, job.table, text_dates=True)
-        return measure(
-            "connect",
-            command,
-            job,
-            environment={},
-            note=(
-                f"Kafka Connect {kafka_version()}, Debezium JDBC sink, {tuning.tasks} tasks, batch.size {tuning.batch_size:,}, "
-                f"max.poll.records {tuning.poll_records:,}, rewriteBatchedStatements; dates stay text, tags are left out"
-            ),
-            required=REQUIRED,
-        )
+    with tempfile.TemporaryDirectory() as folder, _had("connect"):
+        command = connect_command(Path(folder), job.bootstrap, _connector(job, tuning))
+        yield _program("connect", command, job, tuning, "standalone")
+
+
+@contextmanager
+def distributed(job: Job) -> Iterator[Program]:
+    """Two workers of one Connect cluster on this machine, each with half of the tasks; see `Peer`."""
+    peer = "connect-distributed"
+    with tempfile.TemporaryDirectory() as name, _had(peer):
+        folder, tuning = Path(name), Tuning()
+        java, _ = find_java()
+        worker = _worker(job.bootstrap) | _shared(f"peer-{uuid.uuid4().hex[:8]}")
+        files = []
+        for number in range(WORKERS):
+            files.append(folder / f"worker-{number}.properties")
+            write_private(files[-1], _properties(worker | {"listeners": f"http://{LOOPBACK}:{free_port()}"}))
+        connector = _connector(job, tuning)
+        write_private_json(folder / "connector.json", connector)
+        main = "org.apache.kafka.connect.cli.ConnectDistributed"
+        worker_command = [java, *JVM_OPTIONS, "-cp", f"{connect_jars()}/*", main]
+        command = [sys.executable, program("connect_cluster.py"), str(folder), *worker_command]
+        yield _program(peer, command, job, tuning, f"distributed, {WORKERS} workers")
+
+
+@contextmanager
+def _had(peer: str) -> Iterator[None]:
+    try:
+        yield
+    except LocalServerError as error:
+        raise NotMeasured(f"{peer}: {error}") from error
+
+
+def _program(peer: str, command: list[str], job: Job, tuning: Tuning, mode: str) -> Program:
+    make_table(job.database_url, job.table, text_dates=True)
+    return Program(
+        peer,
+        command,
+        job.table,
+        f"Kafka Connect {kafka_version()} {mode}, Debezium JDBC sink, {tuning.tasks} tasks, batch.size {tuning.batch_size:,}, "
+        f"max.poll.records {tuning.poll_records:,}, rewriteBatchedStatements; dates stay text, tags are left out",
+    )
 
 
 def connect_command(
@@ -101,7 +133,8 @@ def connect_command(
     java, _ = find_java()
     jars = connect_jars()
     worker_file, connector_file = folder / "worker.properties", folder / "connector.properties"
-    write_private(worker_file, _properties({**_worker(bootstrap, folder), **(worker or {})}))
+    alone = {"offset.storage.file.filename": str(folder / "offsets"), "listeners": f"http://{LOOPBACK}:{free_port()}"}
+    write_private(worker_file, _properties({**_worker(bootstrap), **alone, **(worker or {})}))
     write_private(connector_file, _properties(connector))
     main = "org.apache.kafka.connect.cli.ConnectStandalone"
     return [java, *JVM_OPTIONS, "-cp", f"{jars}/*", main, str(worker_file), str(connector_file)]
@@ -110,13 +143,12 @@ def connect_command(
 def jdbc_sink(topic: str, database_url: str, table: str) -> dict[str, str]:
     """The settings of any connector from this topic into this table of MySQL, which is there already."""
     url = sa.make_url(database_url)
-    options = "rewriteBatchedStatements=true&allowPublicKeyRetrieval=true&sslMode=PREFERRED&characterEncoding=UTF-8"
     return {
         # The consumer group is named after it: a new one reads the topic from its start.
         "name": f"peer-{uuid.uuid4().hex[:8]}",
         "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
         "topics": topic,
-        "connection.url": f"jdbc:mysql://{url.host}:{url.port}/{url.database}?{options}",
+        "connection.url": jdbc_url(url),
         "connection.username": url.username or "",
         "connection.password": url.password or "",
         "collection.name.format": table,
@@ -124,17 +156,23 @@ def jdbc_sink(topic: str, database_url: str, table: str) -> dict[str, str]:
     }
 
 
-def _worker(bootstrap: str, folder: Path) -> dict[str, str]:
+def _worker(bootstrap: str) -> dict[str, str]:
     return {
         "bootstrap.servers": bootstrap,
         "key.converter": "org.apache.kafka.connect.storage.StringConverter",
         "value.converter": "org.apache.kafka.connect.json.JsonConverter",
-        "offset.storage.file.filename": str(folder / "offsets"),
-        "listeners": f"http://{LOOPBACK}:{free_port()}",
         "connector.client.config.override.policy": "All",
         # All plugins here have manifests; scanning every class of the jars only delays the start.
         "plugin.discovery": "service_load",
     }
+
+
+def _shared(cluster: str) -> dict[str, str]:
+    """What makes workers one cluster: topics for what a worker alone keeps in files. One broker, so no copies of them."""
+    settings = {"group.id": cluster}
+    for kind in ("config", "offset", "status"):
+        settings |= {f"{kind}.storage.topic": f"{cluster}-{kind}", f"{kind}.storage.replication.factor": "1"}
+    return settings | {"offset.storage.partitions": "1", "status.storage.partitions": "1"}
 
 
 def _connector(job: Job, tuning: Tuning) -> dict[str, str]:

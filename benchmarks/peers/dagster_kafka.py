@@ -3,46 +3,47 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from benchmarks.peers.job import Job
-from benchmarks.peers.result import Result
-from benchmarks.peers.tables import REQUIRED, make_table
+from benchmarks.peers.program import Program, program
+from benchmarks.peers.tables import make_table
 from benchmarks.peers.venvs import venv_python
-from benchmarks.peers.watch import measure, program
 
 
-def load_as_shipped(job: Job) -> Result:
+def as_shipped(job: Job) -> AbstractContextManager[Program]:
     """`KafkaIOManager` as it is: at most 20 polls, thus 20 messages, a materialization."""
     note = (
         "KafkaIOManager, max_messages 10,000, but its load_input stops after 20 polls and sleeps 2 s first, so 20 messages "
         "a materialization; in-process materializations in a row, no run launch between; to_sql(method='multi')"
     )
-    return _load("dagster-kafka", "io-manager", note, job)
+    return _program("dagster-kafka", "io-manager", note, job)
 
 
-def load_unlimited(job: Job) -> Result:
+def unlimited(job: Job) -> AbstractContextManager[Program]:
     """Its `KafkaResource`'s consumer polled by the asset itself, as the IO manager polls but without its limit."""
     note = (
         "KafkaResource's consumer, polled message by message like the IO manager but without its limit of 20, its sleep and "
         "its log line per message: 10,000 messages a materialization; to_sql(method='multi', chunksize=1000)"
     )
-    return _load("dagster-kafka-unlimited", "resource", note, job)
+    return _program("dagster-kafka-unlimited", "resource", note, job)
 
 
-def _load(peer: str, way: str, note: str, job: Job) -> Result:
+@contextmanager
+def _program(peer: str, way: str, note: str, job: Job) -> Iterator[Program]:
     python = venv_python("dagster-kafka")
     make_table(job.database_url, job.table)
     with tempfile.TemporaryDirectory() as home:
-        return measure(
+        yield Program(
             peer,
             [str(python), program("dagster_kafka_load.py")],
-            job,
+            job.table,
+            note,
             environment={
                 **job.environment(peer),
                 "PEER_WAY": way,
                 "DAGSTER_HOME": home,
                 "DAGSTER_DISABLE_TELEMETRY": "yes",
             },
-            note=note,
-            required=REQUIRED,
         )

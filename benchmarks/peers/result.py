@@ -27,6 +27,8 @@ class Result:
     """From the first sight of any row to the sight of the last: without the start of interpreter, JVM and group."""
     cpu_seconds: float
     """User and system time of the peer's process tree, start included: says more than the clock on a busy machine."""
+    steady_cpu_seconds: float
+    """Of that, what was used after the first sight of any row."""
     peak_rss_bytes: int
     """Most resident memory of the peer's process tree at one instant; pages shared between its processes count twice."""
     note: str
@@ -48,8 +50,24 @@ class Result:
         return max(self.rate, self.steady_rate or 0.0)
 
     @property
+    def cpu_us_per_row(self) -> float:
+        """Microseconds of processor time, start included."""
+        return 1e6 * self.cpu_seconds / self.rows
+
+    @property
+    def steady_cpu_us_per_row(self) -> float | None:
+        """Once running; None where all rows came into sight at once."""
+        return 1e6 * self.steady_cpu_seconds / self.steady_rows if self.steady_rows else None
+
+    @property
     def complete(self) -> bool:
         return self.rows >= self.messages
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"rate": self.rate, "steady_rate": self.steady_rate, "complete": self.complete}
+        return asdict(self) | {
+            "rate": self.rate,
+            "steady_rate": self.steady_rate,
+            "cpu_us_per_row": self.cpu_us_per_row,
+            "steady_cpu_us_per_row": self.steady_cpu_us_per_row,
+            "complete": self.complete,
+        }

@@ -45,19 +45,25 @@ def make_table(database_url: str, name: str, *, text_dates: bool = False) -> Non
         engine.dispose()
 
 
+def rows_at_most(name: str) -> str:
+    """The query for the highest row number of such a table: an upper bound of the count, exact while no insert failed."""
+    return f"SELECT COALESCE(MAX({ROW_NUMBER}), 0) FROM {name}"
+
+
 class RowWatch:
     """How many rows of a table are committed, over a connection of its own."""
 
-    def __init__(self, database_url: str, name: str) -> None:
+    def __init__(self, database_url: str, name: str, at_most: str) -> None:
+        """at_most: the query for an upper bound of the count."""
         self._engine = sa.create_engine(database_url, isolation_level="AUTOCOMMIT")
         self._connection = self._engine.connect()
         quoted = self._engine.dialect.identifier_preparer.quote(name)
-        self._highest = sa.text(f"SELECT COALESCE(MAX({ROW_NUMBER}), 0) FROM {quoted}")
+        self._highest = sa.text(at_most)
         self._count = sa.text(f"SELECT COUNT(*) FROM {quoted}")
         self._columns = quoted
 
     def at_most(self) -> int:
-        """The highest row number: an upper bound of the count, found without a scan, exact while no insert failed."""
+        """Found without a scan."""
         return int(self._connection.execute(self._highest).scalar_one())
 
     def count(self) -> int:

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from confluent_kafka import Producer
 
 from benchmarks.peers.connect import connect_command, jdbc_sink
-from benchmarks.peers.watch import PeerProcess
+from benchmarks.peers.process import PeerProcess
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.local.kafka import LocalKafka
 from kafka_ingest.local.ports import LOOPBACK, free_port

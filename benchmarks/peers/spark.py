@@ -1,0 +1,88 @@
+"""Spark Structured Streaming: a Kafka source, `from_json`, and `foreachBatch` that appends to the table by JDBC."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from benchmarks.peers.jdbc import jdbc_url
+from benchmarks.peers.job import Job
+from benchmarks.peers.program import Program, program
+from benchmarks.peers.result import NotMeasured
+from benchmarks.peers.tables import make_table
+from benchmarks.peers.venvs import venv_python
+from kafka_ingest.local.errors import LocalServerError
+from kafka_ingest.local.files import build_once, silent
+from kafka_ingest.local.java import find_java, run_maven
+
+PEER = "spark"
+POM = Path(__file__).with_name("spark-pom.xml")
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was varied to find its best (README.md)."""
+
+    offsets_per_trigger: int = 50_000
+    batch_size: int = 5_000
+
+
+@contextmanager
+def structured_streaming(job: Job, *, tuning: Tuning | None = None) -> Iterator[Program]:
+    """`local[*]`; see `Peer`. tuning: only to try others than the best one found."""
+    tuning = tuning or Tuning()
+    python = venv_python(PEER)
+    try:
+        java, _ = find_java()
+        jars = spark_jars()
+    except LocalServerError as error:
+        raise NotMeasured(f"{PEER}: {error}") from error
+    url = sa.make_url(job.database_url)
+    make_table(job.database_url, job.table)
+    with tempfile.TemporaryDirectory() as folder:
+        yield Program(
+            PEER,
+            [str(python), program("spark_stream.py")],
+            job.table,
+            f"Structured Streaming, local[*], maxOffsetsPerTrigger {tuning.offsets_per_trigger:,}, dates translated, "
+            f"foreachBatch by JDBC: batchsize {tuning.batch_size:,}, rewriteBatchedStatements, a transaction for each "
+            "Kafka partition",
+            environment={
+                **job.environment(PEER),
+                "PEER_JDBC_URL": jdbc_url(url),
+                "PEER_USER": url.username or "",
+                "PEER_PASSWORD": url.password or "",
+                "PEER_JARS": ",".join(str(jar) for jar in sorted(jars.glob("*.jar"))),
+                "PEER_FOLDER": folder,
+                "PEER_OFFSETS_PER_TRIGGER": str(tuning.offsets_per_trigger),
+                "PEER_BATCH_SIZE": str(tuning.batch_size),
+                "PATH": f"{Path(java).parent}{os.pathsep}{os.environ['PATH']}",
+            },
+        )
+
+
+def spark_jars() -> Path:
+    """The folder with the Kafka source and the driver, downloaded once (about 20 MB).
+
+    Raises LocalServerError where it is not in the cache and Maven is missing or fails.
+    """
+    pom = POM.read_text()
+    goal = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
+    return build_once(
+        f"spark-{hashlib.sha256(pom.encode()).hexdigest()[:10]}",
+        lambda folder: run_maven(
+            "Spark's Kafka source",
+            pom,
+            folder,
+            [*goal, f"-DoutputDirectory={folder}"],
+            "spark-sql-kafka-*.jar",
+            silent,
+        ),
+    )
