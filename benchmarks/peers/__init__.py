@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from benchmarks.peers import connect, dagster_kafka, faust, ours, spark
+from benchmarks.peers import connect, dagster_kafka, faust, flink, ours, spark
 from benchmarks.peers.job import Job
 from benchmarks.peers.program import Peer
 from benchmarks.peers.result import NotMeasured, Result
@@ -25,6 +25,7 @@ PEERS: Mapping[str, Peer] = {
     "dagster-kafka-unlimited": dagster_kafka.unlimited,
     "connect": connect.standalone,
     "connect-distributed": connect.distributed,
+    "flink": flink.sql,
     "spark": spark.structured_streaming,
 }
 

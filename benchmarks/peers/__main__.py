@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
-
-import psutil
 
 from benchmarks.command import write_json
 from benchmarks.messages import news, produce
@@ -24,7 +23,6 @@ PARTITIONS = 4
 TOPIC = "information"
 LIVE_TOPIC = "live-{}"
 RATES = (100, 5_000)
-LOAD_SECONDS = 5.0
 
 
 def main() -> None:
@@ -64,7 +62,7 @@ def main() -> None:
 
 def _figures(name: str, servers_: Servers, messages: int, cap_seconds: float, freshness_seconds: float) -> Figures:
     """One peer, alone: its throughput, and its freshness where `freshness_seconds` is not 0."""
-    before = _cores_in_use()
+    before, *_ = os.getloadavg()
     result: Result | str
     ages: Sequence[Freshness] | str = []
     try:
@@ -80,7 +78,7 @@ def _figures(name: str, servers_: Servers, messages: int, cap_seconds: float, fr
                 ages = measure_freshness(program, job, RATES, freshness_seconds, partitions=PARTITIONS)
         except NotMeasured as why:
             ages = str(why)
-    return Figures(result, ages, (before + _cores_in_use()) / 2)
+    return Figures(result, ages, (before, os.getloadavg()[0]))
 
 
 def _job(name: str, servers_: Servers, topic: str, messages: int, cap_seconds: float) -> Job:
@@ -88,11 +86,6 @@ def _job(name: str, servers_: Servers, topic: str, messages: int, cap_seconds: f
     database = f"{topic}_{name}".replace("-", "_")
     servers_.database.create_database(database)
     return Job(servers_.bootstrap, topic, servers_.database.url(database), "by_peer", messages, cap_seconds)
-
-
-def _cores_in_use() -> float:
-    """By whatever runs now, which is no peer."""
-    return (psutil.cpu_count() or 1) * psutil.cpu_percent(LOAD_SECONDS) / 100
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ class Figures:
     result: Result | str
     freshness: Sequence[Freshness] | str
     """Rising rates, without those after one that the peer could not keep up with."""
-    other_cores: float
-    """Processors that other work on the machine used, before and after."""
+    load: tuple[float, float]
+    """The machine's load average of a minute, before and after: the second is the peer's and its servers' too."""
 
     def to_json(self, limit: float) -> dict[str, Any]:
         """limit: LOAD DATA's rows a second."""
@@ -32,17 +32,17 @@ class Figures:
         ages = (
             {"not_measured": freshness} if isinstance(freshness, str) else {str(f.rate): f.to_json() for f in freshness}
         )
-        return figures | {"freshness": ages, "other_cores": self.other_cores}
+        return figures | {"freshness": ages, "load": self.load}
 
 
 def report(found: Mapping[str, Figures], limit: float, rates: Sequence[int]) -> str:
     """limit: LOAD DATA's rows a second. rates: the messages a second of the freshness columns."""
     heads = ["peer", "rows/s", "steady", "of limit", "CPU µs a row", "without start", "peak MB"]
-    heads += [f"age at {rate:,}/s, p50 / p99" for rate in rates] + ["other work, cores"]
+    heads += [f"age at {rate:,}/s, p50 / p99" for rate in rates] + ["load"]
     rows = []
     for peer, figures in found.items():
         ages = [_age(figures.freshness, number) for number in range(len(rates))]
-        rows.append([f"`{peer}`", *_throughput(figures.result, limit), *ages, f"{figures.other_cores:.1f}"])
+        rows.append([f"`{peer}`", *_throughput(figures.result, limit), *ages, "{:.0f} → {:.0f}".format(*figures.load)])
     return table(heads, rows)
 
 

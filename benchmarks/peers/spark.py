@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from benchmarks.peers.jars import maven_jars
 from benchmarks.peers.jdbc import jdbc_url
 from benchmarks.peers.job import Job
 from benchmarks.peers.program import Program, program
@@ -19,11 +19,9 @@ from benchmarks.peers.result import NotMeasured
 from benchmarks.peers.tables import make_table
 from benchmarks.peers.venvs import venv_python
 from kafka_ingest.local.errors import LocalServerError
-from kafka_ingest.local.files import build_once, silent
-from kafka_ingest.local.java import find_java, run_maven
+from kafka_ingest.local.java import find_java
 
 PEER = "spark"
-POM = Path(__file__).with_name("spark-pom.xml")
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def structured_streaming(job: Job, *, tuning: Tuning | None = None) -> Iterator[
     python = venv_python(PEER)
     try:
         java, _ = find_java()
-        jars = spark_jars()
+        jars = maven_jars(PEER, "spark-sql-kafka-*.jar")
     except LocalServerError as error:
         raise NotMeasured(f"{PEER}: {error}") from error
     url = sa.make_url(job.database_url)
@@ -66,23 +64,3 @@ def structured_streaming(job: Job, *, tuning: Tuning | None = None) -> Iterator[
                 "PATH": f"{Path(java).parent}{os.pathsep}{os.environ['PATH']}",
             },
         )
-
-
-def spark_jars() -> Path:
-    """The folder with the Kafka source and the driver, downloaded once (about 20 MB).
-
-    Raises LocalServerError where it is not in the cache and Maven is missing or fails.
-    """
-    pom = POM.read_text()
-    goal = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
-    return build_once(
-        f"spark-{hashlib.sha256(pom.encode()).hexdigest()[:10]}",
-        lambda folder: run_maven(
-            "Spark's Kafka source",
-            pom,
-            folder,
-            [*goal, f"-DoutputDirectory={folder}"],
-            "spark-sql-kafka-*.jar",
-            silent,
-        ),
-    )

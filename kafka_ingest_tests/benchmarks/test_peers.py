@@ -137,15 +137,15 @@ def test_table_says_which_peer_is_too_slow_and_which_was_not_measured() -> None:
     slow = [Freshness(100, 100, 3, 1.0, 31.0, 50.0)]
     fresh = [Freshness(100, 100, 0, 0.1, 0.25, 50.0), Freshness(5_000, 100, 0, 1.0, 2.0, 50.0)]
     found = {
-        "quick": Figures(result, fresh, 0.5),
-        "slow": Figures(result, slow, 0.5),
-        "missing": Figures("no pip", "no pip", 0.5),
+        "quick": Figures(result, fresh, (2.0, 3.4)),
+        "slow": Figures(result, slow, (2.0, 3.4)),
+        "missing": Figures("no pip", "no pip", (2.0, 3.4)),
     }
     _, _, *lines = report(found, 400.0, (100, 5_000)).splitlines()
     assert [[cell.strip() for cell in line.strip("|").split("|")] for line in lines] == [
-        ["`quick`", "30", "40", "0.1000", "10,000", "5,000", "2", "0.10 / 0.25 s", "1.00 / 2.00 s", "0.5"],
-        ["`slow`", "30", "40", "0.1000", "10,000", "5,000", "2", "> 1.00 / > 31.00 s", "too slow", "0.5"],
-        ["`missing`", "not measured", *[""] * 5, "not measured", "not measured", "0.5"],
+        ["`quick`", "30", "40", "0.1000", "10,000", "5,000", "2", "0.10 / 0.25 s", "1.00 / 2.00 s", "2 → 3"],
+        ["`slow`", "30", "40", "0.1000", "10,000", "5,000", "2", "> 1.00 / > 31.00 s", "too slow", "2 → 3"],
+        ["`missing`", "not measured", *[""] * 5, "not measured", "not measured", "2 → 3"],
     ]
     assert found["quick"].to_json(400.0)["freshness"]["5000"]["p99_seconds"] == 2.0
     assert found["missing"].to_json(400.0)["not_measured"] == "no pip"
@@ -160,10 +160,11 @@ def test_sparks_kafka_source_is_of_the_version_of_pyspark() -> None:
 
 
 def test_every_peers_program_and_requirements_are_there() -> None:
-    assert {p.name for p in (PEERS_FOLDER / "programs").glob("*.py")} == {
+    assert {p.name for p in (PEERS_FOLDER / "programs").glob("*.*")} == {
         "connect_cluster.py",
         "dagster_kafka_load.py",
         "faust_consumer.py",
+        "flink_news.sql",
         "spark_stream.py",
     }
     assert {p.name for p in PEERS_FOLDER.glob("requirements-*.txt")} == {
@@ -179,6 +180,7 @@ def test_every_peers_program_and_requirements_are_there() -> None:
         "dagster-kafka-unlimited",
         "connect",
         "connect-distributed",
+        "flink",
         "spark",
     ]
 
