@@ -21,7 +21,6 @@ from pathlib import Path
 from benchmarks.command import write_json
 
 PACKAGES = ("dagster", "confluent-kafka", "pandas", "pyarrow", "msgspec", "SQLAlchemy", "PyMySQL")
-PEERS = "faust-10,faust-1000,dagster-kafka,dagster-kafka-unlimited,connect"
 QUICK = (
     ("dates", "--values", "100000"),
     ("stages", "--messages", "100000", "--rounds", "3"),
@@ -30,7 +29,8 @@ QUICK = (
 FULL = (
     ("dates",),
     ("stages",),
-    ("throughput", "--peers", PEERS, "--cap", "200"),
+    ("throughput",),
+    ("peers", "--messages", "200000", "--cap", "200", "--freshness", "60"),
     ("memory",),
     ("freshness",),
     ("scale",),

@@ -50,7 +50,7 @@ class Freshness:
     p50_seconds: float
     p99_seconds: float
     cpu_us_per_message: float
-    """Processor time of the peer's process tree, until the last probe was seen."""
+    """Processor time of the peer's process tree for a message sent, until all probes were seen or given up."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
