@@ -81,5 +81,8 @@ def _own_environment() -> dict[str, str]:
 
 
 def die_with_parent() -> None:
-    """In the child, before its program: SIGKILL when this process ends, however it ends (prctl(2), PR_SET_PDEATHSIG)."""
-    _LIBC.prctl(1, signal.SIGKILL)
+    """In the child, before its program: SIGTERM when this process ends, however it ends (prctl(2), PR_SET_PDEATHSIG).
+
+    Not SIGKILL: only the child itself gets it, and `dagster dev` ends its own children when it is told to.
+    """
+    _LIBC.prctl(1, signal.SIGTERM)
