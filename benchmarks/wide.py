@@ -12,8 +12,8 @@ The limit commits as often as ours must at least: it loads, in one transaction, 
 - of large messages it has files of 24 MiB, as nobody would send 50,000 messages of 1 MB in one transaction;
 - of 50 tables it has 50 files in each transaction, as a micro-batch has rows of all of them, and fills no table alone;
 - of 1,000 partitions it has rows of all of them in each file, in the order they came, and no ledger.
-`plain`, news of 430 bytes in 4 partitions, is what the others are compared with. Where other work wants the processors, ours, which
-is two processes that need them both, loses more by it than the limit: processor times say what the ratio is made of.
+`plain`, news of 430 bytes in 4 partitions, is what the others are compared with. Where other work wants the processors, ours, two
+processes that need them both, loses more by it than the limit: processor times say what the ratio is made of.
 """
 
 from __future__ import annotations
