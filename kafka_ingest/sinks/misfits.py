@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateColumn
 
 from kafka_ingest.type_names import SqlColumn
+
+_POSITION_COLUMN = "_kafka_offset"  # part of the primary key of append tables, and of no other
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,15 @@ def existing_columns(connection: sa.Connection, table: sa.Table) -> set[str]:
     names = [str(c["name"]) for c in sa.inspect(connection).get_columns(table.name, schema=table.schema)]
     # SQLAlchemy reads MySQL's SHOW CREATE TABLE, and leaves a backtick in a column's name doubled.
     return {name.replace("``", "`").lower() for name in names}
+
+
+def is_key_fit(wanted: Collection[str], held: Collection[str]) -> bool:
+    """Whether a table with the primary key `held` is right for a model with the key `wanted`; names in one case.
+
+    The order does not matter. Rows of append tables come into ranges of offsets that are empty, so such a key may have further
+    columns, as a table with partitions asks for. In a table of upserts two rows of one key would stand beside each other.
+    """
+    return set(wanted) <= set(held) and (len(wanted) == len(held) or _POSITION_COLUMN in wanted)
 
 
 def lacks(dialect: sa.Dialect, column: SqlColumn) -> Misfit:

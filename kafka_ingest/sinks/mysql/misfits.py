@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from kafka_ingest.sinks.misfits import Misfit, alter, lacks, never_filled, plain, quoted
+from kafka_ingest.sinks.misfits import Misfit, alter, is_key_fit, lacks, never_filled, plain, quoted
 from kafka_ingest.sinks.mysql.types import ColumnType, change, parse_type
 from kafka_ingest.streams.column_types import ExactUuid
 from kafka_ingest.streams.model import filled_by_database
@@ -129,7 +129,7 @@ class _Comparison:
         wanted = [c.name for c in self._table.primary_key.columns]
         held = [str(row.column_name) for row in key]
         is_whole = all(row.sub_part is None for row in key)
-        if is_whole and {name.lower() for name in wanted} == {name.lower() for name in held}:
+        if is_whole and is_key_fit([name.lower() for name in wanted], [name.lower() for name in held]):
             return
         shown = [row.column_name + (f"({row.sub_part})" if row.sub_part else "") for row in key]
         problem = f"its primary key is ({', '.join(shown)})" if held else "it has no primary key"

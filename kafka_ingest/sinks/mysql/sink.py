@@ -57,9 +57,11 @@ DDL_LOCK_TIMEOUT_SECONDS = 60
 # gives the connection up: after 8 hours by default. Between two statements of ours are seconds at most.
 IDLE_TIMEOUT_SECONDS = 45
 
-# Ours, whatever the server's default: every value that does not fit is an error, instants are UTC.
+# Ours, whatever the server's default: every value that does not fit is an error, instants are UTC, and statements read and change
+# all rows they name (sql_select_limit, sql_safe_updates and max_join_size guard people at a prompt).
 _SESSION = (
-    "SET SESSION wait_timeout = {idle}, time_zone = '+00:00', "
+    "SET SESSION wait_timeout = {idle}, time_zone = '+00:00', sql_select_limit = 18446744073709551615, sql_safe_updates = 0, "
+    "sql_big_selects = 1, "
     "sql_mode = 'STRICT_ALL_TABLES,STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,"
     "ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'"
 )
@@ -198,18 +200,14 @@ class MySQLSink(Sink):
             self.uses_load_data = bool(connection.exec_driver_sql("SELECT @@local_infile").scalar())
             if not self.uses_load_data:
                 self._say_insert("the server has local_infile=OFF")
-        quote = connection.dialect.identifier_preparer.format_table
         for target in targets:
             if target.is_upsert:
-                for table in (target.table, target.tombstones):
-                    if table is not None:
-                        stage = _stage(table)
-                        connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {stage}")
-                        connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {stage} LIKE {quote(table)}")
+                _make_stage(connection, _stage(target.table), target, target.table, target.columns)
                 if target.kept:
-                    stage = merged_stage(_stage(target.table))
-                    connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {stage}")
-                    connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {stage} LIKE {quote(target.table)}")
+                    _make_stage(connection, merged_stage(_stage(target.table)), target, target.table, target.columns)
+                if target.tombstones is not None:
+                    graves = target.tombstones
+                    _make_stage(connection, _stage(graves), target, graves, target.delete_columns)
         connection.commit()
 
     def insert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
@@ -347,6 +345,21 @@ class MySQLSink(Sink):
 def _stage(table: sa.Table) -> str:
     """Name of a table's staging table; hashed, as a table's own name may already have all 64 characters."""
     return f"_kafka_ingest_stage_{hashlib.sha256(table.fullname.encode()).hexdigest()[:16]}"
+
+
+def _make_stage(
+    connection: sa.Connection, stage: str, target: TargetTable, table: sa.Table, names: Sequence[str]
+) -> None:
+    """Empty, with these columns of the table as the server has them, and the key. Of the table's other properties it has none:
+    indexes would only cost, and a temporary table can have no partitions, no FULLTEXT index and no compression, which CREATE …
+    LIKE would ask for (MySQL manual, "CREATE TEMPORARY TABLE Statement"). What they forbid the merge is told."""
+    quote = connection.dialect.identifier_preparer
+    columns, key = (", ".join(map(quote.quote, some)) for some in (names, target.key))
+    connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {stage}")
+    connection.exec_driver_sql(
+        f"CREATE TEMPORARY TABLE {stage} (PRIMARY KEY ({key})) ENGINE=InnoDB "
+        f"SELECT {columns} FROM {quote.format_table(table)} LIMIT 0"
+    )
 
 
 def _milliseconds(column: str) -> str:

@@ -31,7 +31,8 @@ Of a table with kept columns (sinks/kept_columns.py) R's version in 3 may have v
 one that T sees has none. So T first locks the rows, waiting for R, and then looks, by a statement that sees what R has made.
 
 Whether a row was inserted is told by `xmax`, which is zero of a version nobody has deleted or locked ("System Columns"). A row
-that was updated may look inserted by it, and is claimed in vain; never the other way round.
+that was updated may look inserted by it, and is claimed in vain; never the other way round. Of a partitioned table INSERT gives
+no system columns, so there all are claimed.
 
 Staged rows are taken in the order of their keys, so transactions lock keys in one order, and seldom wait in a circle.
 """
@@ -93,7 +94,7 @@ def merge(
     if graves is None:
         count = statements.run(written)
     else:
-        count, claims = statements.row(_claiming(statements, target, written, graves))
+        count, claims = statements.row(_claiming(statements, target, table, written, graves))
         if claims:
             _unclaim(statements, target, stage, graves)
     if count < wanted:
@@ -147,12 +148,15 @@ def _written(statements: Statements, target: TargetTable, table: str, stage: str
     )
 
 
-def _claiming(statements: Statements, target: TargetTable, written: str, graves: str) -> str:
+def _claiming(statements: Statements, target: TargetTable, table: str, written: str, graves: str) -> str:
     """The statement, and the claims of the keys it inserts; how many rows were written, and how many claims are new."""
     keys = ", ".join(map(statements.quote, target.key))
     own = ", ".join(f"t.{statements.quote(key)}" for key in target.key)
+    name = table.replace("'", "''")
+    is_partitioned = f"(SELECT c.relkind = 'p' FROM pg_catalog.pg_class AS c WHERE c.oid = to_regclass('{name}'))"
+    is_new = f"CASE WHEN {is_partitioned} THEN true ELSE t.xmax = 0 END"
     return (
-        f"WITH written AS ({written} RETURNING {own}, t.xmax = 0 AS is_new), "
+        f"WITH written AS ({written} RETURNING {own}, {is_new} AS is_new), "
         f"claimed AS (INSERT INTO {graves} AS g ({keys}, _kafka_topic, _kafka_partition, _kafka_offset) "
         f"SELECT {keys}, '', -1, {_CLAIM_OFFSET} FROM written WHERE is_new "
         # Locks an entry that is there, and changes nothing.

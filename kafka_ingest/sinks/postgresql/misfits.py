@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.sinks.misfits import Misfit, alter, lacks, never_filled, plain, quoted
+from kafka_ingest.sinks.misfits import Misfit, alter, is_key_fit, lacks, never_filled, plain, quoted
 from kafka_ingest.sinks.postgresql.types import ColumnType, change, declared_type, parse_type
 from kafka_ingest.streams.model import filled_by_database
 from kafka_ingest.type_names import SqlColumn, SqlType
@@ -125,9 +125,10 @@ class _Comparison:
     def _key(self, key: Any) -> Iterator[Misfit]:
         wanted = [c.name for c in self._table.primary_key.columns]
         held = [] if key is None else list(key.columns)
-        if set(wanted) == set(held) and not key.is_deferrable:
+        is_fit = is_key_fit(wanted, held)
+        if is_fit and not key.is_deferrable:
             return
-        if set(wanted) == set(held):
+        if is_fit:
             problem = (
                 f"its primary key is DEFERRABLE: rows cannot be put in the place of others by ({', '.join(wanted)})"
             )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 
-from kafka_ingest.sinks.misfits import Misfit, alter, lacks, never_filled, quoted
+from kafka_ingest.sinks.misfits import Misfit, alter, is_key_fit, lacks, never_filled, quoted
 from kafka_ingest.streams.column_types import BINARIES, INTEGERS
 from kafka_ingest.streams.model import filled_by_database
 from kafka_ingest.type_names import SqlRow, SqlType
@@ -71,7 +71,7 @@ def _problems(table: sa.Table, have: dict[str, SqlRow], collations: dict[str, st
             yield f"column {column.name} has collation {collation}, which would take different keys for one"
     wish = [c.name for c in table.primary_key.columns]
     held = [row.name for row in sorted(have.values(), key=lambda row: int(row.pk)) if row.pk]
-    if {name.lower() for name in wish} != {str(name).lower() for name in held}:
+    if not is_key_fit([name.lower() for name in wish], [str(name).lower() for name in held]):
         yield f"its primary key is ({', '.join(held)}), and ({', '.join(wish)}) is wanted"
     written = {c.name.lower() for c in table.columns if not filled_by_database(c)}
     known = {c.name.lower() for c in table.columns}

@@ -157,7 +157,7 @@ UNFIT: list[tuple[str, str]] = [
     ("SET UNLOGGED", "it is UNLOGGED"),
     ("DROP CONSTRAINT pg_fitted_pkey", "has no primary key"),
     ("DROP CONSTRAINT pg_fitted_pkey, ADD PRIMARY KEY (_kafka_offset)", "primary key is (_kafka_offset)"),
-    (f"DROP CONSTRAINT pg_fitted_pkey, ADD CONSTRAINT own PRIMARY KEY ({KEY}, must)", "primary key is"),
+    ("DROP CONSTRAINT pg_fitted_pkey, ADD CONSTRAINT own PRIMARY KEY (_kafka_offset, must)", "primary key is"),
     (f"DROP CONSTRAINT pg_fitted_pkey, ADD PRIMARY KEY ({KEY}) DEFERRABLE", "DEFERRABLE"),
 ]
 
