@@ -32,6 +32,7 @@ FULL = (
     ("stages",),
     ("throughput", "--peers", PEERS, "--cap", "200"),
     ("memory",),
+    ("wide",),
     ("freshness",),
     ("scale",),
     ("slots",),
