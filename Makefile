@@ -9,23 +9,27 @@ DEMO_OPTIONS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint test-unit test-services test-faults faults-full fuzz fuzz-atheris interleavings soak hosts host-tools test-ui screenshots docs bench bench-full format lock audit tools clean
+.PHONY: demo test lint test-unit test-slow test-services test-faults faults-full fuzz fuzz-atheris interleavings soak hosts host-tools test-ui screenshots docs bench bench-full format lock audit tools clean
 
 demo: $(VENV)/.demo
 	@$(MAKE) --no-print-directory tools || echo "Going on without: the demo says below what it uses instead."
 	@command -v java >/dev/null || $(BIN)/pip install -q --require-hashes -r requirements/embedded.txt
 	$(BIN)/kafka-ingest demo $(DEMO_OPTIONS)
 
-test: lint docs test-unit test-services test-faults test-ui
+test: lint docs test-unit test-slow test-services test-faults test-ui
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Seconds, no servers.
+# No servers, and quick.
 test-unit: $(VENV)/.dev
-	$(BIN)/pytest -q -n auto -m "not services and not faults and not ui"
+	$(BIN)/pytest -q -n auto -m "not slow and not services and not faults and not ui"
+
+# No servers: whole Dagster runs, processes of their own, properties with hundreds of examples.
+test-slow: $(VENV)/.dev
+	$(BIN)/pytest -q -n auto -m slow
 
 # Real Kafka, MySQL and MariaDB, started by the tests.
 test-services: $(VENV)/.dev tools

@@ -15,6 +15,8 @@ from packaging.utils import canonicalize_name
 import kafka_ingest
 from kafka_ingest_tests.architecture.imports import Import, When, imports_of, read_modules
 
+pytestmark = pytest.mark.slow
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:

@@ -27,7 +27,10 @@ from kafka_ingest_tests.support.outside.memory_sink import MemorySink
 from kafka_ingest_tests.support.outside.orders import Order
 
 # Dagster asks pydantic for fields in a way pydantic 2 finds old-fashioned; what we can do about it is nothing.
-pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
+]
 
 
 def order(number: int, currency: str, ordered_at: object) -> Msg:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateColumn
 
+from kafka_ingest.errors import ConfigError
 from kafka_ingest.type_names import SqlColumn
 
 _POSITION_COLUMN = "_kafka_offset"  # part of the primary key of append tables, and of no other
@@ -48,6 +49,14 @@ def is_key_fit(wanted: Collection[str], held: Collection[str]) -> bool:
     columns, as a table with partitions asks for. In a table of upserts two rows of one key would stand beside each other.
     """
     return set(wanted) <= set(held) and (len(wanted) == len(held) or _POSITION_COLUMN in wanted)
+
+
+def refuse_view(table: sa.Table) -> None:
+    """For a table that is a view on the server. Raises ConfigError unless rows are only appended: it has no key to merge by."""
+    if _POSITION_COLUMN not in table.primary_key.columns:
+        raise ConfigError(
+            f"table {table.fullname} is a view, and rows are upserted into tables only: name the table behind it in __tablename__"
+        )
 
 
 def lacks(dialect: sa.Dialect, column: SqlColumn) -> Misfit:

@@ -12,6 +12,8 @@ import pytest
 from kafka_ingest_tests.architecture.__main__ import ROOT, table
 from kafka_ingest_tests.architecture.figures import Figures, Share, figures_of, tree_at
 
+pytestmark = pytest.mark.slow
+
 STREAM = '''"""A stream."""
 
 from typing import Any

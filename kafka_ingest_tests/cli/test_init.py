@@ -20,6 +20,8 @@ from kafka_ingest.errors import ConfigError
 from kafka_ingest.settings import Settings
 from kafka_ingest_tests.docs.pages import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def init(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> Result:
     monkeypatch.chdir(folder)

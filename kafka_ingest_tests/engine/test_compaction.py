@@ -19,6 +19,8 @@ from kafka_ingest.testing.messages import MORNING_MS, Msg, Part, raw_slice
 from kafka_ingest.testing.models import MIXED, Event
 from kafka_ingest.testing.target import NOW, Target
 
+pytestmark = pytest.mark.slow
+
 P0 = TopicPartition("mixed", 0)
 LATER = NOW + dt.timedelta(days=15)
 GOOD, BAD = {"type": "event", "name": "n"}, b"{"

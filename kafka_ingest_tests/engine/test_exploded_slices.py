@@ -24,6 +24,8 @@ from kafka_ingest_tests.support.cluster import FakeMessage, Log
 from kafka_ingest_tests.support.exploded import BOTH, LINES, Line, lines_of, order, stock
 from kafka_ingest_tests.support.world import P0, P1, World, first_five
 
+pytestmark = pytest.mark.slow
+
 # Of ten columns 160 bytes a row: thirteen rows fill it.
 SMALL = BatchPolicy(max_bytes=1_024, max_rows=1_000, max_wait_seconds=0, linger_seconds=0)
 STREAM = Stream(name="many", topics="mixed", routes={"mixed": Line}, route_by=RouteByTopic(), batch=SMALL)

@@ -21,6 +21,8 @@ from kafka_ingest.streams.stream import BatchPolicy
 from kafka_ingest.testing.target import Crash
 from kafka_ingest_tests.support.grouped import GroupWorld, drained, small_stream
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("a", "b")
 POLICY = BatchPolicy(max_wait_seconds=0, linger_seconds=0.1, max_rows=2)
 # Whoever has not come to its next step by then waits for a lock that another one holds, or for messages.

@@ -19,6 +19,8 @@ from kafka_ingest.testing.target import NOW, Target
 from kafka_ingest_tests.support.cluster import FakeConsumer, FakeMessage, FakeMetadata, Log
 from kafka_ingest_tests.support.loads import P0
 
+pytestmark = pytest.mark.slow
+
 
 class Case:
     """A log whose messages have these timestamps, and a ledger that begins at `start`."""

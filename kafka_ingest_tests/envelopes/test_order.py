@@ -6,6 +6,7 @@ import datetime as dt
 import random
 from typing import Any, ClassVar
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,8 @@ from kafka_ingest.slices import TopicPartition
 from kafka_ingest.testing.messages import MORNING_MS, Msg, Part, letters_of, one, piped, raw_slice
 from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.envelopes.world import TOPIC, Ordered, change, customers, deleted, stream, tombstone, written
+
+pytestmark = pytest.mark.slow
 
 ORDERED = stream(Ordered)
 

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 import fastavro
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +28,8 @@ from kafka_ingest_tests.formats.world import (
     knows,
     record,
 )
+
+pytestmark = pytest.mark.slow
 
 _EXACT = decimal.Context(prec=50)
 _INT, _LONG = st.integers(-(2**31), 2**31 - 1), st.integers(-(2**63), 2**63 - 1)

@@ -22,6 +22,8 @@ from kafka_ingest.streams.model import AppendModel, date_field, field
 from kafka_ingest.streams.stream import RouteByTopic, Stream
 from kafka_ingest.testing.messages import Msg, Part, letters_of, outcomes, raw_slice, rows_of
 
+pytestmark = pytest.mark.slow
+
 COLUMNS: dict[str, MappedColumn[Any]] = {
     "text": field(sa.Text, path="value"),
     "integer": field(sa.BigInteger, path="value", cast=Cast(from_text=True)),

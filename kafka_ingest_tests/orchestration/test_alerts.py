@@ -25,7 +25,10 @@ from kafka_ingest_tests.support.cluster import FakeMetadata, Log, log
 from kafka_ingest_tests.support.hook import Hook
 from kafka_ingest_tests.support.placed import NAMES, environment_resources, placed
 
-pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
+]
 
 P0 = TopicPartition("mixed", 0)
 

@@ -33,7 +33,10 @@ from kafka_ingest_tests.support.placed import NAMES
 from kafka_ingest_tests.support.sensing import origin_of
 from kafka_ingest_tests.support.world import P0, P1, STREAM, World
 
-pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
+]
 
 SHARDED = dataclasses.replace(STREAM, batch=BatchPolicy(max_rows=5, max_wait_seconds=0, linger_seconds=0, shards=2))
 ALL = (OffsetRange(*P0, 0, 12), OffsetRange(*P1, 0, 8))

@@ -23,7 +23,10 @@ from kafka_ingest_tests.support.placed import placed
 from kafka_ingest_tests.support.world import STREAM, World
 
 # Dagster asks pydantic for fields in a way pydantic 2 finds old-fashioned; what we can do about it is nothing.
-pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
+]
 
 OURS = placed(STREAM)
 NAMED = ("run_accounting", "run_tiling", "consumer_group", "dead_letter_ratio", "run_rows_t_event")

@@ -15,6 +15,8 @@ from kafka_ingest.orchestration.information_per_hour import MOST_RUNS, example_d
 from kafka_ingest.orchestration.windows import partitions_of
 from kafka_ingest.streams.information import STREAM
 
+pytestmark = pytest.mark.slow
+
 TABLE = dg.AssetKey(["information", "information"])
 KEY = dg.AssetKey(["information", "information_per_hour"])
 START = dt.datetime(2026, 3, 1, 8, 1, tzinfo=dt.timezone.utc)

@@ -27,7 +27,10 @@ from kafka_ingest_tests.support.placed import NAMES
 from kafka_ingest_tests.support.world import P0, STREAM, World
 
 # Dagster asks pydantic for fields in a way pydantic 2 finds old-fashioned; what we can do about it is nothing.
-pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
+]
 
 TABLES = ["mixed/t_event", "mixed/t_account", "mixed/dead_letters"]
 

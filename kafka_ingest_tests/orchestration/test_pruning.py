@@ -26,7 +26,10 @@ from kafka_ingest.slices import TopicPartition
 from kafka_ingest.testing.models import MIXED
 from kafka_ingest_tests.support.placed import placed
 
-pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
+]
 
 ASSET, OTHER = dg.AssetKey(["mixed", "t_event"]), dg.AssetKey(["mixed", "t_account"])
 CHECK = dg.AssetCheckKey(OTHER, "rows")

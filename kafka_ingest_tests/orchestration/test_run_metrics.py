@@ -32,6 +32,8 @@ from kafka_ingest.testing.models import BOOKINGS
 from kafka_ingest_tests.support.placed import NAMES
 from kafka_ingest_tests.support.world import STREAM, World
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:

@@ -29,7 +29,10 @@ from kafka_ingest_tests.support.placed import placed
 from kafka_ingest_tests.support.sensing import SensorWorld, a_run, now
 from kafka_ingest_tests.support.world import STREAM, World
 
-pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated"),
+]
 
 STARTED, FAILURE, CANCELED = (
     dg.DagsterRunStatus.STARTED,

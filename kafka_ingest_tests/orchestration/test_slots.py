@@ -11,6 +11,8 @@ from kafka_ingest.orchestration import slots
 from kafka_ingest.orchestration.slots import RunSlots
 from kafka_ingest_tests.support.sensing import a_run
 
+pytestmark = pytest.mark.slow
+
 STARTED, QUEUED = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.QUEUED
 
 

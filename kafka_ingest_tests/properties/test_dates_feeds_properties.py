@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import dateutil.parser  # type: ignore[import-untyped]
 import pandas as pd
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +33,8 @@ from kafka_ingest_tests.properties.test_dates_properties import (
     walls,
     zones,
 )
+
+pytestmark = pytest.mark.slow
 
 MILLISECOND = timedelta(milliseconds=1)
 CHINESE_DAYS, JAPANESE_DAYS = "一二三四五六日", "月火水木金土日"

@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from kafka_ingest.dates import DateRule, ParsedDates, parse_dates
 from kafka_ingest_tests.support.dates import slow_digits
 
+pytestmark = pytest.mark.slow
+
 ZONES = ["UTC", "Asia/Shanghai", "America/New_York", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe"]
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]

@@ -36,6 +36,8 @@ from kafka_ingest.streams.sources import (
 from kafka_ingest.streams.stream import BatchPolicy, RouteByField, RouteByHeader, RouteByTopic, Stream
 from kafka_ingest_tests.support.meaning import meaning
 
+pytestmark = pytest.mark.slow
+
 UTC = dt.timezone.utc
 
 # What is declared, and what a person writes for it in Python: the type for `Mapped[…]` and that for `field()`.

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kafka_ingest.streams.stream import RouteByField, Stream
 from kafka_ingest.testing.messages import Msg, letters_of, one, outcomes, piped, rows_of
 from kafka_ingest.testing.models import FIELDS, Account, Everything
+
+pytestmark = pytest.mark.slow
 
 ROUTES = {"e": Everything, "account": Account}
 STREAM = Stream(name="any", topics="mixed", routes=ROUTES, route_by=RouteByField("type"), timezone="UTC")

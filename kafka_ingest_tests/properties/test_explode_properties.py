@@ -6,6 +6,7 @@ import json
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from kafka_ingest.slices import TopicPartition
 from kafka_ingest.testing.messages import Msg, Part, raw_slice
 from kafka_ingest.testing.target import Target
 from kafka_ingest_tests.support.exploded import BOTH
+
+pytestmark = pytest.mark.slow
 
 # A long or missing article is refused by validation, a text for a number by the decoder, 13 by the table of lines. The table
 # of articles is not asked: it judges no row that a later message has superseded, so which are refused depends on the slices.

@@ -11,6 +11,8 @@ from kafka_ingest_tests.fuzz.guided import dates_of, put_together, take_apart
 from kafka_ingest_tests.fuzz.mutate import Mutator
 from kafka_ingest_tests.fuzz.stages import RULES, STREAMS, Broken, Messages, check_dates, check_these_dates
 
+pytestmark = pytest.mark.slow
+
 
 def test_thousands_of_mutated_messages_end_in_exactly_one_place_each() -> None:
     messages = Messages()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,8 @@ from kafka_ingest_tests.support.partial import (
     plans,
     wanted,
 )
+
+pytestmark = pytest.mark.slow
 
 
 @settings(max_examples=15, deadline=None)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -15,6 +16,8 @@ from kafka_ingest.slices import BatchKind, TopicPartition
 from kafka_ingest.testing.messages import MORNING_MS, Msg, Part, raw_slice
 from kafka_ingest.testing.models import MIXED
 from kafka_ingest.testing.target import Crash, Target
+
+pytestmark = pytest.mark.slow
 
 PARTITIONS = [TopicPartition("mixed", 0), TopicPartition("mixed2", 3)]
 LENGTH = 14

@@ -17,6 +17,8 @@ from kafka_ingest.streams.numbers import read_number
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.testing.messages import letters_of, one, outcomes, piped, rows_of
 
+pytestmark = pytest.mark.slow
+
 
 class Numbers(AppendModel):
     """Columns of several precisions, one of them beyond 38 digits."""

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,8 @@ from kafka_ingest.testing.messages import Msg, Part, raw_slice
 from kafka_ingest.testing.models import Account, Event
 from kafka_ingest.testing.target import Crash, Target
 from kafka_ingest_tests.support.letters import BROKEN, FIXED, NO_ROUTES, account, event, kept, run_replay
+
+pytestmark = pytest.mark.slow
 
 KEYS = st.sampled_from(["x", "y", "z"])
 MESSAGES = st.one_of(

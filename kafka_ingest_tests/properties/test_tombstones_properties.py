@@ -17,6 +17,8 @@ from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
 from kafka_ingest.testing.messages import Msg, letters_of, one, outcomes, piped, rows_of
 
+pytestmark = pytest.mark.slow
+
 
 class ByText(UpsertModel):
     """Keyed by text."""

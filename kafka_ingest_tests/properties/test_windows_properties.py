@@ -10,6 +10,7 @@ from itertools import accumulate
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +25,8 @@ from kafka_ingest.slices import NO_ORDER, TopicPartition
 from kafka_ingest.testing.models import MIXED
 from kafka_ingest_tests.support.cluster import SETTINGS, FakeMessage, FakeMetadata, Log
 from kafka_ingest_tests.support.placed import placed
+
+pytestmark = pytest.mark.slow
 
 P = (TopicPartition("mixed", 0), TopicPartition("mixed", 1))
 START = dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)

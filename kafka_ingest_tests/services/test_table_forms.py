@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped
 
-from kafka_ingest.errors import SchemaMismatch
+from kafka_ingest.errors import ConfigError, SchemaMismatch
 from kafka_ingest.local.database import LocalDatabase
 from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.load_step import LoadStep
@@ -135,6 +135,7 @@ FORMS = {
         ("postgresql",),
     ),
 }
+PLAIN = [(database, "plain") for database in FORMS["plain"].databases]
 CASES = [(database, name) for name, form in FORMS.items() for database in form.databases]
 
 
@@ -280,6 +281,13 @@ def test_a_row_and_a_later_tombstone_that_are_under_way_at_once_leave_no_row(
     assert stories(target) == {}
 
 
+@pytest.mark.parametrize("target", PLAIN, indirect=True, ids=[database for database, _ in PLAIN])
+def test_rows_are_not_upserted_into_a_view(target: Target) -> None:
+    execute(target, "ALTER TABLE story RENAME TO behind", "CREATE VIEW story AS SELECT * FROM behind")
+    with pytest.raises(ConfigError, match=r"table story is a view, .* name the table behind it in __tablename__"):
+        prepare_tables(target.sink, STREAM)
+
+
 # Each unique key of a partitioned table has to hold the columns that it is partitioned by.
 APPENDING = {
     "mysql": (
@@ -296,7 +304,6 @@ APPENDING = {
         "CREATE TABLE seen_new PARTITION OF seen FOR VALUES FROM (2024) TO (2025)",
     ),
 }
-PLAIN = [(database, "plain") for database in FORMS["plain"].databases]
 
 
 @pytest.mark.parametrize("target", PLAIN, indirect=True, ids=[database for database, _ in PLAIN])

@@ -13,6 +13,8 @@ from kafka_ingest.testing.models import MIXED
 from kafka_ingest.testing.target import Crash, Target
 from kafka_ingest_tests.support.loads import P0, P1, account, event, gone
 
+pytestmark = pytest.mark.slow
+
 STEPS = [step for step in LoadStep if step is not LoadStep.AHEAD]
 STEPS_AHEAD = [step for step in LoadStep if step is not LoadStep.EMPTY]  # emptied before, in AHEAD
 SEQUENCE: list[tuple[RawSlice, str]] = [

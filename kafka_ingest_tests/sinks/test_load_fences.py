@@ -20,6 +20,8 @@ from kafka_ingest.testing.models import MIXED, Event
 from kafka_ingest.testing.target import NOW, Target
 from kafka_ingest_tests.support.loads import P0, P1, account, event, events, names
 
+pytestmark = pytest.mark.slow
+
 # Yesterday's code: it had no rows for what is an event today.
 YESTERDAY = Stream(name="mixed", topics=MIXED.topics, routes={"account": MIXED.routes["account"]}, unrouted="ignore")
 

@@ -20,6 +20,8 @@ from kafka_ingest.streams.windows import count_by_window, window_bounds, window_
 from kafka_ingest.testing.models import Event
 from kafka_ingest_tests.support.cluster import FakeMessage, FakeMetadata, Log
 
+pytestmark = pytest.mark.slow
+
 UTC = dt.timezone.utc
 START = dt.datetime(2026, 1, 1, tzinfo=UTC)
 NOW = dt.datetime(2026, 1, 2, 12, 30, tzinfo=UTC)

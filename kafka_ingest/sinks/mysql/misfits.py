@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from kafka_ingest.sinks.misfits import Misfit, alter, is_key_fit, lacks, never_filled, plain, quoted
+from kafka_ingest.sinks.misfits import Misfit, alter, is_key_fit, lacks, never_filled, plain, quoted, refuse_view
 from kafka_ingest.sinks.mysql.types import ColumnType, change, parse_type
 from kafka_ingest.streams.column_types import ExactUuid
 from kafka_ingest.streams.model import filled_by_database
@@ -32,7 +32,7 @@ _TOPIC_CHARACTERS = 249
 
 
 def mysql_misfits(connection: sa.Connection, tables: Sequence[sa.Table]) -> list[Misfit]:
-    """See `Sink.misfits`. Two statements, whatever the number of tables."""
+    """See `Sink.misfits`. Two statements, whatever the number of tables. Raises ConfigError for a view of upserts."""
     columns = _ask(connection, _COLUMNS, tables, twice=True)
     keys = _ask(connection, _KEYS, tables, twice=False)
     found: list[Misfit] = []
@@ -78,6 +78,7 @@ class _Comparison:
             elif not is_view and not filled_by_database(column):
                 yield from self._column(column, row)
         if is_view:
+            refuse_view(self._table)
             return
         yield from self._key(key)
         yield from self._others()

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.sinks.misfits import Misfit, alter, is_key_fit, lacks, never_filled, plain, quoted
+from kafka_ingest.sinks.misfits import Misfit, alter, is_key_fit, lacks, never_filled, plain, quoted, refuse_view
 from kafka_ingest.sinks.postgresql.types import ColumnType, change, declared_type, parse_type
 from kafka_ingest.streams.model import filled_by_database
 from kafka_ingest.type_names import SqlColumn, SqlType
@@ -42,7 +42,8 @@ _NAME_BYTES = 63
 
 
 def postgresql_misfits(connection: sa.Connection, tables: Sequence[sa.Table]) -> list[Misfit]:
-    """See `Sink.misfits`. Two statements, whatever the number of tables. Raises ConfigError for a name that is too long."""
+    """See `Sink.misfits`. Two statements, whatever the number of tables. Raises ConfigError for a name that is too long,
+    and for a view of upserts."""
     for table in tables:
         for name in (table.name, *(column.name for column in table.columns)):
             if len(name.encode()) > _NAME_BYTES:
@@ -83,6 +84,7 @@ class _Comparison:
             elif not self._is_view and not filled_by_database(column):
                 yield from self._column(column, row)
         if self._is_view:
+            refuse_view(self._table)
             return
         yield from self._key(key)
         yield from self._others()
