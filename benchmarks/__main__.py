@@ -32,6 +32,7 @@ FULL = (
     ("throughput",),
     ("peers", "--messages", "200000", "--cap", "200", "--freshness", "60"),
     ("memory",),
+    ("wide",),
     ("freshness",),
     ("scale",),
     ("slots",),

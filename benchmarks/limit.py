@@ -1,5 +1,5 @@
 """The limit: `LOAD DATA LOCAL INFILE`, or COPY on PostgreSQL, of the same rows from prepared files, over one connection or
-several at once, into the same table."""
+several at once, into the same tables."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import mmap
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -27,24 +27,26 @@ from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.slices import OffsetRange
 from kafka_ingest.streams.stream import Stream
 
-# Rows of a prepared file, each a statement and a commit of its own: one statement of millions is slower on every server tried.
+# Rows of a transaction: one statement of millions is slower on every server tried.
 ROWS_A_FILE = 50_000
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A topic's rows as LOAD DATA or COPY reads them."""
+class PreparedFile(NamedTuple):
+    """Rows of one table as LOAD DATA or COPY reads them."""
 
-    files: tuple[tuple[Path, int], ...]
-    """Each with its number of rows."""
-
-    @property
-    def rows(self) -> int:
-        return sum(count for _, count in self.files)
+    table: int
+    """The table's number in the stream."""
+    path: Path
+    rows: int
 
 
-def prepare(stream: Stream, settings: Settings, folder: Path) -> Prepared:
-    """Read the stream's topic and write its rows into files. All messages must be good, and of one model."""
+Prepared = tuple[tuple[PreparedFile, ...], ...]
+"""A topic's rows: of each transaction its files, one for each table that gets some."""
+
+
+def prepare(stream: Stream, settings: Settings, folder: Path, *, max_bytes: int = 1 << 30) -> Prepared:
+    """Read the stream's topic and write its rows into files, a transaction for at most ROWS_A_FILE messages of `max_bytes`
+    together. All messages must be good."""
     metadata = KafkaMetadata(settings)
     ends = metadata.ends(metadata.topics(stream).partitions)
     reader = RangeReader(open_consumer(settings, "limit", partitions=len(ends)))
@@ -52,25 +54,28 @@ def prepare(stream: Stream, settings: Settings, folder: Path) -> Prepared:
     decoder = StreamDecoder(stream)
     backend = sa.make_url(settings.database_url).get_backend_name()
     encode = copy_format.encode if backend == "postgresql" else load_data_format.encode_rows
-    (target,) = stream.targets
-    files: list[tuple[Path, int]] = []
+    transactions: list[tuple[PreparedFile, ...]] = []
     while reader.remaining():
-        raw = reader.read_slice(max_rows=ROWS_A_FILE, max_bytes=1 << 30)
+        raw = reader.read_slice(max_rows=ROWS_A_FILE, max_bytes=max_bytes)
         parsed = run_pipeline(decoder.decode(raw), stream)
         if parsed.dead_letters:
             raise RuntimeError(f"the limit is measured with good messages only: {parsed.dead_letters[0].error}")
-        path = folder / f"{len(files)}.txt"
-        path.write_bytes(encode(parsed.rows[target], target.columns))
-        files.append((path, len(raw)))
+        files = []
+        for number, target in enumerate(stream.targets):
+            if target in parsed.rows:
+                path = folder / f"{len(transactions)}-{number}.txt"
+                path.write_bytes(encode(parsed.rows[target], target.columns))
+                files.append(PreparedFile(number, path, len(parsed.rows[target])))
+        transactions.append(tuple(files))
     reader.close()
-    return Prepared(tuple(files))
+    return tuple(transactions)
 
 
 def load_files(prepared: Prepared, stream: Stream, database_url: str, connections: int = 1) -> float:
-    """Seconds to load the files into the stream's table of an empty database; each connection takes the next file as it is done
-    with one."""
+    """Seconds to load the files into the stream's tables of an empty database; each connection takes the next transaction as it
+    is done with one."""
     sink = open_sink(sa.make_url(database_url))
-    left = iter(prepared.files)  # of a tuple: next() is atomic
+    left = iter(prepared)  # of a tuple: next() is atomic
     try:
         prepare_tables(sink, stream)
         with ThreadPoolExecutor(connections) as pool:
@@ -87,22 +92,22 @@ def load_files(prepared: Prepared, stream: Stream, database_url: str, connection
         sink.close()
 
 
-def _load_all(connection: sa.Connection, stream: Stream, left: Iterator[tuple[Path, int]]) -> None:
-    """Files until none is left, each a transaction."""
-    (target,) = stream.targets
+def _load_all(connection: sa.Connection, stream: Stream, left: Iterator[tuple[PreparedFile, ...]]) -> None:
+    """Transactions until none is left."""
     quote = connection.dialect.identifier_preparer.quote
-    columns, table = ", ".join(map(quote, target.columns)), quote(target.name)
     driver = connection.connection.driver_connection
     assert isinstance(driver, TimedConnection | OfferingConnection)
-    for path, count in left:
-        with (
-            path.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
-            memoryview(text) as view,
-        ):
-            found = _load(driver, table, columns, view)
-        if found != (count, 0):
-            raise RuntimeError(f"{found[0]} of {count} rows, {found[1]} warnings: no limit to measure by")
+    for files in left:
+        for number, path, rows in files:
+            target = stream.targets[number]
+            with (
+                path.open("rb") as file,
+                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
+                memoryview(text) as view,
+            ):
+                found = _load(driver, quote(target.name), ", ".join(map(quote, target.columns)), view)
+            if found != (rows, 0):
+                raise RuntimeError(f"{found[0]} of {rows} rows, {found[1]} warnings: no limit to measure by")
         driver.commit()
 
 

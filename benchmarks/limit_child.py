@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks.limit import Prepared, load_files, prepare
+from benchmarks.limit import PreparedFile, load_files, prepare
 from benchmarks.streams import STREAM
 from kafka_ingest.settings import Settings
 
@@ -15,10 +15,13 @@ def main(what: str, folder: Path, url: str = "", connections: str = "1") -> None
     index = folder / "index.json"
     if what == "prepare":
         prepared = prepare(STREAM, Settings.from_environment(), folder)
-        index.write_text(json.dumps([(str(path), count) for path, count in prepared.files]))
+        index.write_text(json.dumps([[(table, str(path), rows) for table, path, rows in files] for files in prepared]))
     else:
-        files = tuple((Path(path), count) for path, count in json.loads(index.read_text()))
-        print(load_files(Prepared(files), STREAM, url, int(connections)))
+        prepared = tuple(
+            tuple(PreparedFile(table, Path(path), rows) for table, path, rows in files)
+            for files in json.loads(index.read_text())
+        )
+        print(load_files(prepared, STREAM, url, int(connections)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m benchmarks.memory [--backlog MESSAGES] [--json FILE]    (5 minutes; a backlog of 20,000,000: 20 more)
 
 Each load is a process of its own: the stages, with Dagster and this package's definitions imported as in a run; the peak is the
-kernel's (getrusage).
+kernel's.
 """
 
 from __future__ import annotations
@@ -12,19 +12,16 @@ import argparse
 import dataclasses
 import json
 import os
-import resource
 import subprocess
 import sys
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 from confluent_kafka import Producer
 
+from benchmarks.catch_up import catch_up
 from benchmarks.command import Figures, table, write_json
 from benchmarks.servers import Servers, servers
-from kafka_ingest.engine.ingestion import Ingestion
-from kafka_ingest.settings import Settings
 from kafka_ingest.streams.information import STREAM
 
 # Bytes of a message, and how many.
@@ -53,17 +50,9 @@ def send(servers_: Servers, topic: str, size: int, count: int) -> None:
 
 def load(topic: str, messages: int) -> None:
     """Load the whole topic in this process; prints the peak of its memory in bytes."""
-    import kafka_ingest.definitions  # noqa: F401  what a run's process holds, too
-
-    stream = dataclasses.replace(STREAM, topics=topic)
-    run = Ingestion(stream, Settings.from_environment(), run_id=str(uuid.uuid4()))
-    batch = dataclasses.replace(run.plan((), "live"), until_caught_up=True)
-    first = run.load(run.apply_steps(run.read(batch)), "live")
-    run.commit(first.next_offsets)
-    loaded = first.messages + sum(result.messages for result in run.drain(batch))
-    run.close()
-    assert loaded == messages
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    done = catch_up(dataclasses.replace(STREAM, topics=topic))
+    assert done.messages == messages
+    print(done.peak_rss_bytes)
 
 
 def measure(cases: Sequence[tuple[int, int]]) -> Figures:

@@ -275,7 +275,7 @@ def _running_maxima(raw: RawSlice) -> npt.NDArray[np.int64]:
 def position_columns(raw: RawSlice, numbers: Sequence[int] | npt.NDArray[np.int64] | pd.Index) -> dict[str, pd.Series]:
     """The `_kafka_*` columns of these messages, those of upsert tables. A Kafka timestamp that a date column
     does not hold is NULL."""
-    index = pd.Index(numbers)
+    index = numbers if isinstance(numbers, pd.Index) else pd.Index(numbers)
     numbers = index.to_numpy()
     which = raw.range_index[numbers]
     topics = pa.array([r.topic for r in raw.ranges], pa.large_string())

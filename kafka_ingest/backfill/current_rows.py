@@ -40,8 +40,8 @@ class ExistingRows:
     def in_range(self, wanted: OffsetRange) -> Columns:
         """Rows of these positions, in order of offset."""
         topic, partition, offset = position_of(self._table)
-        (where,) = range_conditions((topic, partition, offset), [wanted])
-        return self._columns(sa.select(*self._selected).where(where).order_by(offset))
+        ((where, values),) = range_conditions((topic, partition, offset), [wanted])
+        return self._columns(sa.select(*self._selected).where(where).order_by(offset).params(dict(values)))
 
     def of_keys(self, keys: Sequence[tuple[object, ...]]) -> Columns:
         """Rows of these business keys."""

@@ -18,6 +18,7 @@ from typing import Any
 from kafka_ingest.engine.arrow_memory import use_system_allocator
 from kafka_ingest.engine.ended_runs import RunRecords
 from kafka_ingest.engine.fingerprint import Fingerprint, check
+from kafka_ingest.engine.garbage import leave_out_imports
 from kafka_ingest.engine.lease_keeper import LeaseKeeper
 from kafka_ingest.engine.loss import check_same_topics, explain_cut, with_topic_ids
 from kafka_ingest.engine.orders import MessageOrders
@@ -79,6 +80,7 @@ class Ingestion:
     ) -> None:
         """shared: clients that other streams' loads in this process use as well; of its own where None."""
         use_system_allocator()
+        leave_out_imports()
         self.stream = stream
         self.settings = settings
         self.run_id = run_id

@@ -14,6 +14,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from kafka_ingest.ledger.dead_letter_filter import Condition, waiting
+from kafka_ingest.ledger.forgotten_letters import forget_letters
 from kafka_ingest.ledger.range_sql import in_lists, range_conditions
 from kafka_ingest.ledger.tables import DEAD_LETTERS, aware_utc, naive_utc
 from kafka_ingest.ledger.version import VERSION, check_version
@@ -121,7 +122,7 @@ def replace_dead_letters(
 ) -> None:
     """Leave exactly `letters` in these ranges: loading a range again forgets what was wrong with it before, and what a
     replay made of it. Only that a message was published stays known, so that it is not published again."""
-    told = _forget(connection, stream, ranges)
+    told = forget_letters(connection, stream, ranges)
     if not letters:
         return
     pending: list[_LetterRow] = []
@@ -139,27 +140,6 @@ def replace_dead_letters(
         size += weight
     if pending:
         connection.execute(sa.insert(DEAD_LETTERS), pending)
-
-
-def _forget(
-    connection: sa.Connection, stream: str, ranges: Iterable[OffsetRange]
-) -> dict[tuple[str, int, int], dt.datetime]:
-    """Delete the dead letters of these ranges. Returns the time of publication of those that were published, by position.
-
-    Looked for first, as by `delete_ranges`. The caller holds the lock of the ledger's rows, which every writer of letters takes.
-    """
-    c = DEAD_LETTERS.c
-    told: dict[tuple[str, int, int], dt.datetime] = {}
-    for condition in range_conditions((c.topic, c.kafka_partition, c.kafka_offset), ranges):
-        mine = sa.and_(c.stream == stream, condition)
-        there = sa.select(c.topic, c.kafka_partition, c.kafka_offset, c.published_at).where(mine)
-        rows = connection.execute(there).all()
-        if rows:
-            told |= {
-                (r.topic, r.kafka_partition, r.kafka_offset): r.published_at for r in rows if r.published_at is not None
-            }
-            connection.execute(sa.delete(DEAD_LETTERS).where(mine))
-    return told
 
 
 class _LetterRow(TypedDict):
@@ -254,8 +234,11 @@ def count_waiting_in(connection: sa.Connection, stream: str, ranges: Iterable[Of
     """How many letters of a stream wait in these ranges; none before the first run has made the ledger."""
     if not has_dead_letters_table(connection):
         return 0
-    within = range_conditions((_C.topic, _C.kafka_partition, _C.kafka_offset), ranges)
-    return sum(count(connection, sa.and_(_C.stream == stream, waiting(), condition)) for condition in within)
+    number = sa.select(sa.func.count()).select_from(DEAD_LETTERS).where(_C.stream == stream, waiting())
+    return sum(
+        int(connection.execute(number.where(condition), values).scalar_one())
+        for condition, values in range_conditions((_C.topic, _C.kafka_partition, _C.kafka_offset), ranges)
+    )
 
 
 def count_by_topic(connection: sa.Connection, where: Condition) -> dict[str, int]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from typing import TypeVar
 
 import sqlalchemy as sa
 
-from kafka_ingest.ledger.range_sql import any_of
-from kafka_ingest.ledger.tables import BATCHES, OFFSETS, aware_utc, naive_utc, of_partition
+from kafka_ingest.ledger.range_sql import KEPT_STATEMENTS, in_terms, partition_terms, range_parameters
+from kafka_ingest.ledger.tables import BATCHES, OFFSETS, aware_utc, naive_utc
 from kafka_ingest.slices import OffsetRange, RangeCounts, TopicPartition
 
 T = TypeVar("T")
@@ -60,17 +61,32 @@ def loaded_since(
     connection: sa.Connection, stream: str, ranges: Iterable[OffsetRange], revisions: Mapping[TopicPartition, int]
 ) -> bool:
     """Whether anybody has loaded from these ranges since their partitions stood at these revisions."""
+    return any(
+        connection.execute(
+            _loaded_since(len(some)),
+            {
+                "of_stream": stream,
+                **range_parameters(some),
+                **{f"revision_{n}": revisions[each.topic_partition] for n, each in enumerate(some)},
+            },
+        ).first()
+        for some in in_terms(list(ranges))
+    )
+
+
+@lru_cache(KEPT_STATEMENTS)
+def _loaded_since(count: int) -> sa.Select[tuple[int]]:
     c = BATCHES.c
-    newer = [
+    newer = (
         sa.and_(
-            of_partition(BATCHES, stream, each.topic_partition),
-            c.revision > revisions[each.topic_partition],
-            c.start_offset < each.end,
-            c.end_offset > each.start,
+            mine,
+            c.revision > sa.bindparam(f"revision_{number}", type_=c.revision.type),
+            c.start_offset < sa.bindparam(f"end_{number}", type_=c.start_offset.type),
+            c.end_offset > sa.bindparam(f"start_{number}", type_=c.end_offset.type),
         )
-        for each in ranges
-    ]
-    return any(connection.execute(sa.select(c.id).where(where).limit(1)).first() for where in any_of(newer))
+        for number, mine in enumerate(partition_terms(BATCHES, count))
+    )
+    return sa.select(c.id).where(c.stream == sa.bindparam("of_stream", type_=c.stream.type), sa.or_(*newer)).limit(1)
 
 
 def is_loaded_by(connection: sa.Connection, stream: str, run_id: str, ranges: Iterable[OffsetRange]) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import sqlalchemy as sa
 
 from kafka_ingest.errors import AccountingError, SchemaMismatch
-from kafka_ingest.ledger.range_sql import OR_TERMS, any_of, parts
-from kafka_ingest.ledger.tables import LEDGER, OFFSETS, aware_utc, naive_utc, of_partition
+from kafka_ingest.ledger.range_sql import KEPT_STATEMENTS, in_terms, partition_parameters, partition_terms
+from kafka_ingest.ledger.tables import LEDGER, OFFSETS, aware_utc, naive_utc
 from kafka_ingest.slices import NO_ORDER, LeaderEpoch, TopicPartition
 from kafka_ingest.type_names import SqlRow, SqlUnion
 
@@ -18,6 +20,7 @@ from kafka_ingest.type_names import SqlRow, SqlUnion
 # before a run has brought the ledger up to date.
 _FIRST_COLUMNS = tuple(OFFSETS.c[n] for n in ("topic", "kafka_partition", "next_offset", "topic_id", "updated_at"))
 # The row stays: it has the ledger's id.
+_OF_STREAM = OFFSETS.c.stream == sa.bindparam("of_stream", type_=OFFSETS.c.stream.type)
 _ONCE_MORE = f"UPDATE {LEDGER.name} SET version = 1"
 
 
@@ -67,8 +70,16 @@ def ledger_fences(
     connection: sa.Connection, stream: str, partitions: Collection[TopicPartition]
 ) -> dict[TopicPartition, Fence]:
     """The partitions' fences as they stand at this moment: a proposal to compare with what `lock_fences` gives."""
-    mine = any_of([of_partition(OFFSETS, stream, tp) for tp in sorted(partitions)])
-    return _fences(row for some in mine for row in connection.execute(sa.select(OFFSETS).where(some)))
+    return _fences(
+        row
+        for some in in_terms(sorted(partitions))
+        for row in connection.execute(_looking(len(some)), partition_parameters(stream, some))
+    )
+
+
+@lru_cache(KEPT_STATEMENTS)
+def _looking(count: int) -> sa.Select[Any]:
+    return sa.select(OFFSETS).where(_OF_STREAM, sa.or_(*partition_terms(OFFSETS, count)))
 
 
 def lock_fences(
@@ -80,7 +91,9 @@ def lock_fences(
     Rows are locked in key order, so that two loaders never wait for each other in a circle.
     """
     return _fences(
-        row for some in parts(sorted(partitions), OR_TERMS) for row in connection.execute(_locking(stream, some, waits))
+        row
+        for some in in_terms(sorted(partitions))
+        for row in connection.execute(_locking(len(some), waits), partition_parameters(stream, some))
     )
 
 
@@ -114,12 +127,13 @@ def _leader_epoch(row: SqlRow) -> LeaderEpoch | None:
     return LeaderEpoch(row.leader_epoch, row.leader_epoch_offset)
 
 
-def _locking(stream: str, partitions: Iterable[TopicPartition], waits: bool) -> SqlUnion:
+@lru_cache(KEPT_STATEMENTS)
+def _locking(count: int, waits: bool) -> SqlUnion:
     """Locks these rows, in order, and no other: each is looked up by its whole key.
 
     Given a list of keys MariaDB may scan all partitions of the stream, and then waits for those another loader holds.
     """
-    rows = (sa.select(OFFSETS).where(of_partition(OFFSETS, stream, tp)) for tp in partitions)
+    rows = (sa.select(OFFSETS).where(_OF_STREAM, mine) for mine in partition_terms(OFFSETS, count))
     each = (row.with_for_update(nowait=not waits) for row in rows)
     return sa.union_all(*(sa.select(one.subquery()) for one in each))
 
@@ -202,33 +216,48 @@ def advance_positions(
                 "committed. This is a bug in kafka_ingest; please report it.",
                 stream=stream,
             )
-    for some in parts(sorted(moves.items()), OR_TERMS):
-        mine = {tp: of_partition(OFFSETS, stream, tp) for tp, _ in some}
-        held = [sa.and_(mine[tp], OFFSETS.c.next_offset == move.fence.next_offset) for tp, move in some]
-        moved = [mine[tp] for tp, move in some if move.next_offset > move.fence.next_offset]
+    for is_moved in (True, False):
+        chosen = [(tp, m) for tp, m in sorted(moves.items()) if (m.next_offset > m.fence.next_offset) is is_moved]
+        for some in in_terms(chosen):
+            parameters = partition_parameters(stream, (tp for tp, _ in some))
+            for number, (_, move) in enumerate(some):
+                parameters |= {f"{name}_{number}": value for name, value in _values(move).items()}
+            run = {"of_run_id": run_id, "of_updated_at": naive_utc(now)} if is_moved else {}
+            changed = connection.execute(_advancing(len(some), is_moved), parameters | run).rowcount
+            wanted = len({tp for tp, _ in some})
+            if changed != wanted:
+                raise AccountingError(
+                    f"stream {stream}: {wanted - changed} of {wanted} positions are not where they were locked; nothing was "
+                    "committed. This is a bug in kafka_ingest; please report it.",
+                    stream=stream,
+                )
 
-        def each(
-            value: Callable[[Advance], int | None],
-            some: Sequence[tuple[TopicPartition, Advance]] = some,
-            mine: Mapping[TopicPartition, sa.ColumnElement[bool]] = mine,
-        ) -> sa.Case[int]:
-            return sa.case(*((mine[tp], sa.literal(value(move), sa.BigInteger)) for tp, move in some))
 
-        values: dict[str, object] = {
-            "next_offset": each(lambda move: move.next_offset),
-            "loaded_to": each(lambda move: move.loaded_to),
-            "kafka_order": each(lambda move: move.order),
-            "leader_epoch": each(lambda move: None if move.leader_epoch is None else move.leader_epoch.epoch),
-            "leader_epoch_offset": each(lambda move: None if move.leader_epoch is None else move.leader_epoch.offset),
-            "revision": OFFSETS.c.revision + 1,
-        }
-        if moved:
-            for column, value in ((OFFSETS.c.run_id, run_id), (OFFSETS.c.updated_at, naive_utc(now))):
-                values[column.name] = sa.case((sa.or_(*moved), sa.literal(value, column.type)), else_=column)
-        changed = connection.execute(sa.update(OFFSETS).where(sa.or_(*held)).values(**values)).rowcount
-        if changed != len(some):
-            raise AccountingError(
-                f"stream {stream}: {len(some) - changed} of {len(some)} positions are not where they were locked; nothing was "
-                "committed. This is a bug in kafka_ingest; please report it.",
-                stream=stream,
-            )
+def _values(move: Advance) -> dict[str, int | None]:
+    """What `_advancing` writes of one partition, and where it finds its row."""
+    return {
+        "held_at": move.fence.next_offset,
+        "next_offset": move.next_offset,
+        "loaded_to": move.loaded_to,
+        "kafka_order": move.order,
+        "leader_epoch": None if move.leader_epoch is None else move.leader_epoch.epoch,
+        "leader_epoch_offset": None if move.leader_epoch is None else move.leader_epoch.offset,
+    }
+
+
+@lru_cache(KEPT_STATEMENTS)
+def _advancing(count: int, is_moved: bool) -> sa.Update:
+    mine = partition_terms(OFFSETS, count)
+
+    def parameter(name: str, number: int) -> sa.BindParameter[int]:
+        return sa.bindparam(f"{name}_{number}", type_=sa.BigInteger())
+
+    held = (sa.and_(each, OFFSETS.c.next_offset == parameter("held_at", number)) for number, each in enumerate(mine))
+    values: dict[str, object] = {
+        name: sa.case(*((each, parameter(name, number)) for number, each in enumerate(mine)))
+        for name in ("next_offset", "loaded_to", "kafka_order", "leader_epoch", "leader_epoch_offset")
+    }
+    values["revision"] = OFFSETS.c.revision + 1
+    if is_moved:
+        values |= {n: sa.bindparam(f"of_{n}", type_=OFFSETS.c[n].type) for n in ("run_id", "updated_at")}
+    return sa.update(OFFSETS).where(_OF_STREAM, sa.or_(*held)).values(**values)

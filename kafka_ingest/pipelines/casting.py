@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 import sqlalchemy as sa
 
+from kafka_ingest.pipelines.frames import with_columns
 from kafka_ingest.pipelines.readings import is_missing
 from kafka_ingest.slices import DeadLetter
 from kafka_ingest.streams.casts import Cast
@@ -47,7 +48,7 @@ def cast_columns(rows: pd.DataFrame, target: TargetTable) -> tuple[pd.DataFrame,
     }
     if not columns:
         return rows, []
-    frame = rows.assign(**columns).drop(index=list(errors))
+    frame = with_columns(rows, columns).drop(index=list(errors))
     return frame, [DeadLetter(number, "decode", error) for number, error in errors.items()]
 
 

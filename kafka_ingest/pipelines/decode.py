@@ -43,8 +43,12 @@ from kafka_ingest.streams.tombstone_keys import key_schema
 
 # Rows of messages that are several take at most so many times the bytes that a slice of messages may have, about.
 _ROWS_SHARE = 2
-# Messages decoded at a time: what they decode to is taken apart while it is still in the processor's cache.
+# Messages decoded at a time: what they decode to is taken apart while it is still in the processor's cache. Fewer where they are
+# large, more where they are of several tables, each of which costs something in each piece.
 _AT_ONCE = 1_000
+_LEAST_AT_ONCE = 100
+_BYTES_AT_ONCE = 1 << 20
+_MOST_TABLES = 4
 
 _A_ROW = Judged("row")
 
@@ -172,7 +176,10 @@ class StreamDecoder:
         """Which values are decoded together."""
         if any(target.explode is not None for target in self._stream.targets):
             return parts_of(values, _AT_ONCE)
-        return (slice(start, start + _AT_ONCE) for start in range(0, len(values), _AT_ONCE))
+        mean = sum(map(len, values)) // max(1, len(values))
+        count = min(_AT_ONCE, max(_LEAST_AT_ONCE, _BYTES_AT_ONCE // max(1, mean)))
+        count *= min(_MOST_TABLES, len(self._stream.targets))
+        return (slice(start, start + count) for start in range(0, len(values), count))
 
     def _rows_of(self, target: TargetTable) -> Rows:
         kind = Rows if target.explode is None else ElementRows

@@ -11,6 +11,7 @@ import pandas as pd
 from kafka_ingest.errors import SourceTruncated, StepError
 from kafka_ingest.pipelines.casting import cast_columns
 from kafka_ingest.pipelines.explode import of_messages
+from kafka_ingest.pipelines.frames import with_columns
 from kafka_ingest.pipelines.parsed_slice import ParsedSlice, RowOrigins
 from kafka_ingest.pipelines.translate_dates import translate_dates
 from kafka_ingest.pipelines.validate import validate
@@ -105,7 +106,7 @@ def _in_position(frame: pd.DataFrame, parsed: ParsedSlice, origins: RowOrigins |
     if origins is not None:
         columns = {n: c.set_axis(numbers) for n, c in columns.items()}
         columns[INDEX_COLUMN] = pd.Series(origins.places[numbers], numbers)
-    return frame.assign(**{n: c for n, c in columns.items() if n in frame.columns})  # a step must not drop any
+    return with_columns(frame, {n: c for n, c in columns.items() if n in frame.columns})  # a step must not drop any
 
 
 def _run_step(step: Step, frame: pd.DataFrame, context: StepContext, parsed: ParsedSlice) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from kafka_ingest.dates import parse_dates
+from kafka_ingest.pipelines.frames import with_columns
 from kafka_ingest.streams.step import StepContext
 
 
@@ -24,7 +25,7 @@ def translate_dates(rows: pd.DataFrame, context: StepContext) -> pd.DataFrame:
         if bound.rule.on_error == "dead_letter":
             for number, error in parsed.errors.items():
                 refused.setdefault(int(str(number)), f"{bound.name}: {error}")
-    done = rows.assign(**columns)
+    done = with_columns(rows, columns)
     if not refused:
         return done
     context.reject(pd.Series(refused, dtype=object), stage="dates")

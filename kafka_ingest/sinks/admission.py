@@ -17,7 +17,16 @@ from kafka_ingest.ledger.dead_letters import replace_dead_letters
 from kafka_ingest.ledger.positions import Advance, Fence
 from kafka_ingest.pipelines.parsed_slice import ParsedSlice
 from kafka_ingest.sinks.dead_letter_limit import judge
-from kafka_ingest.slices import MAX_ORDER, BatchKind, DeadLetter, OffsetRange, Outcome, RangeCounts, TopicPartition
+from kafka_ingest.slices import (
+    MAX_ORDER,
+    BatchKind,
+    DeadLetter,
+    OffsetRange,
+    Outcome,
+    RangeCounts,
+    RawSlice,
+    TopicPartition,
+)
 from kafka_ingest.streams.model import ORDER_COLUMN
 from kafka_ingest.streams.stream import Stream
 from kafka_ingest.streams.target import TargetTable
@@ -46,10 +55,9 @@ class AdmittedSlice:
         self.ranges = [part.range for part in parts]
         raw = parsed.raw
         self._part = np.full(len(raw), -1, dtype=np.int64)
-        by_partition = {r.topic_partition: i for i, r in enumerate(raw.ranges)}
-        for number, each in enumerate(self.ranges):
-            own = raw.range_index == by_partition[each.topic_partition]
-            self._part[own & (raw.offsets >= each.start) & (raw.offsets < each.end)] = number
+        self._members = _members(raw, self.ranges)
+        for number, members in enumerate(self._members):
+            self._part[members] = number
         self.is_whole = bool((self._part >= 0).all())
         """Whether every message of the slice is inside."""
 
@@ -76,14 +84,14 @@ class AdmittedSlice:
         raw = self.parsed.raw
         outcome = self._outcomes(letters)
         tables, table, table_rows = self._tables()
+        absent = dict(zip(raw.ranges, raw.absent, strict=True))
         counts = []
-        for number, part in enumerate(self.parts):
-            members = np.flatnonzero(self._part == number)
+        for part, members in zip(self.parts, self._members, strict=True):
             by_outcome = np.bincount(outcome[members], minlength=5)
             stamps = raw.timestamps_ms[members]
             stamps = stamps[stamps >= 0]
-            loaded = members[outcome[members] == _ROW]
-            by_table = np.bincount(table[loaded], table_rows[loaded], minlength=len(tables))
+            loaded = outcome[members] == _ROW
+            by_table = np.bincount(table[members][loaded], table_rows[members][loaded], minlength=len(tables))
             counts.append(
                 RangeCounts(
                     range=part.range,
@@ -92,7 +100,8 @@ class AdmittedSlice:
                     deletes=int(by_outcome[_DELETE]),
                     dead_letters=int(by_outcome[_DEAD]),
                     ignored=int(by_outcome[_IGNORED]),
-                    absent=self._absent(part.range, len(members)),
+                    # The reader's own count where the whole range is loaded, so that accounting compares two sources.
+                    absent=absent.get(part.range, part.range.size - (members.stop - members.start)),
                     min_timestamp_ms=_bounded(stamps.min()) if len(stamps) else None,
                     max_timestamp_ms=_bounded(stamps.max()) if len(stamps) else None,
                     rows_by_table={name: int(n) for name, n in zip(tables, by_table, strict=True) if n},
@@ -129,11 +138,6 @@ class AdmittedSlice:
         outcome[self.parsed.ignored] = _IGNORED
         outcome[[letter.number for letter in letters]] = _DEAD
         return outcome
-
-    def _absent(self, each: OffsetRange, delivered: int) -> int:
-        """The reader's own count where the whole range is loaded, so that accounting compares two sources."""
-        raw = self.parsed.raw
-        return raw.absent[raw.ranges.index(each)] if each in raw.ranges else each.size - delivered
 
     def timestamps_ms(self) -> npt.NDArray[np.int64]:
         """Kafka timestamps of the admitted messages, milliseconds since the epoch; -1 where there is none."""
@@ -312,6 +316,19 @@ class RangeProposal(Proposal):
                 )
             moves[each.topic_partition] = move
         return moves
+
+
+def _members(raw: RawSlice, ranges: Sequence[OffsetRange]) -> list[slice]:
+    """The messages of the slice that lie in each of these ranges: they stand range by range, in offset order."""
+    bounds = np.searchsorted(raw.range_index, np.arange(len(raw.ranges) + 1)).tolist()
+    of_partition = {r.topic_partition: number for number, r in enumerate(raw.ranges)}
+    found = []
+    for each in ranges:
+        number = of_partition[each.topic_partition]
+        first, end = bounds[number : number + 2]
+        start, stop = (first + int(np.searchsorted(raw.offsets[first:end], at)) for at in (each.start, each.end))
+        found.append(slice(start, stop))
+    return found
 
 
 def offset_gap(stream: Stream, wanted: OffsetRange, position: int) -> OffsetGap:

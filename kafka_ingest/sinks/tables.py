@@ -59,7 +59,8 @@ def prepare_tables(sink: Sink, stream: Stream) -> None:
         found = compare_tables(sink, connection, stream)  # 2
         _refuse(stream, found)
         for table in tables_of(stream):  # 3
-            table.create(connection, checkfirst=True)
+            with sink.errors(f"making table {table.fullname} of stream {stream.name}"):
+                table.create(connection, checkfirst=True)
         connection.commit()
         if any(filled_by_database(column) for table in tables_of(stream) for column in table.columns):
             _refuse(stream, compare_tables(sink, connection, stream))

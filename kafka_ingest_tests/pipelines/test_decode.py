@@ -189,6 +189,23 @@ def test_what_becomes_of_a_message_does_not_depend_on_its_neighbours() -> None:
         assert alone == (letters[number] if number in letters else next(rows))
 
 
+@pytest.mark.parametrize("size", [1, 900, 20_000], ids=["small", "wide", "large"])
+def test_rows_stand_in_order_of_their_messages_whatever_is_decoded_at_a_time(size: int) -> None:
+    """Messages of two tables and bad ones, interleaved over several pieces; how many are a piece goes by their size."""
+    kinds = [{"type": "event", "name": "{}-"}, {"type": "account", "id": "{}-"}, {"type": "nobody"}]
+    count = 9_001 if size == 1 else 2_500 if size == 900 else 501
+    raw = raw_slice(
+        Part([Msg({k: v.format(n) for k, v in kinds[n % 3].items()} | {"more": "x" * size}) for n in range(count)])
+    )
+    parsed = StreamDecoder(MIXED).decode(raw)
+    for table, (column, first) in {"event": ("name", 0), "account": ("id", 1)}.items():
+        (rows,) = (frame for target, frame in parsed.rows.items() if MIXED.route_of(target) == table)
+        assert rows.index.tolist() == list(range(first, count, 3))
+        assert rows[column].tolist() == [f"{n}-" for n in rows.index]
+        assert rows["_kafka_offset"].tolist() == rows.index.tolist()
+    assert sorted(letter.number for letter in parsed.dead_letters) == list(range(2, count, 3))
+
+
 def test_a_row_carries_the_position_it_came_from() -> None:
     parsed = piped(
         MIXED,
