@@ -9,7 +9,7 @@ import pandas as pd
 
 def with_columns(frame: pd.DataFrame, columns: Mapping[str, pd.Series]) -> pd.DataFrame:
     """The frame with these columns, new or in place of its own, by index; `frame` is not changed. As `DataFrame.assign`, which
-    first copies the values of all other columns: of 200, a third of what a message's checks cost."""
+    first copies the values of all other columns."""
     done = frame.copy(deep=False)
     for name, column in columns.items():
         done[name] = column
