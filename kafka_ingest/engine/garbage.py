@@ -10,7 +10,7 @@ from functools import cache
 def leave_out_imports() -> None:
     """Have the collector look no more at what is there now: modules and classes, which stay as long as the process.
 
-    Dagster, pandas and SQLAlchemy are very many objects, and each full collection looks at all of them. Once in a process: what is
-    garbage later must be found.
+    Dagster, pandas and SQLAlchemy are very many objects, and each full collection looks at all of them. Once in a process:
+    what is garbage later must be found.
     """
     gc.freeze()
