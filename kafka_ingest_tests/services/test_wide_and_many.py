@@ -35,11 +35,11 @@ def stream(name: str, *models: type[AppendModel]) -> Stream:
     return Stream(name=name, topics=name, routes=routes, route_by=RouteByField("type"))
 
 
-WIDE = model("wide", COLUMNS, *_KINDS)
-GOOD = model("good", 1, sa.Integer())
-LONG_ROWS = model("long_rows", 100, sa.String(255))
-MANY_COLUMNS = model("many_columns", 1_100, sa.Integer())
-MODELS = [model(f"t{n}", 1, sa.String(20)) for n in range(TABLES)]
+WIDE = model("columns_200", COLUMNS, *_KINDS)
+GOOD = model("beside_too_wide", 1, sa.Integer())
+LONG_ROWS = model("columns_of_text", 100, sa.String(255))
+MANY_COLUMNS = model("columns_1100", 1_100, sa.Integer())
+MODELS = [model(f"of_many_{n}", 1, sa.String(20)) for n in range(TABLES)]
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_each_of_200_columns_has_its_own_value(sink: Sink) -> None:
             return None
         return (f"{message}·{n}", message * 1_000 + n, message + n / 8, (message + n) % 2 == 0, message + n / 4)[n % 5]
 
-    messages = [{"type": "wide"} | {c: value(m, n) for n, c in enumerate(names)} for m in range(250)]
+    messages = [{"type": "columns_200"} | {c: value(m, n) for n, c in enumerate(names)} for m in range(250)]
     target.receive(*messages)
     table = target.stream.targets[0].table
     with sink.engine.connect() as connection:
@@ -82,7 +82,7 @@ def of_each_partition(length: int, start: int) -> RawSlice:
         *(
             Part(
                 [
-                    Msg({"type": f"t{(p + offset) % TABLES}", "c0": f"{p}-{offset}"})
+                    Msg({"type": f"of_many_{(p + offset) % TABLES}", "c0": f"{p}-{offset}"})
                     for offset in range(start, start + length)
                 ],
                 topic="many",
