@@ -49,7 +49,7 @@ def prepare(stream: Stream, settings: Settings, folder: Path, *, max_bytes: int 
     together. All messages must be good."""
     metadata = KafkaMetadata(settings)
     ends = metadata.ends(metadata.topics(stream).partitions)
-    reader = RangeReader(open_consumer(settings, "limit", partitions=len(ends)))
+    reader = RangeReader(open_consumer(settings, "limit"))
     reader.restart([OffsetRange(*tp, 0, end) for tp, end in ends.items()])
     decoder = StreamDecoder(stream)
     backend = sa.make_url(settings.database_url).get_backend_name()

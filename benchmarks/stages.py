@@ -63,7 +63,7 @@ def one_pass(settings: Settings, messages: int, form: Written) -> dict[str, floa
     times: dict[str, float] = {}
     process = time.process_time()
     thread = time.thread_time()
-    reader = RangeReader(open_consumer(settings, "stages", partitions=len(ends)))
+    reader = RangeReader(open_consumer(settings, "stages"))
     reader.restart([OffsetRange(*tp, 0, end) for tp, end in ends.items()])
     policy = STREAM.batch
     while reader.remaining():

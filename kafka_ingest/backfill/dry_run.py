@@ -115,7 +115,7 @@ def dry_run(
         forecast.failure = explain_misfits(sink, connection, stream)
         forecast.dead_letters_now = count_waiting_in(connection, stream.name, ranges)
         tables = [stack.enter_context(closing(table_comparison(connection, sink, target))) for target in stream.targets]
-        reader = stack.enter_context(closing(_open_reader(stream, settings, len(ranges))))
+        reader = stack.enter_context(closing(_open_reader(stream, settings)))
         orders = MessageOrders(stream, sink, metadata, partial(_open_reader, stream, settings))
         decoder = StreamDecoder(stream, schema_finder(settings))
         reader.restart(ranges)
@@ -136,8 +136,8 @@ def dry_run(
     return forecast
 
 
-def _open_reader(stream: Stream, settings: Settings, partitions: int) -> RangeReader:
-    return RangeReader(open_consumer(settings, group_of(stream, settings), partitions=partitions))
+def _open_reader(stream: Stream, settings: Settings) -> RangeReader:
+    return RangeReader(open_consumer(settings, group_of(stream, settings)))
 
 
 def _count(forecast: Forecast, stream: Stream, parsed: ParsedSlice) -> None:

@@ -225,7 +225,7 @@ def search(
         return reading
     total = sum(r.size for r in ranges)
     documents = None if isinstance(wanted, AtOffset) else wanted.documents(stream, schema_finder(settings))
-    with closing(RangeReader(open_consumer(settings, group_of(stream, settings), partitions=len(ranges)))) as reader:
+    with closing(RangeReader(open_consumer(settings, group_of(stream, settings)))) as reader:
         reader.restart(ranges)
         while reader.remaining():
             raw = reader.read_slice(max_rows=stream.batch.max_rows, max_bytes=stream.batch.max_bytes)

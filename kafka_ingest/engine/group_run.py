@@ -168,7 +168,6 @@ class GroupRun:
         it), and what keeps all streams from being looked at.
         """
         next(iter(self._members.values())).ingestion.expect(expected)
-        self._shared.partitions = sum(map(self._count_partitions, self._members.values()))
         turns = TURNS if self._shared.sink.loads_in_parallel else 1
         with ThreadPoolExecutor(turns, thread_name_prefix="turn") as pool:
             try:
@@ -260,12 +259,6 @@ class GroupRun:
         except BaseException as error:  # noqa: BLE001  # raised again by `_end`, where it is not the stream's own
             ended = _Ended(member, error, False)
         self._events.put(ended)
-
-    def _count_partitions(self, member: _Member) -> int:
-        try:
-            return max(1, len(self._shared.metadata.topics(member.ingestion.stream).partitions))
-        except KafkaIngestError:  # its first turn says so
-            return 1
 
     def _make_ready(self, member: _Member) -> bool:
         ingestion = member.ingestion

@@ -155,7 +155,7 @@ class Ingestion:
         if batch.kind == "live":  # a topic may have been deleted since the plan
             existing = set(self.metadata.topics(self.stream).partitions)
             ranges = tuple(r for r in ranges if r.topic_partition in existing)
-        reader = self._open_reader(len(ranges))
+        reader = self._open_reader()
         self._restart(reader, ranges, positions)
         return self._decode_next(reader, max_rows=min(FIRST_SLICE_ROWS, self.stream.batch.max_rows))
 
@@ -194,7 +194,7 @@ class Ingestion:
         committed = self.metadata.group_offsets(group_id, positions)
         behind = {tp: offset for tp, offset in positions.items() if committed.get(tp) != offset}
         self._at_step("commit_offsets")
-        self._commit_offsets(self._open_reader(len(next_offsets)), behind)
+        self._commit_offsets(self._open_reader(), behind)
         self._publish()  # what an earlier run did not get to, too
 
     def follow(self) -> tuple[TopicPartition, ...]:
@@ -202,7 +202,7 @@ class Ingestion:
         positions = read_positions(self.sink, self.stream)
         partitions = self.shard.of(tp for tp in self.metadata.topics(self.stream).partitions if tp in positions)
         at = [OffsetRange(*tp, positions[tp].next_offset, positions[tp].next_offset) for tp in partitions]
-        self._restart(self._open_reader(len(partitions)), at, positions)
+        self._restart(self._open_reader(), at, positions)
         return partitions
 
     def end_drain(self) -> None:
@@ -233,7 +233,7 @@ class Ingestion:
     def _drain(self, batch: Batch, is_slot_wanted: Callable[[], bool]) -> Iterator[LoadResult]:
         positions = read_positions(self.sink, self.stream)
         wanted = self._rest(batch, {tp: p.next_offset for tp, p in positions.items()})
-        reader = self._open_reader(len(wanted))
+        reader = self._open_reader()
         self._restart(reader, wanted, positions)
         if batch.kind != "live" or batch.until_caught_up:
             yield from self._slices(reader, RangeTrigger(reader, self._stopping), batch.kind)
@@ -387,15 +387,15 @@ class Ingestion:
                 ", ".join(kept),
             )
 
-    def _open_reader(self, partitions: int) -> RangeReader:
+    def _open_reader(self) -> RangeReader:
         if self._reader is None or self._reader.is_lost:
             self._reader = (
-                self._new_reader(partitions)
+                self._new_reader()
                 if self._shared is None
                 else self._shared.open_reader(group_of(self.stream, self.settings), self.stream.name)
             )
         return self._reader
 
-    def _new_reader(self, partitions: int) -> RangeReader:
-        opened = partial(open_consumer, self.settings, group_of(self.stream, self.settings), partitions=partitions)
+    def _new_reader(self) -> RangeReader:
+        opened = partial(open_consumer, self.settings, group_of(self.stream, self.settings))
         return RangeReader(opened(), reopen=lambda messages: opened(queued_messages=messages))

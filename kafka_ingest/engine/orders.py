@@ -33,7 +33,7 @@ class MessageOrders:
     """
 
     def __init__(
-        self, stream: Stream, sink: Sink, metadata: KafkaMetadata, open_reader: Callable[[int], RangeReader]
+        self, stream: Stream, sink: Sink, metadata: KafkaMetadata, open_reader: Callable[[], RangeReader]
     ) -> None:
         self._stream = stream
         self._sink = sink
@@ -96,7 +96,7 @@ class MessageOrders:
         orders = {tp: order for tp, (_, order) in entries.items()}
         marks = self._metadata.watermarks(entries)
         ranges = [OffsetRange(*tp, max(start, marks[tp].low), ends[tp]) for tp, (start, _) in entries.items()]
-        with closing(self._open_reader(len(ranges))) as reader:
+        with closing(self._open_reader()) as reader:
             reader.restart(ranges)
             while reader.remaining():
                 raw = reader.read_slice(max_rows=_LEAD_IN_ROWS, max_bytes=self._max_bytes).with_order_starts(orders)

@@ -24,15 +24,13 @@ class SharedClients:
         self.metadata = KafkaMetadata(settings)
         self.sink: Sink = open_sink(settings.database_url)
         self.leases = LeaseKeeper(self.sink, run_id, records)
-        self.partitions = 1
-        """How many Kafka partitions all streams have about, to share the memory for fetched messages among."""
         self._settings = settings
         self._consumers: dict[str, SharedConsumer] = {}
         self._opening = Lock()
 
     def open_reader(self, group_id: str, stream: str) -> RangeReader:
         """A reader for one stream, by the consumer of its consumer group."""
-        opened = partial(open_consumer, self._settings, group_id, partitions=self.partitions, is_shared=True)
+        opened = partial(open_consumer, self._settings, group_id, is_shared=True)
         with self._opening:
             if group_id not in self._consumers:
                 self._consumers[group_id] = SharedConsumer(opened())

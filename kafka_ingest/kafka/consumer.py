@@ -8,12 +8,13 @@ from kafka_ingest.kafka.errors import kafka_errors
 from kafka_ingest.kafka.metadata import LOGGER
 from kafka_ingest.settings import Settings
 
-# What librdkafka may hold beyond the slice in the making, all partitions together.
-PREFETCH_KBYTES = 96 * 1024
-# librdkafka counts values only, but holds this many messages of each partition whatever their keys and headers (its default
-# of queued.min.messages). Where those would make more than the above of them, it is told to hold fewer.
+# What librdkafka may hold beyond the slice in the making. It counts what waits in the consumer's one queue, of all partitions,
+# and may then still get what it has asked for (librdkafka, "Global configuration properties", queued.max.messages.kbytes).
+PREFETCH_KBYTES = 32 * 1024
+# librdkafka counts values only, but holds this many messages whatever their keys and headers (its default of
+# queued.min.messages). Where those would make more than the above of them, it is told to hold fewer.
 QUEUED_MESSAGES = 100_000
-# How long a partition whose share of that is full is not asked for more. librdkafka's default of a second is long enough for
+# How long a partition is not asked for more when that is full. librdkafka's default of a second is long enough for
 # the loader to run out of messages meanwhile.
 _FETCH_BACKOFF_MS = "10"
 # A consumer that many streams share would get an answer for each message that comes to any of them, with all their partitions in
@@ -22,12 +23,11 @@ _SHARED_FETCH = {"fetch.min.bytes": str(64 * 1024), "fetch.wait.max.ms": "200"}
 
 
 def open_consumer(
-    settings: Settings, group_id: str, *, partitions: int, queued_messages: int | None = None, is_shared: bool = False
+    settings: Settings, group_id: str, *, queued_messages: int | None = None, is_shared: bool = False
 ) -> Consumer:
     """A consumer that only assigns: it never subscribes, joins, rebalances or commits by itself.
 
-    partitions: how many it is going to read; they share the memory for fetched messages.
-    queued_messages: so many of each partition it may hold at most, whatever their values' size allows.
+    queued_messages: so many it may hold at most, about, whatever their values' size allows.
     is_shared: whether many streams of few messages read by it.
     """
     unless_set = {"fetch.queue.backoff.ms": _FETCH_BACKOFF_MS}
@@ -41,8 +41,7 @@ def open_consumer(
         "isolation.level": "read_committed",
         "auto.offset.reset": "error",
         "allow.auto.create.topics": "false",
-        # Per partition; librdkafka's default is 64 MiB for each.
-        "queued.max.messages.kbytes": str(max(1024, PREFETCH_KBYTES // max(1, partitions))),
+        "queued.max.messages.kbytes": str(PREFETCH_KBYTES),
     }
     if queued_messages is not None:
         ours["queued.min.messages"] = str(

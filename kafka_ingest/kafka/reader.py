@@ -315,11 +315,11 @@ class RangeReader:
 
     def _queue_fewer(self, size: int, messages: Sequence[KafkaMessage]) -> None:
         """Where keys and headers are large, go on by a consumer that holds fewer messages."""
-        share = PREFETCH_KBYTES * 1024 // max(1, len(self._partitions))
-        if self._reopen is None or size * self._queued_messages <= share * len(messages):
+        most = PREFETCH_KBYTES * 1024
+        if self._reopen is None or size * self._queued_messages <= most * len(messages):
             return
         uncounted = (size - sum(map(len, messages))) // len(messages)
-        fitting = max(1, share // max(1, uncounted))
+        fitting = max(1, most // max(1, uncounted))
         if 2 * fitting > self._queued_messages:
             return
         self._queued_messages = fitting

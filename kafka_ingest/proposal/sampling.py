@@ -88,7 +88,7 @@ def take_sample(
     rounds = _places(logs, count)
     if not rounds:
         return Sample(_joined([]), logs)
-    consumer = open_consumer(settings, settings.group_id, partitions=len(logs), queued_messages=_QUEUED)
+    consumer = open_consumer(settings, settings.group_id, queued_messages=_QUEUED)
     with closing(RangeReader(consumer)) as reader:
         taken = _Taking(reader, count, on_progress, clock)
         taken.run(rounds)

@@ -35,7 +35,7 @@ class Case:
         with self.target.sink.engine.begin() as connection:
             pin_positions(connection, "mixed", {P0: start}, {}, run_id="pin", now=NOW, orders=orders)
 
-    def reader(self, _partitions: int) -> RangeReader:
+    def reader(self) -> RangeReader:
         return RangeReader(FakeConsumer(self.logs))
 
     def orders(self) -> MessageOrders:
@@ -43,7 +43,7 @@ class Case:
         return MessageOrders(MIXED, self.target.sink, self.metadata, self.reader)
 
     def read(self, start: int, end: int) -> RawSlice:
-        reader = self.reader(1)
+        reader = self.reader()
         reader.restart([OffsetRange(*P0, start, end)])
         return reader.read_slice(max_rows=1_000, max_bytes=1 << 20)
 

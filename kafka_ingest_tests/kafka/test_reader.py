@@ -272,25 +272,23 @@ def test_the_consumer_is_configured_to_read_committed_messages_and_to_commit_not
 ) -> None:
     asked: dict[str, Any] = {}
     monkeypatch.setattr(consumer_module, "Consumer", asked.update)
-    open_consumer(Settings.from_environment({"KAFKA_AUTO_OFFSET_RESET": "earliest"}), "g", partitions=64)
+    open_consumer(Settings.from_environment({"KAFKA_AUTO_OFFSET_RESET": "earliest"}), "g")
     assert asked["group.id"] == "g"
     assert (asked["enable.auto.commit"], asked["enable.auto.offset.store"]) == ("false", "false")
     assert (asked["isolation.level"], asked["auto.offset.reset"]) == ("read_committed", "error")
     assert asked["allow.auto.create.topics"] == "false"
-    assert int(asked["queued.max.messages.kbytes"]) == 1536
+    assert int(asked["queued.max.messages.kbytes"]) == 32 * 1024
 
 
 def test_a_property_librdkafka_does_not_know_is_a_config_error() -> None:
     settings: Settings = Settings.from_environment({"KAFKA_NO_SUCH_THING": "1"})
     with pytest.raises(ConfigError, match=r"no.such.thing.*Check the KAFKA_\* settings"):
-        open_consumer(settings, "g", partitions=1)
+        open_consumer(settings, "g")
 
 
 def test_a_real_consumer_can_be_opened_without_a_broker(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.CRITICAL, logger="kafka_ingest.kafka"):
-        consumer = open_consumer(
-            Settings.from_environment({"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}), "g", partitions=1
-        )
+        consumer = open_consumer(Settings.from_environment({"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}), "g")
         consumer.close()
 
 

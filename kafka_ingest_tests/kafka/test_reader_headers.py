@@ -30,7 +30,7 @@ def heavy(tp: TopicPartition, end: int) -> Log:
 def test_the_reader_goes_on_by_a_consumer_that_holds_fewer_and_reads_every_message_once(
     monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(reader_module, "PREFETCH_KBYTES", 20)  # 10 KiB for each of two partitions
+    monkeypatch.setattr(reader_module, "PREFETCH_KBYTES", 10)
     monkeypatch.setattr(reader_module, "_HELD_MESSAGES", 5)
     logs = {P0: heavy(P0, 40), P1: heavy(P1, 30)}
     first = FakeConsumer(logs, random.Random(seed))

@@ -120,7 +120,7 @@ def test_all_checks_pass_after_a_run_and_a_missing_row_is_found_and_loaded_again
 
 
 def test_a_consumer_group_that_is_behind_is_said_and_the_next_run_repairs_it(loaded: Loaded) -> None:
-    consumer = open_consumer(loaded.settings, loaded.settings.group_id, partitions=1)
+    consumer = open_consumer(loaded.settings, loaded.settings.group_id)
     tp = TopicPartition(loaded.topic, 2)
     commit_group_offsets(consumer, loaded.settings.group_id, {tp: 5}, run_id="somebody")
     consumer.close()

@@ -43,7 +43,7 @@ def test_a_stream_with_a_backlog_is_held_back_while_another_reads_and_loses_noth
         producer.poll(0)
     assert producer.flush(60) == 0
     settings = Settings.from_environment({"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers})
-    with closing(SharedConsumer(open_consumer(settings, "shared", partitions=2, is_shared=True))) as shared:
+    with closing(SharedConsumer(open_consumer(settings, "shared", is_shared=True))) as shared:
         waiting, reading = (RangeReader(shared.of_stream(name)) for name in ("large", "small"))
         waiting.restart([OffsetRange(large, 0, 0, 0)])  # followed; it is not its turn
         assert list(read(reading, small, BACKLOG // 10, 300)) == list(range(BACKLOG // 10))
