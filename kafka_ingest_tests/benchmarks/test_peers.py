@@ -42,7 +42,7 @@ for start in range(0, rows, 10):
     with engine.begin() as connection:
         for number in range(start, start + 10):
             connection.execute(sa.text("INSERT INTO t (id, title) VALUES (:id, :title)"), {"id": number, "title": None})
-    time.sleep(0.05)
+    time.sleep(0.3)
 if then == "end":
     child.kill()
     sys.exit(3)
@@ -206,7 +206,7 @@ def test_a_peer_is_measured_until_its_last_row_and_then_ended_with_its_children(
     assert (result.rows, result.complete) == (50, True)
     assert 0 < result.steady_rows <= 40
     assert 0.1 < result.steady_seconds < result.seconds < 60
-    assert 0 < result.steady_cpu_seconds < result.cpu_seconds
+    assert 0 <= result.steady_cpu_seconds < result.cpu_seconds  # in ticks of 10 ms
     assert result.peak_rss_bytes > 1_000_000
     assert not writers()
 
