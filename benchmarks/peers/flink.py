@@ -12,15 +12,12 @@ from string import Template
 
 import sqlalchemy as sa
 
-from benchmarks.peers.jars import maven_jars
+from benchmarks.peers.jars import java_and_jars
 from benchmarks.peers.jdbc import jdbc_url
 from benchmarks.peers.job import Job
 from benchmarks.peers.program import Program, program
-from benchmarks.peers.result import NotMeasured
 from benchmarks.peers.tables import make_table
-from kafka_ingest.local.errors import LocalServerError
 from kafka_ingest.local.files import write_private
-from kafka_ingest.local.java import find_java
 
 PEER = "flink"
 BATCH_SIZE = 5_000
@@ -34,11 +31,7 @@ _OPENED = (
 @contextmanager
 def sql(job: Job) -> Iterator[Program]:
     """As many tasks as processors, as Spark's `local[*]`; see `Peer`."""
-    try:
-        java, _ = find_java()
-        jars = maven_jars(PEER, "flink-sql-client-*.jar")
-    except LocalServerError as error:
-        raise NotMeasured(f"{PEER}: {error}") from error
+    java, jars = java_and_jars(PEER, "flink-sql-client-*.jar")
     url = sa.make_url(job.database_url)
     make_table(job.database_url, job.table)
     with tempfile.TemporaryDirectory() as name:

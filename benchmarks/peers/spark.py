@@ -11,15 +11,12 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from benchmarks.peers.jars import maven_jars
+from benchmarks.peers.jars import java_and_jars
 from benchmarks.peers.jdbc import jdbc_url
 from benchmarks.peers.job import Job
 from benchmarks.peers.program import Program, program
-from benchmarks.peers.result import NotMeasured
 from benchmarks.peers.tables import make_table
 from benchmarks.peers.venvs import venv_python
-from kafka_ingest.local.errors import LocalServerError
-from kafka_ingest.local.java import find_java
 
 PEER = "spark"
 
@@ -37,11 +34,7 @@ def structured_streaming(job: Job, *, tuning: Tuning | None = None) -> Iterator[
     """`local[*]`; see `Peer`. tuning: only to try others than the best one found."""
     tuning = tuning or Tuning()
     python = venv_python(PEER)
-    try:
-        java, _ = find_java()
-        jars = maven_jars(PEER, "spark-sql-kafka-*.jar")
-    except LocalServerError as error:
-        raise NotMeasured(f"{PEER}: {error}") from error
+    java, jars = java_and_jars(PEER, "spark-sql-kafka-*.jar")
     url = sa.make_url(job.database_url)
     make_table(job.database_url, job.table)
     with tempfile.TemporaryDirectory() as folder:

@@ -389,11 +389,8 @@ class Ingestion:
 
     def _open_reader(self) -> RangeReader:
         if self._reader is None or self._reader.is_lost:
-            self._reader = (
-                self._new_reader()
-                if self._shared is None
-                else self._shared.open_reader(group_of(self.stream, self.settings), self.stream.name)
-            )
+            group_id, shared = group_of(self.stream, self.settings), self._shared
+            self._reader = self._new_reader() if shared is None else shared.open_reader(group_id, self.stream.name)
         return self._reader
 
     def _new_reader(self) -> RangeReader:

@@ -219,9 +219,10 @@ def has_dead_letters_table(connection: sa.Connection) -> bool:
     return sa.inspect(connection).has_table(DEAD_LETTERS.name)
 
 
-def count(connection: sa.Connection, where: Condition) -> int:
-    """How many dead letters the condition takes."""
-    return int(connection.execute(sa.select(sa.func.count()).select_from(DEAD_LETTERS).where(where)).scalar_one())
+def count(connection: sa.Connection, where: Condition, parameters: Mapping[str, object] | None = None) -> int:
+    """How many dead letters the condition takes. parameters: of the condition, where it has some."""
+    number = sa.select(sa.func.count()).select_from(DEAD_LETTERS).where(where)
+    return int(connection.execute(number, parameters).scalar_one())
 
 
 def count_waiting(connection: sa.Connection, stream: str, *, at_most: int | None = None) -> int:
@@ -234,11 +235,9 @@ def count_waiting_in(connection: sa.Connection, stream: str, ranges: Iterable[Of
     """How many letters of a stream wait in these ranges; none before the first run has made the ledger."""
     if not has_dead_letters_table(connection):
         return 0
-    number = sa.select(sa.func.count()).select_from(DEAD_LETTERS).where(_C.stream == stream, waiting())
-    return sum(
-        int(connection.execute(number.where(condition), values).scalar_one())
-        for condition, values in range_conditions((_C.topic, _C.kafka_partition, _C.kafka_offset), ranges)
-    )
+    within = range_conditions((_C.topic, _C.kafka_partition, _C.kafka_offset), ranges)
+    mine = sa.and_(_C.stream == stream, waiting())
+    return sum(count(connection, sa.and_(mine, condition), values) for condition, values in within)
 
 
 def count_by_topic(connection: sa.Connection, where: Condition) -> dict[str, int]:

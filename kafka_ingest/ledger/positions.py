@@ -19,8 +19,8 @@ from kafka_ingest.type_names import SqlRow, SqlUnion
 # What the first version had. The others are not read where only the position is asked for: a sensor or a `status` may look
 # before a run has brought the ledger up to date.
 _FIRST_COLUMNS = tuple(OFFSETS.c[n] for n in ("topic", "kafka_partition", "next_offset", "topic_id", "updated_at"))
-# The row stays: it has the ledger's id.
 _OF_STREAM = OFFSETS.c.stream == sa.bindparam("of_stream", type_=OFFSETS.c.stream.type)
+# The row stays: it has the ledger's id.
 _ONCE_MORE = f"UPDATE {LEDGER.name} SET version = 1"
 
 

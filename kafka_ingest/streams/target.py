@@ -138,6 +138,14 @@ class TargetTable:
         return (*self.key, *own, *PLACE_COLUMNS)
 
     @property
+    def staged(self) -> tuple[tuple[sa.Table, tuple[str, ...]], ...]:
+        """The tables that rows and deletes are merged into by way of a staging table, with the columns that are written."""
+        if not self.is_upsert:
+            return ()
+        graves = () if self.tombstones is None else ((self.tombstones, self.delete_columns),)
+        return ((self.table, self.columns), *graves)
+
+    @property
     def tables(self) -> tuple[sa.Table, ...]:
         """The table and, where it has one, its table of tombstones."""
         return (self.table,) if self.tombstones is None else (self.table, self.tombstones)

@@ -201,13 +201,10 @@ class MySQLSink(Sink):
             if not self.uses_load_data:
                 self._say_insert("the server has local_infile=OFF")
         for target in targets:
-            if target.is_upsert:
-                _make_stage(connection, _stage(target.table), target, target.table, target.columns)
-                if target.kept:
-                    _make_stage(connection, merged_stage(_stage(target.table)), target, target.table, target.columns)
-                if target.tombstones is not None:
-                    graves = target.tombstones
-                    _make_stage(connection, _stage(graves), target, graves, target.delete_columns)
+            for table, names in target.staged:
+                _make_stage(connection, _stage(table), target, table, names)
+            if target.kept:
+                _make_stage(connection, merged_stage(_stage(target.table)), target, target.table, target.columns)
         connection.commit()
 
     def insert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:

@@ -200,7 +200,7 @@ class PostgreSQLSink(Sink):
     def prepare_staging(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
         """Staging tables for upserts. They stay with the connection and are empty after each transaction; one whose table was
         altered meanwhile is made again."""
-        staged = [(table, names) for target in targets for table, names in _staged(target)]
+        staged = [(table, names) for target in targets for table, names in target.staged]
         if not staged:
             return
         quote = connection.dialect.identifier_preparer
@@ -318,14 +318,6 @@ def _timeouts(url: sa.URL) -> list[int]:
         if not value.isdecimal() or int(value) < 1:
             raise ConfigError(f"KAFKA_INGEST_DATABASE_URL has {name}={value}; it takes whole seconds, at least 1")
     return [int(value) for _, value in found]
-
-
-def _staged(target: TargetTable) -> list[tuple[sa.Table, list[str]]]:
-    """The tables that rows of a target are staged for, with the columns that are written."""
-    if not target.is_upsert:
-        return []
-    graves = [] if target.tombstones is None else [(target.tombstones, list(target.delete_columns))]
-    return [(target.table, list(target.columns)), *graves]
 
 
 def _stage(table: sa.Table) -> str:
