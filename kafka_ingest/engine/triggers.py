@@ -19,6 +19,8 @@ from kafka_ingest.streams.stream import Stream
 WAIT_SECONDS = 0.25
 POLL_SECONDS = 0.05
 SLICE_SECONDS = 0.2
+# Until the time of a slice there is nothing to look for, unless so many wait that one look would not take what comes until then.
+MANY_MESSAGES = 1_000
 # How often it asks for the log's ends, which tell of partitions that are gone and of messages that do not come.
 ENDS_SECONDS = 2.0
 # How often a live run looks whether the stream's topics and partitions have changed.
@@ -100,7 +102,8 @@ class LiveTrigger:
             elif now - idle_since >= policy.linger:
                 return False
             if waiting:
-                self._stopping.wait(POLL_SECONDS)
+                until_slice = 0.0 if waiting >= MANY_MESSAGES else self._last_slice + SLICE_SECONDS - time.monotonic()
+                self._stopping.wait(max(POLL_SECONDS, until_slice))
         return False
 
     def _follow(self, now: float) -> bool:

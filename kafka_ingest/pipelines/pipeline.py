@@ -40,7 +40,9 @@ def run_pipeline(parsed: ParsedSlice, stream: Stream) -> ParsedSlice:
         for step in stream.steps if stream.steps is not None else (translate_dates,):
             frame = _run_step(step, frame, context, parsed)
         origins = parsed.origins.get(target)
-        frame, invalid = validate(_in_position(frame, parsed, origins), target, parsed.absent.get(target))
+        if stream.steps is not None:
+            frame = _in_position(frame, parsed, origins)
+        frame, invalid = validate(frame, target, parsed.absent.get(target))
         letters = context.dead_letters + invalid
         numbers = rows.index.to_numpy(dtype=np.int64)
         if origins is not None:

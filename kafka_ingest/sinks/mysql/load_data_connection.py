@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import secrets
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 # The stubs leave out what is PyMySQL's own; test_load_data_connection.py notices when it changes.
 from pymysql.connections import Connection, LoadLocalPacketWrapper, MySQLResult  # type: ignore[attr-defined]
+from pymysql.constants import COMMAND
 from pymysql.cursors import Cursor
 from pymysql.err import DataError
 from pymysql.protocol import MysqlPacket
@@ -26,6 +28,8 @@ _PACKET_BYTES = 512 * 1024
 FILE = ":file:"
 # ER_NET_PACKET_TOO_LARGE (MySQL Error Message Reference).
 PACKET_TOO_LARGE = 1153
+# A connection whose last statement was answered so lately is not asked whether it is still there.
+_FRESH_SECONDS = 1.0
 
 
 class _Result(MySQLResult):
@@ -74,6 +78,9 @@ class OfferingConnection(Connection):
         self.refused: str | None = None
         self.max_statement_bytes: int | None = None
         """The server's max_allowed_packet, once `learn_limits` has asked."""
+        self._is_committed = False
+        """Whether nothing was asked since the last commit, so that there is nothing to roll back."""
+        self._answered_at = -_FRESH_SECONDS
         super().__init__(**{**options, "local_infile": True})
 
     def connect(self, sock: socket.socket | None = None) -> None:
@@ -83,9 +90,21 @@ class OfferingConnection(Connection):
             super().connect(sock)
 
     def ping(self, reconnect: Any = False) -> None:
-        """Whether the server is still there, within `connect_timeout`: SQLAlchemy's pool asks before each use."""
+        """Whether the server is still there, within `connect_timeout`: SQLAlchemy's pool asks before each use. A run that loads
+        slice after slice does not ask each time."""
+        if self.open and time.monotonic() - self._answered_at < _FRESH_SECONDS:
+            return
         with self._impatient():
             super().ping(reconnect)
+
+    def commit(self) -> None:
+        super().commit()
+        self._is_committed = True
+
+    def rollback(self) -> None:
+        """As the driver's; after a commit there is nothing to ask for, which SQLAlchemy's pool does each time."""
+        if not self._is_committed:
+            super().rollback()
 
     def learn_limits(self) -> None:
         """Ask what the server takes. Once after connecting."""
@@ -118,6 +137,7 @@ class OfferingConnection(Connection):
                 f"a statement of {len(body):,} bytes, with a message in it, is larger than the server's max_allowed_packet "
                 f"of {self.max_statement_bytes:,} bytes. Raise that: SET GLOBAL max_allowed_packet",
             )
+        self._is_committed = self._is_committed and command != COMMAND.COM_QUERY
         super()._execute_command(command, body)  # type: ignore[misc]
 
     def load_local(self, statement: str, payload: memoryview) -> tuple[int, int]:
@@ -166,6 +186,7 @@ class OfferingConnection(Connection):
         result = _Result(self)
         result.read()
         self._result = result
+        self._answered_at = time.monotonic()
         if result.server_status is not None:
             self.server_status = result.server_status
         return result.affected_rows or 0
