@@ -6,6 +6,7 @@ from confluent_kafka import Consumer
 
 from kafka_ingest.kafka.errors import kafka_errors
 from kafka_ingest.kafka.metadata import LOGGER
+from kafka_ingest.kafka.timeouts import request_timeout
 from kafka_ingest.settings import Settings
 
 # What librdkafka may hold beyond the slice in the making. It counts what waits in the consumer's one queue, of all partitions,
@@ -28,7 +29,8 @@ def open_consumer(
     """A consumer that only assigns: it never subscribes, joins, rebalances or commits by itself.
 
     queued_messages: so many it may hold at most, about, whatever their values' size allows.
-    is_shared: whether many streams of few messages read by it.
+    is_shared: whether many streams of few messages read by it. It asks the cluster for its topics then, and raises what
+    `kafka_errors` makes of a refusal.
     """
     unless_set = {"fetch.queue.backoff.ms": _FETCH_BACKOFF_MS}
     if is_shared:
@@ -48,4 +50,18 @@ def open_consumer(
             min(queued_messages, int(settings.kafka.get("queued.min.messages", QUEUED_MESSAGES)))
         )
     with kafka_errors("configuring the Kafka client"):
-        return Consumer(unless_set | dict(settings.kafka) | ours | {"logger": LOGGER})
+        consumer = Consumer(unless_set | dict(settings.kafka) | ours | {"logger": LOGGER})
+    if is_shared:
+        _learn_leaders(consumer)
+    return consumer
+
+
+def _learn_leaders(consumer: Consumer) -> None:
+    """Of all topics. For one that it does not know as it is assigned, librdkafka asks by a clock: each of a hundred streams
+    that are made ready one after the other would wait a second."""
+    try:
+        with kafka_errors("asking for the topics' leaders"):
+            consumer.list_topics(timeout=request_timeout())
+    except BaseException:
+        consumer.close()
+        raise
