@@ -104,9 +104,9 @@ def _old_rule(_target: Any, _order: Any, one: str, other: str) -> str:
 
 
 def _unclaimed(
-    statements: Any, target: Any, table: str, stage: str, names: Any, wanted: int, graves: Any = None
+    statements: Any, target: Any, table: str, stage: str, names: Any, wanted: int, graves: Any = None, **more: bool
 ) -> None:
-    postgresql_merge.merge(statements, target, table, stage, names, wanted)
+    postgresql_merge.merge(statements, target, table, stage, names, wanted, None, **more)
 
 
 _claiming, _written = postgresql_merge._claiming, postgresql_merge._written
@@ -130,13 +130,13 @@ def _unguarded_tombstones(statements: Any, target: Any, table: str, stage: str, 
 
 
 def _compared_before(
-    statements: Any, target: Any, table: str, stage: str, names: Any, _wanted: int, graves: Any = None
+    statements: Any, target: Any, table: str, stage: str, names: Any, _wanted: int, graves: Any = None, **more: bool
 ) -> None:
     """In a statement before the one that writes."""
     same = same_key_sql(statements.quote, target.key, "s", "t")
     later = is_later_sql(target, statements.order, "t", "s")
     statements.run(f"DELETE FROM {stage} AS s USING {table} AS t WHERE {same} AND {later}")
-    postgresql_merge.merge(statements, target, table, stage, names, 0, graves)
+    postgresql_merge.merge(statements, target, table, stage, names, 0, graves, **more)
 
 
 @contextmanager

@@ -44,6 +44,7 @@ from kafka_ingest.sinks.mysql.load_data_connection import FILE, OfferingConnecti
 from kafka_ingest.sinks.mysql.merge import Statements, bury, delete_buried, drop_buried, merge, merged_stage
 from kafka_ingest.sinks.mysql.misfits import mysql_misfits
 from kafka_ingest.sinks.mysql.tls import split_tls
+from kafka_ingest.sinks.mysql.unique_keys import merge_keys
 from kafka_ingest.sinks.mysql.values import inexact_json, values_sql
 from kafka_ingest.streams.target import TargetTable
 from kafka_ingest.type_names import SqlColumn, SqlExpression, SqlType
@@ -222,7 +223,7 @@ class MySQLSink(Sink):
 
     def upsert_staged(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
         quote = connection.dialect.identifier_preparer.format_table
-        statements, table, stage = self._statements(connection), quote(target.table), _stage(target.table)
+        statements, table, stage = self._statements(connection, target), quote(target.table), _stage(target.table)
         if target.tombstones is None:
             merge(statements, target, table, stage, target.columns, len(rows))
             return
@@ -235,7 +236,7 @@ class MySQLSink(Sink):
         """The tombstones first, by way of their staging table; then the rows that they delete."""
         assert target.tombstones is not None  # noqa: S101  deletes come from models that delete on tombstones only
         quote = connection.dialect.identifier_preparer.format_table
-        statements, names = self._statements(connection), target.delete_columns
+        statements, names = self._statements(connection, target), target.delete_columns
         graves, stage = quote(target.tombstones), _stage(target.tombstones)
         self._stage(connection, target.tombstones, names, keys)
         merge(statements, target, graves, stage, names, len(keys))
@@ -246,18 +247,21 @@ class MySQLSink(Sink):
         self._run(connection, f"DELETE FROM {stage}")  # what an upsert before left there; quick where it is empty
         self._bulk(connection, table, stage, names, rows)
 
-    def _statements(self, connection: sa.Connection) -> Statements:
+    def _statements(self, connection: sa.Connection, target: TargetTable) -> Statements:
+        quote = connection.dialect.identifier_preparer
+        keys = map(quote.quote, merge_keys(connection, target.tables))
         return Statements(
             run=lambda sql: self._run(connection, sql),
             count=lambda sql: int(connection.exec_driver_sql(sql).scalar_one()),
             places=PlaceSql(
-                order=OrderSql(connection.dialect.identifier_preparer.quote, _milliseconds),
+                order=OrderSql(quote.quote, _milliseconds),
                 joined=lambda texts: f"CONCAT({', '.join(texts)})",
                 digits=lambda number: number,
                 padded=lambda number: f"LPAD({number}, 19, '0')",
                 instant=lambda column: f"CAST(CAST({column} AS DATETIME(6)) AS CHAR CHARACTER SET ascii)",
             ),
             run_with=lambda sql, values: self._run(connection, sql, tuple(values)),
+            indexes=dict(zip(map(quote.format_table, target.tables), keys, strict=True)),
         )
 
     def classify_error(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
