@@ -38,6 +38,8 @@ class Mutation:
     apply: Callable[[], AbstractContextManager[Any]]
     shape: str = "everything"
     databases: tuple[str, ...] = ("mysql", "mariadb", "postgresql")
+    is_numbered: bool = False
+    """It is about tables with a primary key of their own."""
     is_rare: bool = False
     """It is found after many hundreds of examples: by hand, and not in every check."""
 
@@ -110,6 +112,22 @@ def _unclaimed(
 
 
 _claiming, _written = postgresql_merge._claiming, postgresql_merge._written
+_replaced_apart = postgresql_merge._replaced_apart
+
+
+def _offered_where_unseen(*of_replaced: Any) -> tuple[str, str]:
+    replaced, source = _replaced_apart(*of_replaced)
+    return replaced, f"{source[: source.index(' AND NOT (NOT')]})"
+
+
+@contextmanager
+def _seen_is_there() -> Iterator[None]:
+    """A key of which a row is seen is not offered to INSERT, whatever has become of that row; nor later on."""
+    with (
+        mock.patch.object(postgresql_merge, "_replaced_apart", _offered_where_unseen),
+        mock.patch.object(table_writer.TableWriter, "_write_again", _judge_at_once),
+    ):
+        yield
 
 
 def _claimed_unlocked(*of_claiming: Any) -> str:
@@ -320,6 +338,13 @@ MUTATIONS: Mapping[str, Mutation] = {
         _patched(postgresql_merge, _written=_unguarded_tombstones),
         "two tombstones",
         databases=_POSTGRESQL,
+    ),
+    "what is seen is there": Mutation(
+        "a row that is deleted as it is to be replaced is inserted",
+        _seen_is_there,
+        "row and tombstone",
+        databases=_POSTGRESQL,
+        is_numbered=True,
     ),
     "order by timestamp": Mutation(
         "the order of a message is the largest timestamp up to it",

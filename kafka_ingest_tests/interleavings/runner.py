@@ -135,13 +135,17 @@ def _work(wanted: Wanted, number: int, told: Queue[Any], stop: Event) -> None:
 def mutate(names: Sequence[str], database: str, seed: int, examples: int, *, is_numbered: bool = False) -> bool:
     """Whether something does not hold for each of these mends taken out, within so many examples. Prints after how many."""
     is_found = True
-    with world(database, is_numbered=is_numbered) as found:
-        for name in names:
-            mutation = MUTATIONS[name]
-            with mutation.apply():
-                report = _search(found, mutation.shape, seed, examples)
-            is_found &= report["found_after"] is not None
-            _say({"mutation": name, "database": database, **report})
+    of_world: dict[bool, list[str]] = {}
+    for name in names:
+        of_world.setdefault(is_numbered or MUTATIONS[name].is_numbered, []).append(name)
+    for numbered, own in of_world.items():
+        with world(database, is_numbered=numbered) as found:
+            for name in own:
+                mutation = MUTATIONS[name]
+                with mutation.apply():
+                    report = _search(found, mutation.shape, seed, examples)
+                is_found &= report["found_after"] is not None
+                _say({"mutation": name, "database": database, **report})
     return is_found
 
 

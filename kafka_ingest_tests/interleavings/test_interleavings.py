@@ -100,8 +100,11 @@ def test_rows_and_deletes_in_an_order_of_their_own_end_in_it(world: World, examp
 
 @pytest.mark.services
 @pytest.mark.parametrize(("server", "name"), IN_EVERY_CHECK, indirect=["server"])
-def test_a_mend_that_is_taken_out_is_noticed(world: World, name: str) -> None:
+def test_a_mend_that_is_taken_out_is_noticed(
+    server: LocalDatabaseServer, request: pytest.FixtureRequest, name: str
+) -> None:
     mutation, code = MUTATIONS[name], loaded_code()
+    world: World = request.getfixturevalue("numbered_world" if mutation.is_numbered else "world")
 
     def run() -> None:
         for example in examples_of(1, mutation.shape, MUTATED_EXAMPLES):

@@ -275,6 +275,23 @@ def test_a_primary_key_that_mysql_has_made_itself_is_one_of_the_tables_own(mysql
         assert found.all("SELECT COUNT(DISTINCT my_row_id) FROM paper") == [(3,)]
 
 
+@pytest.mark.parametrize("target", NUMBERED, indirect=True, ids=[database for database, _ in NUMBERED])
+def test_a_unique_key_that_is_renamed_within_a_transaction_ends_it(target: Target) -> None:
+    renamed = {"mysql": "ALTER TABLE paper RENAME INDEX uk_isin TO other", "postgresql": "DROP INDEX uk_isin"}
+
+    def rename(step: str) -> None:
+        if step == LoadStep.ROWS:
+            with target.sink.engine.begin() as connection:
+                connection.exec_driver_sql(renamed[target.sink.kind])
+
+    with pytest.raises(SchemaMismatch, match=r"error 1176|SQLSTATE 42P10"):
+        target.load(at(paper("a", 1), start=0), at_step=rename)
+    assert papers(target) == []
+    if target.sink.kind == "mysql":
+        target.load(at(paper("a", 1), start=0))
+        assert papers(target) == [("a", 1, None)]
+
+
 # What stands instead of the unique key, and a part of the problem's text.
 UNFIT: dict[str, list[tuple[str, str]]] = {
     "mysql": [

@@ -67,6 +67,8 @@ _SESSION = (
     "ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'"
 )
 
+# Where a connection notes the unique keys by which its next transaction merges, by the table's name.
+_MERGE_KEYS = "kafka_ingest merge keys"
 # FLOAT has 24 bits up to this precision (MySQL manual, "Floating-Point Types").
 _SINGLE_PRECISION = 24
 
@@ -195,8 +197,8 @@ class MySQLSink(Sink):
             yield connection.execution_options(isolation_level="REPEATABLE READ")
 
     def prepare_staging(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
-        """Empty staging tables for upserts. Before the transaction: a server that enforces GTID consistency refuses
-        CREATE TEMPORARY TABLE inside one (MySQL manual, "Restrictions on Replication with GTIDs")."""
+        """Empty staging tables for upserts, and the keys to merge by. Before the transaction: a server that enforces GTID consistency
+        refuses CREATE TEMPORARY TABLE inside one (MySQL manual, "Restrictions on Replication with GTIDs")."""
         if self.uses_load_data is None:
             self.uses_load_data = bool(connection.exec_driver_sql("SELECT @@local_infile").scalar())
             if not self.uses_load_data:
@@ -206,6 +208,9 @@ class MySQLSink(Sink):
                 _make_stage(connection, _stage(table), target, table, names)
             if target.kept:
                 _make_stage(connection, merged_stage(_stage(target.table)), target, target.table, target.columns)
+        merged = [table for target in targets for table, _ in target.staged]
+        keys = zip(merged, merge_keys(connection, merged), strict=True)
+        connection.info[_MERGE_KEYS] = {table.fullname: key for table, key in keys}
         connection.commit()
 
     def insert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
@@ -249,7 +254,7 @@ class MySQLSink(Sink):
 
     def _statements(self, connection: sa.Connection, target: TargetTable) -> Statements:
         quote = connection.dialect.identifier_preparer
-        keys = map(quote.quote, merge_keys(connection, target.tables))
+        keys = connection.info[_MERGE_KEYS]
         return Statements(
             run=lambda sql: self._run(connection, sql),
             count=lambda sql: int(connection.exec_driver_sql(sql).scalar_one()),
@@ -261,7 +266,7 @@ class MySQLSink(Sink):
                 instant=lambda column: f"CAST(CAST({column} AS DATETIME(6)) AS CHAR CHARACTER SET ascii)",
             ),
             run_with=lambda sql, values: self._run(connection, sql, tuple(values)),
-            indexes=dict(zip(map(quote.format_table, target.tables), keys, strict=True)),
+            indexes={quote.format_table(table): quote.quote(keys[table.fullname]) for table in target.tables},
         )
 
     def classify_error(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:
