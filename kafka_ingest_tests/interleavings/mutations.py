@@ -116,18 +116,9 @@ _replaced_apart = postgresql_merge._replaced_apart
 
 
 def _offered_where_unseen(*of_replaced: Any) -> tuple[str, str]:
+    """A key of which a row is seen is not offered to INSERT, whatever has become of that row."""
     replaced, source = _replaced_apart(*of_replaced)
     return replaced, f"{source[: source.index(' AND NOT (NOT')]})"
-
-
-@contextmanager
-def _seen_is_there() -> Iterator[None]:
-    """A key of which a row is seen is not offered to INSERT, whatever has become of that row; nor later on."""
-    with (
-        mock.patch.object(postgresql_merge, "_replaced_apart", _offered_where_unseen),
-        mock.patch.object(table_writer.TableWriter, "_write_again", _judge_at_once),
-    ):
-        yield
 
 
 def _claimed_unlocked(*of_claiming: Any) -> str:
@@ -220,15 +211,6 @@ def _backfills_by_their_start() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _deadlock_of_a_row() -> Iterator[None]:
-    with (
-        mock.patch.object(table_writer, "write_isolating", _blame_a_row),
-        mock.patch.object(table_writer.TableWriter, "_write_again", _judge_at_once),
-    ):
-        yield
-
-
 def _code(error: Exception) -> Any:
     """The server's own: MySQL's and MariaDB's number, PostgreSQL's SQLSTATE. PyMySQL's errors have both."""
     original = error.orig if isinstance(error, sa.exc.DBAPIError) else None
@@ -239,7 +221,7 @@ def _code(error: Exception) -> Any:
 
 
 def _blame_a_row(
-    connection: sa.Connection, rows: pd.DataFrame, write: Callable[[pd.DataFrame], None]
+    connection: sa.Connection, rows: pd.DataFrame, write: Callable[[pd.DataFrame], None], _target: Any = None
 ) -> dict[int, str]:
     """Takes a deadlock for a row that is refused."""
     refused: dict[int, str] = {}
@@ -263,14 +245,17 @@ def _blame_a_row(
     return refused
 
 
-@contextmanager
-def _not_looked_at_again() -> Iterator[None]:
+def _and_judged_at_once(
+    mutation: Callable[[], AbstractContextManager[Any]],
+) -> Callable[[], AbstractContextManager[Any]]:
     """Nor is a refused row tried again, which alone would do here."""
-    with (
-        mock.patch.object(mysql_merge, "DuplicateKey", _Never),
-        mock.patch.object(table_writer.TableWriter, "_write_again", _judge_at_once),
-    ):
-        yield
+
+    @contextmanager
+    def both() -> Iterator[None]:
+        with mutation(), mock.patch.object(table_writer.TableWriter, "_write_again", _judge_at_once):
+            yield
+
+    return both
 
 
 @contextmanager
@@ -287,7 +272,7 @@ _MYSQL, _POSTGRESQL = ("mysql", "mariadb"), ("postgresql",)
 MUTATIONS: Mapping[str, Mutation] = {
     "1062 is bad data": Mutation(
         "a key that another transaction has committed meanwhile is looked at again",
-        _not_looked_at_again,
+        _and_judged_at_once(_patched(mysql_merge, DuplicateKey=_Never)),
         "keys",
         databases=_MYSQL,
     ),
@@ -341,7 +326,7 @@ MUTATIONS: Mapping[str, Mutation] = {
     ),
     "what is seen is there": Mutation(
         "a row that is deleted as it is to be replaced is inserted",
-        _seen_is_there,
+        _and_judged_at_once(_patched(postgresql_merge, _replaced_apart=_offered_where_unseen)),
         "row and tombstone",
         databases=_POSTGRESQL,
         is_numbered=True,
@@ -388,7 +373,7 @@ MUTATIONS: Mapping[str, Mutation] = {
     "no position fence": Mutation("positions are compared, and never go back", _no_position_fence, "plain"),
     "a deadlock is a row's": Mutation(
         "a deadlock ends the transaction, which begins again",
-        _deadlock_of_a_row,
+        _and_judged_at_once(_patched(table_writer, write_isolating=_blame_a_row)),
         "tombstones",
     ),
     "no columns of their own": Mutation(

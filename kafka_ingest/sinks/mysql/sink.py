@@ -197,8 +197,8 @@ class MySQLSink(Sink):
             yield connection.execution_options(isolation_level="REPEATABLE READ")
 
     def prepare_staging(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
-        """Empty staging tables for upserts, and the keys to merge by. Before the transaction: a server that enforces GTID consistency
-        refuses CREATE TEMPORARY TABLE inside one (MySQL manual, "Restrictions on Replication with GTIDs")."""
+        """Empty staging tables for upserts, and the keys to merge by. Before the transaction: a server that enforces GTID
+        consistency refuses CREATE TEMPORARY TABLE inside one (MySQL manual, "Restrictions on Replication with GTIDs")."""
         if self.uses_load_data is None:
             self.uses_load_data = bool(connection.exec_driver_sql("SELECT @@local_infile").scalar())
             if not self.uses_load_data:
