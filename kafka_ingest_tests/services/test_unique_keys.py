@@ -6,50 +6,37 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
-from typing import Any, ClassVar
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped
 
 from kafka_ingest.backfill.table_forecast import TableForecast, table_comparison
 from kafka_ingest.errors import SchemaMismatch
-from kafka_ingest.sinks.base import Sink
 from kafka_ingest.sinks.load_step import LoadStep
 from kafka_ingest.sinks.registry import open_sink
-from kafka_ingest.sinks.tables import prepare_tables
 from kafka_ingest.slices import BatchKind, RawSlice, TopicPartition
-from kafka_ingest.streams.model import UpsertModel, field
-from kafka_ingest.streams.stream import RouteByTopic, Stream
 from kafka_ingest.streams.target import TargetTable
-from kafka_ingest.testing.messages import MORNING_MS, Msg, Part, piped, raw_slice
+from kafka_ingest.testing.messages import piped
 from kafka_ingest.testing.target import SECONDS, Held, Target
+from kafka_ingest_tests.services.papers import (
+    COUNTED,
+    EXACT_TOPIC,
+    LOG,
+    STREAM,
+    TEXT,
+    WANTED,
+    Paper,
+    at,
+    gone,
+    make,
+    numbers,
+    opened,
+    paper,
+    papers,
+)
 
 pytestmark = pytest.mark.services
 
-
-class Paper(UpsertModel):
-    __tablename__ = "paper"
-    delete_on_tombstone: ClassVar[bool] = True
-    isin: Mapped[str] = field(sa.String(12), primary_key=True)
-    price: Mapped[int | None] = field(sa.Integer)
-    note: Mapped[str | None] = field(sa.String(12), keep_absent=True)
-
-
-STREAM = Stream(name="papers", topics="papers", route_by=RouteByTopic(), routes={"papers": Paper})
-
-TEXT = {
-    "mysql": "VARCHAR(12) CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin",
-    "mariadb": "VARCHAR(12) CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin",
-}
-TOPIC = "VARCHAR(280)"
-EXACT_TOPIC = "VARCHAR(280) CHARACTER SET ascii COLLATE ascii_bin"
-COUNTED = {
-    "mysql": "BIGINT AUTO_INCREMENT PRIMARY KEY",
-    "mariadb": "BIGINT AUTO_INCREMENT PRIMARY KEY",
-    "postgresql": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
-    "sqlite": "INTEGER PRIMARY KEY",
-}
 # How the database fills the column `id`.
 FORMS = {
     "counted": COUNTED,
@@ -70,31 +57,6 @@ CASES = [(database, form) for form, of in FORMS.items() for database in of]
 NUMBERED = [(database, "counted") for database in COUNTED if database != "sqlite"]
 
 
-def make(sink: Sink, own: str, *more: str, text: str | None = None) -> None:
-    """The table as a person has made it; columns of ours that may be NULL are added by the first run."""
-    with sink.engine.begin() as connection:
-        is_mariadb = bool(getattr(connection.dialect, "is_mariadb", False))
-        kind = TEXT.get("mariadb" if is_mariadb else sink.kind, "VARCHAR(12)") if text is None else text
-        topic = EXACT_TOPIC if sink.kind == "mysql" else TOPIC
-        columns = [
-            f"isin {kind} NOT NULL",
-            "price INT",
-            "note VARCHAR(12)",
-            f"_kafka_topic {topic} NOT NULL",
-            "_kafka_partition INT NOT NULL",
-            "_kafka_offset BIGINT NOT NULL",
-        ]
-        first, *keys = own.split(", ", 1)
-        connection.exec_driver_sql(f"CREATE TABLE paper (id {first}, {', '.join([*columns, *keys])})")
-        for statement in more:
-            connection.exec_driver_sql(statement)
-
-
-def opened(request: pytest.FixtureRequest, database: str) -> Sink:
-    url = f"sqlite:///{request.getfixturevalue('tmp_path')}/unique.db"
-    return open_sink(sa.make_url(url if database == "sqlite" else request.getfixturevalue(f"{database}_url")))
-
-
 @pytest.fixture
 def target(request: pytest.FixtureRequest) -> Iterator[Target]:
     database, form = request.param
@@ -103,39 +65,6 @@ def target(request: pytest.FixtureRequest) -> Iterator[Target]:
         found = Target(STREAM, sink)
         found.pin({TopicPartition("papers", 0): 0, TopicPartition("papers", 1): 0})
         yield found
-
-
-def paper(isin: str, price: int, at: int = 0, **more: Any) -> Msg:
-    return Msg({"isin": isin, "price": price, **more}, f'"{isin}"'.encode(), timestamp_ms=MORNING_MS + at)
-
-
-def gone(isin: str, at: int = 0) -> Msg:
-    return Msg(None, f'"{isin}"'.encode(), timestamp_ms=MORNING_MS + at)
-
-
-def at(*messages: Msg, start: int, partition: int = 0) -> RawSlice:
-    return raw_slice(Part(list(messages), "papers", partition, start))
-
-
-LOG = [
-    paper("a", 1, note="first"),
-    paper("b", 2),
-    paper("A", 3),
-    paper("a", 4),
-    gone("b"),
-    paper("c", 5),
-    paper("a", 6, note="last"),
-    paper("c", 7),
-]
-WANTED = [("A", 3, None), ("a", 6, "last"), ("c", 7, None)]
-
-
-def papers(target: Target) -> list[tuple[Any, ...]]:
-    return sorted(target.all("SELECT isin, price, note FROM paper"))
-
-
-def numbers(target: Target) -> dict[str, Any]:
-    return dict(target.all("SELECT isin, id FROM paper"))
 
 
 @pytest.mark.parametrize(("target", "form"), [(c, c[1]) for c in CASES], indirect=["target"], ids=map("-".join, CASES))
@@ -171,6 +100,31 @@ def test_a_row_that_is_replaced_takes_no_number(target: Target) -> None:
     # MySQL and MariaDB give a statement numbers by powers of two, and the rest of those is lost.
     assert numbers(target)["new"] <= 17
     assert papers(target) == [("new", 0, None), *((f"p{n}", 3, "x") for n in range(8))]
+
+
+@pytest.mark.parametrize("target", NUMBERED, indirect=True, ids=[database for database, _ in NUMBERED])
+def test_writers_of_the_same_keys_at_once_end_in_the_last_message_of_each(target: Target) -> None:
+    """pingcap/tiflow#3589: gaps in the unique key are locked, too, and circles of waiting are many. MariaDB says error 1467 of
+    the one that has waited for AUTO_INCREMENT (MDEV-33593)."""
+    rounds, keys = 12, 40
+    with ThreadPoolExecutor(2) as pool:
+
+        def run(partition: int) -> None:
+            for n in range(rounds):
+                # Half of the keys, others each time; of the later messages those of partition 1.
+                isins = [f"k{(7 * n + 3 * each + partition) % keys}" for each in range(keys // 2)]
+                rows = [paper(isin, 2 * n + partition, 2 * n + partition) for isin in dict.fromkeys(isins)]
+                target.load(at(*rows, start=n * keys // 2, partition=partition), run_id=f"run {partition}")
+
+        for done in [pool.submit(run, partition) for partition in (0, 1)]:
+            done.result(SECONDS)
+    wanted: dict[str, int] = {}
+    for n in range(rounds):
+        for partition in (0, 1):
+            isins = [f"k{(7 * n + 3 * each + partition) % keys}" for each in range(keys // 2)]
+            wanted |= dict.fromkeys(isins, 2 * n + partition)
+    assert {isin: price for isin, price, _ in papers(target)} == wanted
+    assert target.dead_letters() == []
 
 
 def both(target: Target, first: RawSlice, second: RawSlice, *, seconds: float = 0.5) -> None:
@@ -290,97 +244,3 @@ def test_a_unique_key_that_is_renamed_within_a_transaction_ends_it(target: Targe
     if target.sink.kind == "mysql":
         target.load(at(paper("a", 1), start=0))
         assert papers(target) == [("a", 1, None)]
-
-
-# What stands instead of the unique key, and a part of the problem's text.
-UNFIT: dict[str, list[tuple[str, str]]] = {
-    "mysql": [
-        ("CREATE INDEX plain ON paper (isin)", "its primary key is (id)"),
-        ("CREATE UNIQUE INDEX part ON paper (isin(4))", "its primary key is (id)"),
-        ("CREATE UNIQUE INDEX more ON paper (isin, price)", "its primary key is (id)"),
-        ("CREATE UNIQUE INDEX made ON paper ((LOWER(isin)))", "its primary key is (id)"),
-        ("CREATE UNIQUE INDEX hidden ON paper (isin) INVISIBLE", "its primary key is (id)"),
-    ],
-    "mariadb": [
-        ("CREATE UNIQUE INDEX part ON paper (isin(4))", "its primary key is (id)"),
-        ("CREATE UNIQUE INDEX hidden ON paper (isin) IGNORED", "its primary key is (id)"),
-    ],
-    "postgresql": [
-        ("CREATE UNIQUE INDEX few ON paper (isin) WHERE price > 0", "its primary key is (id)"),
-        ("CREATE UNIQUE INDEX made ON paper (lower(isin))", "its primary key is (id)"),
-        ("ALTER TABLE paper ADD CONSTRAINT late UNIQUE (isin) DEFERRABLE", "its key late is DEFERRABLE"),
-        (
-            "ALTER TABLE paper ADD UNIQUE (isin), ADD CONSTRAINT late UNIQUE (isin) DEFERRABLE INITIALLY DEFERRED",
-            "its key late is DEFERRABLE",
-        ),
-        ("CREATE UNIQUE INDEX other ON paper (isin text_pattern_ops)", "its primary key is (id)"),
-    ],
-    "sqlite": [
-        ("CREATE UNIQUE INDEX few ON paper (isin) WHERE price > 0", "its primary key is (id)"),
-        ("CREATE UNIQUE INDEX made ON paper (lower(isin))", "its primary key is (id)"),
-    ],
-}
-NULLABLE = {
-    "mysql": "ALTER TABLE paper MODIFY isin VARCHAR(12) CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin NULL",
-    "mariadb": "ALTER TABLE paper MODIFY isin VARCHAR(12) CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin NULL",
-    "postgresql": "ALTER TABLE paper ALTER isin DROP NOT NULL",
-}
-
-
-@pytest.mark.filterwarnings("ignore:Unknown schema content")  # SQLAlchemy does not know an IGNORED index
-@pytest.mark.parametrize(
-    ("database", "statement", "problem"), [(database, *case) for database, cases in UNFIT.items() for case in cases]
-)
-def test_a_key_that_is_not_exactly_the_models_is_refused_and_the_primary_key_stays(
-    request: pytest.FixtureRequest, database: str, statement: str, problem: str
-) -> None:
-    with closing(opened(request, database)) as sink:
-        make(sink, COUNTED[database], statement)
-        mended(sink, problem)
-
-
-@pytest.mark.parametrize("database", NULLABLE)
-def test_a_key_that_may_be_null_is_refused(request: pytest.FixtureRequest, database: str) -> None:
-    with closing(opened(request, database)) as sink:
-        make(sink, COUNTED[database], "CREATE UNIQUE INDEX uk_isin ON paper (isin)", NULLABLE[database])
-        mended(sink, "column isin may be NULL, and is part of the key")
-
-
-def test_a_primary_key_of_fewer_columns_allows_too_few_rows_whatever_other_key_there_is(mysql_url: str) -> None:
-    with closing(open_sink(sa.make_url(mysql_url))) as sink:
-        make(sink, "INT, PRIMARY KEY (isin(4))", "CREATE UNIQUE INDEX uk_isin ON paper (isin)")
-        assert "DROP PRIMARY KEY, ADD PRIMARY KEY (isin)" in mended(sink, "its primary key is (isin(4))")
-
-
-def test_an_index_of_sqlite_that_takes_keys_for_one_is_refused(request: pytest.FixtureRequest) -> None:
-    with closing(opened(request, "sqlite")) as sink:
-        make(sink, "INTEGER PRIMARY KEY", "CREATE UNIQUE INDEX loose ON paper (isin COLLATE NOCASE)")
-        with pytest.raises(SchemaMismatch, match="has collation NOCASE"):
-            Target(STREAM, sink)
-
-
-@pytest.mark.parametrize("own", ["INT PRIMARY KEY", "TEXT NOT NULL PRIMARY KEY"])
-def test_a_primary_key_of_sqlite_that_nothing_fills_is_refused(request: pytest.FixtureRequest, own: str) -> None:
-    with closing(opened(request, "sqlite")) as sink:
-        make(sink, own, "CREATE UNIQUE INDEX uk_isin ON paper (isin)")
-        with pytest.raises(SchemaMismatch, match="column id is the primary key and filled by nothing"):
-            Target(STREAM, sink)
-
-
-def mended(sink: Sink, problem: str) -> str:
-    """What was to be run. The table is refused for this alone; then it is right, and loaded, and its primary key is the same."""
-    with pytest.raises(SchemaMismatch) as caught:
-        Target(STREAM, sink)
-    assert problem in str(caught.value)
-    assert len(caught.value.statements) == 1, str(caught.value)
-    before = sa.inspect(sink.engine).get_pk_constraint("paper")["constrained_columns"]
-    with sink.engine.begin() as connection:
-        connection.exec_driver_sql(caught.value.statements[0])
-    found = Target(STREAM, sink)
-    assert sa.inspect(sink.engine).get_pk_constraint("paper")["constrained_columns"] == before
-    if before == ["id"]:
-        found.pin({TopicPartition("papers", 0): 0})
-        found.load(at(paper("a", 1, note="x"), paper("b", 2), paper("a", 3), gone("b"), start=0))
-        assert papers(found) == [("a", 3, "x")]
-        prepare_tables(sink, STREAM)
-    return caught.value.statements[0]

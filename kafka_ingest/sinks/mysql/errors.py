@@ -53,6 +53,7 @@ _CONFLICTS = frozenset(
         1020,  # record has changed since it was read (MariaDB, innodb_snapshot_isolation)
         1205,  # lock wait timeout
         1213,  # deadlock
+        1467,  # a deadlock where AUTO_INCREMENT is waited for (MDEV-33593; innodb_autoinc_lock_mode=1)
         1305,  # a savepoint is gone: the server has rolled the whole transaction back
     }
 )

@@ -40,7 +40,8 @@ and offers to INSERT the rest. Both see the same (a). A key of which they see a 
 written it, so has locked it, or where the row that they see has nothing to get from the staged one, which was enough above. What
 is left, as another has deleted or changed the row meanwhile, is offered, and (b) holds for it. UPDATE claims nothing, as in 3.
 
-Staged rows are taken in the order of their keys, so transactions lock keys in one order, and seldom wait in a circle.
+Staged rows are taken in the order of their keys, so transactions lock keys in one order, and seldom wait in a circle. As UPDATE
+takes rows in any order, a statement before it locks those there are.
 """
 
 from __future__ import annotations
@@ -99,7 +100,10 @@ def merge(
     is_numbered: whether each row that is offered to the table draws a number (sequences.py), replaced or not.
     Raises RowsRejected where the database refuses a row.
     """
-    replaced, source = _replaced_apart(statements, target, table, stage, names) if is_numbered else ("", stage)
+    replaced, source = "", stage
+    if is_numbered:
+        _lock_rows(statements, target, table, stage)
+        replaced, source = _replaced_apart(statements, target, table, stage, names)
     written = _written(statements, target, table, source, names)
     if graves is not None:
         count, claims = statements.row(_claiming(statements, target, table, written, graves, replaced))
@@ -140,8 +144,10 @@ def bury(statements: Statements, target: TargetTable, table: str, stage: str, gr
 
 
 def _lock_rows(statements: Statements, target: TargetTable, table: str, stage: str) -> None:
+    """In the order of their keys."""
     same = same_key_sql(statements.quote, target.key, "s", "t")
-    statements.run(f"SELECT 1 FROM {stage} AS s, {table} AS t WHERE {same} FOR UPDATE OF t")
+    in_order = ", ".join(f"s.{statements.quote(key)}" for key in target.key)
+    statements.run(f"SELECT 1 FROM {stage} AS s, {table} AS t WHERE {same} ORDER BY {in_order} FOR UPDATE OF t")
 
 
 def _written(statements: Statements, target: TargetTable, table: str, source: str, names: Sequence[str]) -> str:
