@@ -73,15 +73,16 @@ soak: $(VENV)/.dev tools
 	$(BIN)/python -m kafka_ingest_tests.soak --minutes $(SOAK_MINUTES) $(if $(SOAK_SEED),--seed $(SOAK_SEED))
 
 # Scheduled, an hour: a stream over several hosts (network namespaces, as root) that vanish, stand still and are cut off, under Celery's
-# and Docker's run launchers. It installs those with pip, Redis and Docker with apt. HOST_TRIALS=N repeats each.
+# and Docker's run launchers; the deployment of docs/compose, its image built. It installs those with pip, Redis and Docker with apt.
+# HOST_TRIALS=N repeats each trial of hosts.
 HOST_TRIALS ?= 1
 hosts: $(VENV)/.dev tools host-tools
 	KAFKA_INGEST_HOST_TRIALS=$(HOST_TRIALS) $(BIN)/pytest -q -s kafka_ingest_tests/faults/test_hosts.py kafka_ingest_tests/faults/test_celery.py \
-		kafka_ingest_tests/faults/test_docker.py kafka_ingest_tests/faults/test_kubernetes.py
+		kafka_ingest_tests/faults/test_docker.py kafka_ingest_tests/faults/test_kubernetes.py kafka_ingest_tests/faults/test_compose.py
 
 host-tools: $(VENV)/.dev
 	$(BIN)/pip install -q -e '.[hosts]'
-	.ci/install redis-server docker.io iproute2
+	.ci/install redis-server docker.io docker-compose debootstrap iproute2
 
 # A real Chromium against a real dagster dev. `make screenshots` keeps its pictures for the README.
 test-ui: $(VENV)/.dev tools

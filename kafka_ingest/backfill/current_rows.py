@@ -28,7 +28,7 @@ class ExistingRows:
         self._table = target.table
         inspector = sa.inspect(connection)
         self._exists = inspector.has_table(self._table.name, schema=self._table.schema)
-        present = existing_columns(connection, self._table) if self._exists else set()
+        present = existing_columns(inspector, self._table) if self._exists else set()
         self.names = [c.name for c in self._table.columns]
         self._selected = [
             sink.readable(c) if c.name.lower() in present else sa.null().label(c.name) for c in self._table.columns
@@ -53,7 +53,7 @@ class ExistingRows:
         if self._graves is None:
             return {name: [] for name in names}
         graves = self._graves
-        present = existing_columns(self._connection, graves)
+        present = existing_columns(sa.inspect(self._connection), graves)
         selected = [self._sink.readable(graves.c[n]) if n in present else sa.null().label(n) for n in names]
         query = sa.select(*selected).where(self._keyed(graves, keys))
         return _by_column(names, self._connection.execute(query))

@@ -89,9 +89,7 @@ class FateFinder:
         inspector = sa.inspect(connection)
         self._has_ledger = inspector.has_table(BATCHES.name) and inspector.has_table(DEAD_LETTERS.name)
         self._columns = {
-            table: existing_columns(connection, table)
-            if inspector.has_table(table.name, schema=table.schema)
-            else set()
+            table: existing_columns(inspector, table) if inspector.has_table(table.name, schema=table.schema) else set()
             for target in stream.targets
             for table in target.tables
         }

@@ -226,19 +226,27 @@ class GroupRun:
         )
 
     def _begin(self, pool: ThreadPoolExecutor, turns: int) -> None:
-        """Give those that have been due for the longest their turns. Making streams ready takes half of the turns at most: those
-        that are ready would wait for the rest of a hundred."""
+        """Give those that have been due for the longest their turns. Streams that are ready come first: those that are not are
+        loaded by the run that this one succeeds, for some time. One turn is kept for making ready, so that it gets there however
+        much is due, and it takes half of them at most."""
         now = self._clock()
         if self._is_time_up(now):
             return
         busy = [each for each in self._members.values() if each.is_busy]
-        free = {True: turns - len(busy), False: max(1, turns // 2) - sum(not each.is_ready for each in busy)}
         due = [each for each in self._members.values() if self._is_due(each, now)]
-        for each in sorted(due, key=lambda member: member.due_since or 0.0):
-            if min(free[True], free[each.is_ready]) <= 0:
+        making = sum(not each.is_ready for each in busy)
+        is_kept = turns > 1 and not making and any(not each.is_ready for each in due)
+        left = turns - len(busy)
+        free = {True: left - is_kept, False: max(1, turns // 2) - making}
+
+        def rank(each: _Member) -> tuple[bool, float]:
+            return turns > 1 and not each.is_ready, each.due_since or 0.0
+
+        for each in sorted(due, key=rank):
+            if min(left, free[each.is_ready]) <= 0:
                 continue
-            free[True] -= 1
-            free[False] -= not each.is_ready
+            left -= 1
+            free[each.is_ready] -= 1
             if self._last_round is not None:
                 self._last_round.discard(each)
             work = self._turn if each.is_ready else self._make_ready

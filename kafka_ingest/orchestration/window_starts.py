@@ -67,8 +67,8 @@ def _learned(streams: Sequence[Stream], clients: Clients, silent: list[Clients])
     if unknown:
         silent.append(clients)
         LOGGER.warning(
-            "The windows of %s begin at %s, as it could not be learned when their first messages were: %s. Reload the code "
-            "location once this is mended, or give the streams a window_start.",
+            "The windows of %s begin at %s, as it could not be learned when their first messages were: %s. Start the code "
+            "server again once this is mended, or give the streams a window_start.",
             ", ".join(unknown),
             f"{EARLIEST:%Y-%m-%d}",
             redact("; ".join(list(dict.fromkeys(reasons))[:_SHOWN_REASONS])),

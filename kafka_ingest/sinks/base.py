@@ -154,7 +154,7 @@ class Sink(ABC):
             lacks(connection.dialect, column)
             for table in tables
             if inspector.has_table(table.name, schema=table.schema)
-            for column in missing_columns(connection, table)
+            for column in missing_columns(inspector, table)
         ]
 
     def is_single_float(self, kind: SqlType) -> bool:

@@ -29,15 +29,16 @@ class Misfit:
     adds: SqlColumn | None = None
 
 
-def missing_columns(connection: sa.Connection, table: sa.Table) -> list[SqlColumn]:
-    """Columns the existing table does not have, in the model's order."""
-    existing = existing_columns(connection, table)
+def missing_columns(inspector: sa.Inspector, table: sa.Table) -> list[SqlColumn]:
+    """Columns the existing table does not have, in the model's order. inspector: one that has looked at the table keeps what it
+    saw."""
+    existing = existing_columns(inspector, table)
     return [column for column in table.columns if column.name.lower() not in existing]
 
 
-def existing_columns(connection: sa.Connection, table: sa.Table) -> set[str]:
+def existing_columns(inspector: sa.Inspector, table: sa.Table) -> set[str]:
     """Names, in lower case, of the columns the database's table has."""
-    names = [str(c["name"]) for c in sa.inspect(connection).get_columns(table.name, schema=table.schema)]
+    names = [str(c["name"]) for c in inspector.get_columns(table.name, schema=table.schema)]
     # SQLAlchemy reads MySQL's SHOW CREATE TABLE, and leaves a backtick in a column's name doubled.
     return {name.replace("``", "`").lower() for name in names}
 

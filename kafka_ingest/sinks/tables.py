@@ -49,11 +49,14 @@ def prepare_tables(sink: Sink, stream: Stream) -> None:
         check_version(connection)
         _check_distinct(connection, stream)
         METADATA.create_all(connection, checkfirst=True)  # 1
+        inspector = sa.inspect(connection)
         for own in METADATA.sorted_tables:
-            for column in missing_columns(connection, own):
+            for column in missing_columns(inspector, own):
                 _run(connection, add_column(connection.dialect, column))
+            held = {index["name"] for index in inspector.get_indexes(own.name)}
             for index in own.indexes:
-                index.create(connection, checkfirst=True)
+                if index.name not in held:
+                    index.create(connection)
         bring_up_to_date(connection, now=dt.datetime.now(dt.timezone.utc))
         connection.commit()
         found = compare_tables(sink, connection, stream)  # 2
@@ -180,4 +183,4 @@ def fits(connection: sa.Connection, target: TargetTable) -> bool:
     """Whether a table is there with all its columns, and its tombstones are. Reads only."""
     inspector = sa.inspect(connection)
     are_there = all(inspector.has_table(table.name, schema=table.schema) for table in target.tables)
-    return are_there and not missing_columns(connection, target.table)
+    return are_there and not missing_columns(inspector, target.table)

@@ -4,6 +4,7 @@ set."""
 from __future__ import annotations
 
 import re
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from kafka_ingest.settings import Settings
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docs" / "compose"
 DOCKERFILE = (COMPOSE / "Dockerfile").read_text()
+HOME = re.findall(r"DAGSTER_HOME=(\S+)", DOCKERFILE)
+CELERY = COMPOSE / "dagster_celery_config.py"
 SERVICES: dict[str, Any] = yaml.safe_load((COMPOSE / "compose.yaml").read_text())["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "kafka-ingest:latest"}
 PACKAGED: dict[str, Any] = yaml.safe_load(
@@ -44,10 +47,16 @@ def test_a_container_starts_a_command_that_the_image_installs(name: str) -> None
 
 
 def test_the_image_has_every_file_that_containers_name() -> None:
-    (copied,) = re.findall(r"^COPY (docs/.*) /var/lib/kafka-ingest/$", DOCKERFILE, re.MULTILINE)
+    (home,) = HOME
+    (copied,) = re.findall(rf"^COPY (docs/.*) {home}/$", DOCKERFILE, re.MULTILINE)
     assert all((ROOT / each).is_file() for each in copied.split())
     named = {word for service in OURS.values() for word in service["command"] if word.endswith(".yaml")}
-    assert named | {"dagster.yaml"} == {Path(each).name for each in copied.split()}
+    assert named | {"dagster.yaml", CELERY.name} == {Path(each).name for each in copied.split()}
+
+
+def test_the_image_has_no_passwords_of_a_clone() -> None:
+    """`.dockerignore`, which every builder reads; a Dockerfile's own is known to BuildKit alone."""
+    assert {".git", "**/.env"} <= set((ROOT / ".dockerignore").read_text().split())
 
 
 def test_the_environment_is_one_that_the_settings_take() -> None:
@@ -65,14 +74,31 @@ def test_the_instance_is_the_packaged_one_with_storage_and_a_launcher_for_severa
     assert {name: INSTANCE[name] for name in PACKAGED} == PACKAGED
     assert INSTANCE["storage"]["postgres"]["postgres_db"]["scheme"] == "postgresql+psycopg2"
     assert INSTANCE["compute_logs"]["module"] == NoOpComputeLogManager.__module__
-    backend = INSTANCE["run_launcher"]["config"]["backend"]
-    assert backend in yaml.safe_load((COMPOSE / "celery.yaml").read_text())["execution"]["config"].values()
 
 
-def test_a_worker_has_new_code_with_each_run_and_gets_no_task_twice() -> None:
-    config = yaml.safe_load((COMPOSE / "celery.yaml").read_text())["execution"]["config"]
-    assert config["config_source"]["worker_max_tasks_per_child"] == 1
-    assert config["config_source"]["broker_transport_options"]["visibility_timeout"] > 600 + 900
+@pytest.fixture
+def celery(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What Celery's workers get of the module."""
+    monkeypatch.setenv("CELERY_BROKER", "redis://broker")
+    return runpy.run_path(str(CELERY))
+
+
+def test_workers_tell_where_the_launcher_asks(celery: dict[str, Any]) -> None:
+    launcher = INSTANCE["run_launcher"]["config"]
+    assert launcher["broker"] == launcher["backend"] == {"env": "CELERY_BROKER"}
+    assert celery["broker_url"] == celery["result_backend"] == "redis://broker"
+
+
+def test_a_worker_has_new_code_with_each_run_and_gets_no_task_twice(celery: dict[str, Any]) -> None:
+    assert celery["worker_max_tasks_per_child"] == 1
+    assert celery["worker_prefetch_multiplier"] == 1
+    assert celery["broker_transport_options"]["visibility_timeout"] > 600 + 900
+
+
+def test_a_worker_is_celery_itself_and_has_time_to_end_its_runs() -> None:
+    """`dagster-celery worker start` has Celery as a child and hands no signal on to it: `docker stop` would kill the runs."""
+    assert OURS["worker"]["command"][0] == "celery"
+    assert OURS["worker"]["stop_grace_period"] == "11m"  # over max_run_seconds
 
 
 def test_the_charts_values_set_what_the_packaged_settings_set() -> None:
@@ -93,6 +119,19 @@ def test_the_charts_values_set_what_the_packaged_settings_set() -> None:
         "sensors": {"use_threads": daemon["sensors"]["useThreads"], "num_workers": daemon["sensors"]["numWorkers"]},
         "retention": {"sensor": {"purge_after_days": VALUES["retention"]["sensor"]["purgeAfterDays"]}},
         "telemetry": VALUES["telemetry"],
-    } == {name: value for name, value in PACKAGED.items() if name != "nux"}
+        **VALUES["additionalInstanceConfig"],
+    } == PACKAGED
     assert daemon["runMonitoring"]["maxResumeRunAttempts"] == 0
     assert VALUES["postgresql"]["postgresqlScheme"] == "postgresql+psycopg2"
+
+
+def test_the_charts_runs_write_where_the_images_user_may() -> None:
+    assert [VALUES["global"]["dagsterHome"]] == HOME
+
+
+def test_the_charts_runs_get_the_resources_of_their_code_server() -> None:
+    """The chart hands them on with includeConfigInLaunchedRuns, and they win over the launcher's (dagster issue 13921)."""
+    (deployment,) = VALUES["dagster-user-deployments"]["deployments"]
+    assert deployment["includeConfigInLaunchedRuns"]["enabled"]
+    assert deployment["resources"]["limits"]["memory"] == "1Gi"
+    assert "containerConfig" not in VALUES["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]

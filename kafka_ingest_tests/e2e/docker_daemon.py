@@ -50,6 +50,7 @@ def docker_daemon(folder: Path) -> Iterator[Any]:
             subprocess.run(
                 ["umount", f"{folder}/exec/netns/default"], capture_output=True, check=False
             )  # it leaves that
+            shutil.rmtree(folder / "data")  # images are large
 
 
 def _connected(socket: str, daemon: subprocess.Popen[bytes], folder: Path) -> Any:

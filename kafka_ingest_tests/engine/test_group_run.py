@@ -346,23 +346,33 @@ def test_a_stream_has_its_turn_before_the_next_one_is_made_ready(
     assert steps[:6] == [(what, name) for name in NAMES for what in ("ready", "turn")]
 
 
-def test_making_streams_ready_leaves_half_of_the_turns_to_those_that_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("ready", "begun"),
+    [
+        ("", ["a _make_ready", "b _make_ready"]),
+        ("ef", ["e _turn", "f _turn", "a _make_ready", "b _make_ready"]),
+        ("cdef", ["c _turn", "d _turn", "e _turn", "a _make_ready"]),
+        ("abcdef", ["a _turn", "b _turn", "c _turn", "d _turn"]),
+    ],
+)
+def test_streams_that_are_ready_come_first_and_one_turn_of_four_is_kept_for_making_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ready: str, begun: list[str]
 ) -> None:
+    """A run that is succeeded still loads those that are not ready here."""
     world = GroupWorld(tmp_path, monkeypatch, *map(small_stream, "abcdef"))
-    run, begun = world.run(), []
+    run, found = world.run(), []
 
     class Pool(ThreadPoolExecutor):
         def submit(self, _do: Any, member: Any, work: Any) -> Any:  # type: ignore[override]
-            begun.append((member.name, work.__name__))
+            found.append(f"{member.name} {work.__name__}")
 
-    for name in "ef":
+    for name in ready:
         member = run._members[name]
         member.is_ready, member.due_since = True, time.monotonic() + 1
     run._begin(Pool(), 4)
     run._begin(Pool(), 4)
     run.close()
-    assert begun == [("a", "_make_ready"), ("b", "_make_ready"), ("e", "_turn"), ("f", "_turn")]
+    assert found == begun
 
 
 def test_what_was_not_said_of_a_table_stays_with_its_stream(world: GroupWorld) -> None:

@@ -222,4 +222,4 @@ def test_servers_that_do_not_answer_keep_no_code_location_from_loading(
     said = [r.getMessage() for r in caplog.records if r.name == window_starts.LOGGER.name]
     assert len(said) == 4
     assert "The windows of other0 begin at 2016-01-01" in said[0]
-    assert "Reload the code location" in said[0]
+    assert "Start the code server again" in said[0]

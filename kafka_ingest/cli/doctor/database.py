@@ -74,9 +74,10 @@ def _makes_tables(connection: sa.Connection, streams: Collection[Stream]) -> boo
 
 def _adds_columns(connection: sa.Connection, found: Iterable[Comparison]) -> bool:
     """Whether the next run adds a column to a table, by itself or as the stream says."""
-    existing = set(sa.inspect(connection).get_table_names())
+    inspector = sa.inspect(connection)
+    existing = set(inspector.get_table_names())
     own = [table for table in METADATA.sorted_tables if table.name in existing]
-    return any(each.to_add for each in found) or any(missing_columns(connection, table) for table in own)
+    return any(each.to_add for each in found) or any(missing_columns(inspector, table) for table in own)
 
 
 def _ledger(connection: sa.Connection) -> Iterator[Finding]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import re
 from types import SimpleNamespace
+from typing import Any
 
 import pymysql
 import pytest
 import sqlalchemy as sa
+from pymysql.connections import Connection
 
 from kafka_ingest.errors import HostileServer
 from kafka_ingest.sinks.mysql import load_data_connection
@@ -117,6 +119,15 @@ def test_the_sink_lets_a_hostile_server_be_called_one() -> None:
         assert "hunter2" not in str(caught.value)
         sink.close()
     assert server.received == []
+
+
+def test_connections_without_a_word_on_tls_share_a_context_that_is_as_the_drivers() -> None:
+    kinds: tuple[Any, ...] = (OfferingConnection, OfferingConnection, Connection)
+    one, other, driver = (kind(host="127.0.0.1", user="u", defer_connect=True).ctx for kind in kinds)
+    assert one is other
+    for name in ("verify_mode", "check_hostname", "options", "minimum_version", "maximum_version"):
+        assert getattr(one, name) == getattr(driver, name)
+    assert one.get_ciphers() == driver.get_ciphers()
 
 
 def test_what_was_committed_is_not_rolled_back_as_well() -> None:
