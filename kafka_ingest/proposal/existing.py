@@ -45,6 +45,8 @@ class ExistingColumn:
     is_nullable: bool
     is_filled: bool
     """Whether the database gives it a value by itself: a default, AUTO_INCREMENT, an identity, a generated column."""
+    is_counted: bool = False
+    """Whether that value is the next number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class ExistingTable:
     schema: str | None
     columns: tuple[ExistingColumn, ...]
     key: tuple[str, ...]
+    unique: tuple[tuple[str, ...], ...] = ()
+    """The columns of its other unique keys."""
 
     @property
     def own(self) -> tuple[ExistingColumn, ...]:
@@ -79,16 +83,43 @@ def read_table(sink: Sink, text: str) -> ExistingTable:
             )
         key = inspector.get_pk_constraint(name, schema=schema or None)["constrained_columns"]
         found = inspector.get_columns(name, schema=schema or None)
+        unique = _unique(inspector, name, schema or None)
     columns = tuple(
-        ExistingColumn(each["name"], each["type"], bool(each["nullable"]), _is_filled(dict(each))) for each in found
+        ExistingColumn(
+            each["name"],
+            each["type"],
+            bool(each["nullable"]),
+            _is_filled(dict(each), key),
+            _is_counted(dict(each), key),
+        )
+        for each in found
     )
-    return ExistingTable(name, schema or None, columns, tuple(key))
+    return ExistingTable(name, schema or None, columns, tuple(key), unique)
 
 
-def _is_filled(column: Mapping[str, Any]) -> bool:
-    """By what SQLAlchemy's inspector says of a column. It says "auto" where a database may count, but does not say so."""
-    is_counter = column.get("autoincrement") is True and isinstance(column["type"], sa.Integer)
-    return is_counter or any(column.get(name) for name in ("default", "computed", "identity"))
+def _unique(inspector: sa.Inspector, name: str, schema: str | None) -> tuple[tuple[str, ...], ...]:
+    """Of whole columns and all rows."""
+    found = []
+    for index in inspector.get_indexes(
+        name, schema=schema, include_auto_indexes=True
+    ):  # which SQLite makes for constraints
+        names = tuple(column for column in index["column_names"] if column is not None)
+        is_part = any(option.endswith(("_where", "_length")) for option in index.get("dialect_options", {}))
+        if index["unique"] and len(names) == len(index["column_names"]) and not is_part:
+            found.append(names)
+    return tuple(dict.fromkeys(found))
+
+
+def _is_filled(column: Mapping[str, Any], key: Sequence[str]) -> bool:
+    return _is_counted(column, key) or any(column.get(name) for name in ("default", "computed"))
+
+
+def _is_counted(column: Mapping[str, Any], key: Sequence[str]) -> bool:
+    """By what SQLAlchemy's inspector says of a column. Of SQLite's it says which are of the primary key, and not that a single
+    INTEGER there counts."""
+    is_rowid = bool(column.get("primary_key")) and len(key) == 1
+    is_counted = isinstance(column["type"], sa.Integer) and (column.get("autoincrement") is True or is_rowid)
+    return is_counted or bool(column.get("identity"))
 
 
 def columns_for_table(
@@ -96,16 +127,18 @@ def columns_for_table(
 ) -> tuple[tuple[Column, ...], RowKey | NoKey, tuple[LeftOut, ...]]:
     """The table's columns with the fields that feed them, its key, and the fields and columns that nothing is done about."""
     matched = _matches(table, fields)
+    keyed = _key(table, matched)
+    if keyed not in ((), table.key):  # the database counts in the primary key, whatever messages call by its name
+        matched = {name: field for name, field in matched.items() if name not in table.key}
     columns: list[Column] = []
     left_out: list[LeftOut] = []
-    is_keyed = bool(table.key) and all(name in matched for name in table.key)
     for column in table.own:
         field = matched.get(column.name)
         kind = type_code(column.type, field)
         if kind is None:
             left_out.append(LeftOut(column.name, f"a column of type {column.type!r}, which no model has"))
         elif field is not None:
-            columns.append(_fed(column, kind, field, total, is_key=is_keyed and column.name in table.key))
+            columns.append(_fed(column, kind, field, total, is_key=column.name in keyed))
         elif column.is_filled:
             columns.append(_filled(column, kind))
         elif column.is_nullable:
@@ -123,13 +156,26 @@ def columns_for_table(
     left_out += [
         LeftOut(each.label, "a field that the table has no column for") for each in fields if id(each) not in used
     ]
-    if is_keyed:
+    if keyed:
+        what = "primary" if keyed == table.key else "unique"
         key: RowKey | NoKey = RowKey(
-            tuple(matched[name].path for name in table.key), f"the table's primary key is ({', '.join(table.key)})"
+            tuple(matched[name].path for name in keyed), f"the table's {what} key is ({', '.join(keyed)})"
         )
     else:
         key = NoKey("the table's primary key is none that the messages have")
     return tuple(columns), key, tuple(left_out)
+
+
+def _key(table: ExistingTable, matched: Mapping[str, Field]) -> tuple[str, ...]:
+    """The columns that tell rows apart and that messages have: those of the primary key, or, where the database counts in that,
+    of the one other unique key whose columns are NOT NULL; none where there are several such keys."""
+    columns = {column.name: column for column in table.columns}
+    good = {name for name in matched if not columns[name].is_nullable and name not in table.key}
+    others = [key for key in table.unique if good.issuperset(key)]
+    is_counted = all(columns[name].is_counted for name in table.key)
+    if is_counted and len(others) == 1:
+        return others[0]
+    return table.key if all(name in matched for name in table.key) else ()
 
 
 def _matches(table: ExistingTable, fields: Sequence[Field]) -> dict[str, Field]:

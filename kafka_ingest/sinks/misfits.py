@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -50,6 +50,22 @@ def is_key_fit(wanted: Collection[str], held: Collection[str]) -> bool:
     columns, as a table with partitions asks for. In a table of upserts two rows of one key would stand beside each other.
     """
     return set(wanted) <= set(held) and (len(wanted) == len(held) or _POSITION_COLUMN in wanted)
+
+
+def is_key_beside(wanted: Collection[str], held: Collection[str]) -> bool:
+    """Whether a table of upserts with the primary key `held`, which is none for such a model, or with none at all, is right where
+    it also has a unique key of exactly the columns `wanted`; names in one case.
+
+    So are tables that count their rows in an `id` of their own. A primary key of fewer of these columns allows too few rows.
+    """
+    return _POSITION_COLUMN not in wanted and (not held or not set(held) <= set(wanted))
+
+
+def key_problem(wanted: Sequence[str], held: Sequence[str], *, is_beside: bool) -> str:
+    """What is wrong where neither `is_key_fit` nor, where `is_beside`, another key makes the table right."""
+    have = f"its primary key is ({', '.join(held)})" if held else "it has no primary key"
+    wish = f"({', '.join(wanted)}) is wanted{', there or as another unique key' if is_beside else ''}"
+    return f"{have}, and {wish}: one row would take the place of another, or stand beside it"
 
 
 def refuse_view(table: sa.Table) -> None:

@@ -28,14 +28,23 @@ def main() -> int:
         "--workers", type=int, default=os.cpu_count() or 1, help="processes, each with a server of its own"
     )
     parser.add_argument("--shape", choices=sorted(SHAPES), default="everything")
+    parser.add_argument("--numbered", action="store_true", help="tables with a primary key of their own")
     parser.add_argument("--mutation", choices=["all", *MUTATIONS], help="the mend to take out")
     options = parser.parse_args()
     silence_the_pool()
     if options.mutation is not None:
         names = mutations_of(options.database) if options.mutation == "all" else [options.mutation]
-        return not mutate(names, options.database, options.seed, options.examples)
+        return not mutate(names, options.database, options.seed, options.examples, is_numbered=options.numbered)
     return not check(
-        Wanted(options.database, options.seed, options.examples, options.minutes * 60, options.workers, options.shape)
+        Wanted(
+            options.database,
+            options.seed,
+            options.examples,
+            options.minutes * 60,
+            options.workers,
+            options.shape,
+            options.numbered,
+        )
     )
 
 

@@ -38,6 +38,8 @@ class Mutation:
     apply: Callable[[], AbstractContextManager[Any]]
     shape: str = "everything"
     databases: tuple[str, ...] = ("mysql", "mariadb", "postgresql")
+    is_numbered: bool = False
+    """It is about tables with a primary key of their own."""
     is_rare: bool = False
     """It is found after many hundreds of examples: by hand, and not in every check."""
 
@@ -104,12 +106,19 @@ def _old_rule(_target: Any, _order: Any, one: str, other: str) -> str:
 
 
 def _unclaimed(
-    statements: Any, target: Any, table: str, stage: str, names: Any, wanted: int, graves: Any = None
+    statements: Any, target: Any, table: str, stage: str, names: Any, wanted: int, graves: Any = None, **more: bool
 ) -> None:
-    postgresql_merge.merge(statements, target, table, stage, names, wanted)
+    postgresql_merge.merge(statements, target, table, stage, names, wanted, None, **more)
 
 
 _claiming, _written = postgresql_merge._claiming, postgresql_merge._written
+_replaced_apart = postgresql_merge._replaced_apart
+
+
+def _offered_where_unseen(*of_replaced: Any) -> tuple[str, str]:
+    """A key of which a row is seen is not offered to INSERT, whatever has become of that row."""
+    replaced, source = _replaced_apart(*of_replaced)
+    return replaced, f"{source[: source.index(' AND NOT (NOT')]})"
 
 
 def _claimed_unlocked(*of_claiming: Any) -> str:
@@ -130,13 +139,13 @@ def _unguarded_tombstones(statements: Any, target: Any, table: str, stage: str, 
 
 
 def _compared_before(
-    statements: Any, target: Any, table: str, stage: str, names: Any, _wanted: int, graves: Any = None
+    statements: Any, target: Any, table: str, stage: str, names: Any, _wanted: int, graves: Any = None, **more: bool
 ) -> None:
     """In a statement before the one that writes."""
     same = same_key_sql(statements.quote, target.key, "s", "t")
     later = is_later_sql(target, statements.order, "t", "s")
     statements.run(f"DELETE FROM {stage} AS s USING {table} AS t WHERE {same} AND {later}")
-    postgresql_merge.merge(statements, target, table, stage, names, 0, graves)
+    postgresql_merge.merge(statements, target, table, stage, names, 0, graves, **more)
 
 
 @contextmanager
@@ -202,15 +211,6 @@ def _backfills_by_their_start() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _deadlock_of_a_row() -> Iterator[None]:
-    with (
-        mock.patch.object(table_writer, "write_isolating", _blame_a_row),
-        mock.patch.object(table_writer.TableWriter, "_write_again", _judge_at_once),
-    ):
-        yield
-
-
 def _code(error: Exception) -> Any:
     """The server's own: MySQL's and MariaDB's number, PostgreSQL's SQLSTATE. PyMySQL's errors have both."""
     original = error.orig if isinstance(error, sa.exc.DBAPIError) else None
@@ -221,7 +221,7 @@ def _code(error: Exception) -> Any:
 
 
 def _blame_a_row(
-    connection: sa.Connection, rows: pd.DataFrame, write: Callable[[pd.DataFrame], None]
+    connection: sa.Connection, rows: pd.DataFrame, write: Callable[[pd.DataFrame], None], _target: Any = None
 ) -> dict[int, str]:
     """Takes a deadlock for a row that is refused."""
     refused: dict[int, str] = {}
@@ -245,14 +245,17 @@ def _blame_a_row(
     return refused
 
 
-@contextmanager
-def _not_looked_at_again() -> Iterator[None]:
+def _and_judged_at_once(
+    mutation: Callable[[], AbstractContextManager[Any]],
+) -> Callable[[], AbstractContextManager[Any]]:
     """Nor is a refused row tried again, which alone would do here."""
-    with (
-        mock.patch.object(mysql_merge, "DuplicateKey", _Never),
-        mock.patch.object(table_writer.TableWriter, "_write_again", _judge_at_once),
-    ):
-        yield
+
+    @contextmanager
+    def both() -> Iterator[None]:
+        with mutation(), mock.patch.object(table_writer.TableWriter, "_write_again", _judge_at_once):
+            yield
+
+    return both
 
 
 @contextmanager
@@ -269,7 +272,7 @@ _MYSQL, _POSTGRESQL = ("mysql", "mariadb"), ("postgresql",)
 MUTATIONS: Mapping[str, Mutation] = {
     "1062 is bad data": Mutation(
         "a key that another transaction has committed meanwhile is looked at again",
-        _not_looked_at_again,
+        _and_judged_at_once(_patched(mysql_merge, DuplicateKey=_Never)),
         "keys",
         databases=_MYSQL,
     ),
@@ -321,6 +324,16 @@ MUTATIONS: Mapping[str, Mutation] = {
         "two tombstones",
         databases=_POSTGRESQL,
     ),
+    "what is seen is there": Mutation(
+        "a row that is deleted as it is to be replaced is inserted",
+        # Rows that are locked before are not deleted: without, it takes one writer less.
+        _and_judged_at_once(
+            _patched(postgresql_merge, _replaced_apart=_offered_where_unseen, _lock_rows=lambda *_all: None)
+        ),
+        "row and tombstone",
+        databases=_POSTGRESQL,
+        is_numbered=True,
+    ),
     "order by timestamp": Mutation(
         "the order of a message is the largest timestamp up to it",
         _patched(slices, _running_maxima=lambda raw: raw.timestamps_ms.copy()),
@@ -363,7 +376,7 @@ MUTATIONS: Mapping[str, Mutation] = {
     "no position fence": Mutation("positions are compared, and never go back", _no_position_fence, "plain"),
     "a deadlock is a row's": Mutation(
         "a deadlock ends the transaction, which begins again",
-        _deadlock_of_a_row,
+        _and_judged_at_once(_patched(table_writer, write_isolating=_blame_a_row)),
         "tombstones",
     ),
     "no columns of their own": Mutation(

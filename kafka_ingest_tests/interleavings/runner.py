@@ -44,10 +44,12 @@ class Wanted:
     """Stop after this long; 0: no limit."""
     workers: int
     shape: str
+    is_numbered: bool = False
+    """Whether the tables to upsert have a primary key of their own."""
 
 
 @contextmanager
-def world(kind: str) -> Iterator[World]:
+def world(kind: str, *, is_numbered: bool = False) -> Iterator[World]:
     """On a server of its own."""
     # What was imported stays: looking for garbage in it is a tenth of the time.
     gc.freeze()
@@ -57,7 +59,7 @@ def world(kind: str) -> Iterator[World]:
         assert server_class is not None
         server = server_class.start(kind, Path(folder), options=SERVERS[kind].options)
         try:
-            found = World(server.url())
+            found = World(server.url(), is_numbered=is_numbered)
             yield found
             found.close()
         finally:
@@ -113,7 +115,7 @@ def _work(wanted: Wanted, number: int, told: Queue[Any], stop: Event) -> None:
     begun = time.monotonic()
     parent = multiprocessing.parent_process()
     logs = -(-wanted.examples // OF_ONE_LOG)
-    with world(wanted.database) as found:
+    with world(wanted.database, is_numbered=wanted.is_numbered) as found:
         for log in range(number, logs, wanted.workers):
             seed = wanted.seed + log
             for example in interleavings(seed, SHAPES[wanted.shape], OF_ONE_LOG):
@@ -130,16 +132,20 @@ def _work(wanted: Wanted, number: int, told: Queue[Any], stop: Event) -> None:
     told.put(None)
 
 
-def mutate(names: Sequence[str], database: str, seed: int, examples: int) -> bool:
+def mutate(names: Sequence[str], database: str, seed: int, examples: int, *, is_numbered: bool = False) -> bool:
     """Whether something does not hold for each of these mends taken out, within so many examples. Prints after how many."""
     is_found = True
-    with world(database) as found:
-        for name in names:
-            mutation = MUTATIONS[name]
-            with mutation.apply():
-                report = _search(found, mutation.shape, seed, examples)
-            is_found &= report["found_after"] is not None
-            _say({"mutation": name, "database": database, **report})
+    of_world: dict[bool, list[str]] = {}
+    for name in names:
+        of_world.setdefault(is_numbered or MUTATIONS[name].is_numbered, []).append(name)
+    for numbered, own in of_world.items():
+        with world(database, is_numbered=numbered) as found:
+            for name in own:
+                mutation = MUTATIONS[name]
+                with mutation.apply():
+                    report = _search(found, mutation.shape, seed, examples)
+                is_found &= report["found_after"] is not None
+                _say({"mutation": name, "database": database, **report})
     return is_found
 
 

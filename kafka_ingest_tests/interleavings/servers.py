@@ -44,6 +44,10 @@ class Server(ABC):
         """The table `i_child`, whose rows keep those of `i_account` from being deleted."""
 
     @abstractmethod
+    def number_rows(self, table: str) -> None:
+        """The table's primary key becomes a number that the server gives, and `id` another unique key."""
+
+    @abstractmethod
     def last_word(self, column: str) -> str:
         """SQL: what stands behind the last blank of a text."""
 
@@ -141,6 +145,12 @@ class MySQLServer(Server):
             "FOREIGN KEY (account) REFERENCES i_account (id)) ENGINE=InnoDB"
         )
 
+    def number_rows(self, table: str) -> None:
+        self.run(
+            f"ALTER TABLE {table} DROP PRIMARY KEY, ADD COLUMN number BIGINT AUTO_INCREMENT PRIMARY KEY FIRST, "
+            f"ADD UNIQUE KEY (id)"
+        )
+
     def last_word(self, column: str) -> str:
         return f"SUBSTRING_INDEX({column}, ' ', -1)"
 
@@ -203,6 +213,12 @@ class PostgreSQLServer(Server):
     def make_child(self) -> None:
         self.run(
             "CREATE TABLE i_child (account VARCHAR(8) PRIMARY KEY, FOREIGN KEY (account) REFERENCES i_account (id))"
+        )
+
+    def number_rows(self, table: str) -> None:
+        self.run(
+            f"ALTER TABLE {table} DROP CONSTRAINT {table}_pkey, ADD UNIQUE (id), "
+            "ADD COLUMN number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
         )
 
     def last_word(self, column: str) -> str:

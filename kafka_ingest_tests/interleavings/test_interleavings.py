@@ -15,7 +15,7 @@ from kafka_ingest_tests.interleavings.harness import Actor, Process, Scheduler
 from kafka_ingest_tests.interleavings.log import Log, Message
 from kafka_ingest_tests.interleavings.mutations import MUTATIONS, loaded_code, mutations_of
 from kafka_ingest_tests.interleavings.oracle import Found, Load, violations
-from kafka_ingest_tests.interleavings.runner import examples_of
+from kafka_ingest_tests.interleavings.runner import OF_ONE_LOG, examples_of
 from kafka_ingest_tests.interleavings.servers import SERVERS, connect
 from kafka_ingest_tests.interleavings.shapes import SHAPES
 from kafka_ingest_tests.interleavings.world import Violation, World
@@ -58,6 +58,32 @@ def test_whatever_the_interleaving_the_newest_wins_and_every_offset_is_in_one_pl
     world.run(example)
 
 
+@pytest.fixture(scope="module")
+def numbered_world(server: LocalDatabaseServer) -> Iterator[World]:
+    server.create_database("numbered")
+    found = World(server.url("numbered"), is_numbered=True)
+    yield found
+    found.close()
+
+
+@pytest.mark.services
+@settings(max_examples=EXAMPLES // 3, suppress_health_check=list(HealthCheck), print_blob=True)
+@given(example=examples())
+def test_the_same_where_the_key_stands_beside_a_primary_key_of_the_tables_own(
+    numbered_world: World, example: Example
+) -> None:
+    numbered_world.run(example)
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("shape", ["keys", "tombstones", "two tombstones", "row and tombstone", "codes", "partial"])
+def test_writers_of_one_key_that_stands_beside_a_primary_key_of_the_tables_own(
+    numbered_world: World, shape: str
+) -> None:
+    for example in examples_of(1, shape, OF_ONE_LOG):
+        numbered_world.run(example)
+
+
 @pytest.mark.services
 @settings(max_examples=EXAMPLES // 30, suppress_health_check=list(HealthCheck), print_blob=True)
 @given(example=examples(SHAPES["parts"]))
@@ -74,8 +100,11 @@ def test_rows_and_deletes_in_an_order_of_their_own_end_in_it(world: World, examp
 
 @pytest.mark.services
 @pytest.mark.parametrize(("server", "name"), IN_EVERY_CHECK, indirect=["server"])
-def test_a_mend_that_is_taken_out_is_noticed(world: World, name: str) -> None:
+def test_a_mend_that_is_taken_out_is_noticed(
+    server: LocalDatabaseServer, request: pytest.FixtureRequest, name: str
+) -> None:
     mutation, code = MUTATIONS[name], loaded_code()
+    world: World = request.getfixturevalue("numbered_world" if mutation.is_numbered else "world")
 
     def run() -> None:
         for example in examples_of(1, mutation.shape, MUTATED_EXAMPLES):

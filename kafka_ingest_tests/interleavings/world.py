@@ -34,15 +34,23 @@ class Violation(AssertionError):
 
 
 class World:
-    """On one database of its own, which nobody else uses and no other database of the server is used beside. Close it."""
+    """On one database of its own, which nobody else uses and no other database of the server is used beside. Close it.
 
-    def __init__(self, url: str) -> None:
+    is_numbered: whether the tables to upsert have a primary key of their own, and the models' key beside it.
+    """
+
+    def __init__(self, url: str, *, is_numbered: bool = False) -> None:
         self._server = connect(url)
         self._processes = [Process(f"w{n}", open_sink(self._server.url)) for n in range(WRITERS)]
         sink = self._processes[0].sink
         self._server.drop_tables()
-        for versions in STREAMS.values():
-            for stream in versions.values():
+        streams = [stream for versions in STREAMS.values() for stream in versions.values()]
+        for stream in streams:
+            prepare_tables(sink, stream)
+        if is_numbered:
+            for table in STREAMS:
+                self._server.number_rows(table)
+            for stream in streams:
                 prepare_tables(sink, stream)
         self._server.make_child()
         # What already holds rows is the database's own state (which version made it), not an example's.

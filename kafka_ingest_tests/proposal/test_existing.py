@@ -28,12 +28,51 @@ def database(*statements: str) -> Iterator[Sink]:
     sink.close()
 
 
-def table(*columns: ExistingColumn, key: tuple[str, ...] = ()) -> ExistingTable:
-    return ExistingTable("news", None, columns, key)
+def table(
+    *columns: ExistingColumn, key: tuple[str, ...] = (), unique: tuple[tuple[str, ...], ...] = ()
+) -> ExistingTable:
+    return ExistingTable("news", None, columns, key, unique)
 
 
 def column(name: str, kind: Any, *, is_nullable: bool = True, is_filled: bool = False) -> ExistingColumn:
     return ExistingColumn(name, kind() if isinstance(kind, type) else kind, is_nullable, is_filled)
+
+
+COUNTED = ExistingColumn("id", sa.BigInteger(), False, True, True)
+
+
+@pytest.mark.parametrize("sent", [{}, {"id": 7}])
+def test_a_table_that_counts_its_rows_is_keyed_by_its_unique_key(sent: dict[str, int]) -> None:
+    isin = column("isin", sa.String(12), is_nullable=False)
+    existing = table(COUNTED, isin, column("price", sa.Integer), key=("id",), unique=(("isin",), ("price",)))
+    proposal = propose(*times(120, {"price": 1} | sent, isin=[f"DE{n:010}" for n in range(120)]), table=existing)
+    assert declared(proposal) == {
+        "id": "field(BigInteger, source=Database())",
+        "isin": "field(String(12), primary_key=True)",
+        "price": "field(Integer)",
+    }
+
+
+@pytest.mark.parametrize("unique", [(), (("isin",),), (("isin", "wkn"), ("wkn",))])
+def test_what_is_no_one_key_that_messages_have_is_none(unique: tuple[tuple[str, ...], ...]) -> None:
+    """Of a column that may be NULL, or of two keys each of which might be meant."""
+    isin = column("isin", sa.String(12), is_nullable=len(unique) == 1)
+    existing = table(COUNTED, isin, column("wkn", sa.String(6), is_nullable=False), key=("id",), unique=unique)
+    proposal = propose(*times(120, {"isin": "DE0005140008", "wkn": "514000"}), table=existing)
+    assert not only_model(proposal).is_upsert
+
+
+def test_a_real_table_that_counts_its_rows_fits_the_model_that_is_proposed_for_it() -> None:
+    ddl = "CREATE TABLE news (id INTEGER PRIMARY KEY, isin VARCHAR(12) NOT NULL UNIQUE, price INTEGER)"
+    partial = "CREATE UNIQUE INDEX some ON news (price) WHERE price > 0"
+    with database(ddl, partial) as sink:
+        found = read_table(sink, "news")
+        assert found.unique == (("isin",),)
+        messages = times(120, {"price": 1}, isin=[f"DE{n:010}" for n in range(120)])
+        with proposing(*messages, table=found) as (proposal, stream), sink.engine.connect() as connection:
+            problems = [misfit.problem for misfit in compare_tables(sink, connection, stream).refused]
+        assert only_model(proposal).is_upsert
+        assert not any("key" in problem or "column id" in problem for problem in problems), problems
 
 
 def test_columns_are_matched_by_name_whatever_its_case_and_what_the_database_fills_is_said() -> None:
@@ -110,7 +149,7 @@ def test_a_real_table_is_read_and_what_does_not_fit_is_found_by_the_sinks_examin
     with database(ddl) as sink:
         found = read_table(sink, "news")
         assert [(each.name, each.is_nullable, each.is_filled) for each in found.columns] == [
-            ("id", True, False),
+            ("id", True, True),
             ("title", False, False),
             ("at", True, True),
             ("must", False, False),

@@ -53,6 +53,7 @@ _CONFLICTS = frozenset(
         1020,  # record has changed since it was read (MariaDB, innodb_snapshot_isolation)
         1205,  # lock wait timeout
         1213,  # deadlock
+        1467,  # a deadlock where AUTO_INCREMENT is waited for (MDEV-33593; innodb_autoinc_lock_mode=1)
         1305,  # a savepoint is gone: the server has rolled the whole transaction back
     }
 )
@@ -85,7 +86,7 @@ _RETRYABLE = frozenset(
 )  # fmt: skip
 _DENIED = frozenset({1044, 1045, 1142, 1143, 1227, 1370, 1698, 1820, 1862, 2026, 2059, 2061, 3118, 3159, 4151})
 # No database, no column, number of columns, no table, no view, no default for a column nobody writes.
-SCHEMA = frozenset({1049, 1054, 1136, 1146, 1051, 1347, 1356, 1364})
+SCHEMA = frozenset({1049, 1054, 1136, 1146, 1051, 1176, 1347, 1356, 1364})
 # A statement took longer than it may (MySQL, a kill, MariaDB).
 TOO_LONG = frozenset({3024, 1317, 1969})
 # The server or its configuration forbids LOCAL INFILE.

@@ -25,13 +25,18 @@ Of a table with kept columns (sinks/kept_columns.py) step 2 makes one of two row
 second staging table under the row's lock, and UPDATE writes it. An UPDATE alone would not do: its assignments see each other's
 results. Such a row may get a value of a message before it, which a tombstone in between takes away, by the same locking reads.
 
-The staging table has the target's primary key and is read in its order, so transactions lock keys in one order, and seldom wait
-for each other in a circle.
+The staging table has the target's key as its primary key and is read in its order, so transactions lock keys in one order, and
+seldom wait for each other in a circle.
+
+The key may be the table's primary key or another unique one (`unique_keys.merge_keys`): what is said above of waiting and of
+error 1062 holds for each. In a secondary one INSERT locks also the gap before a key that it finds or that is being deleted, so
+that more circles are possible; whom the server ends begins again. A row that is replaced keeps its primary key, as no step
+deletes it, and AUTO_INCREMENT counts on for rows of step 1 alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kafka_ingest.errors import TransactionConflict
@@ -61,6 +66,12 @@ class Statements:
     places: PlaceSql
     run_with: Callable[[str, Sequence[object]], int]
     """As `run`, with values for the statement's placeholders."""
+    indexes: Mapping[str, str]
+    """Of each table that is merged into the unique key of exactly the target's key; all quoted."""
+
+    def keyed(self, table: str, alias: str) -> str:
+        """A table in FROM, whose rows are looked up by its key or not at all: error 1176 where that is there no longer."""
+        return f"{table} AS {alias} FORCE INDEX ({self.indexes[table]})"
 
     @property
     def order(self) -> OrderSql:
@@ -82,9 +93,9 @@ def merge(
     table, stage: quoted; of the rows or of the tombstones of `target`. names: all columns, the key among them.
     Raises RowsRejected where the database refuses a row, TransactionConflict where others never leave the keys alone.
     """
-    quote, keys = statements.quote, target.key
+    quote, keys, keyed = statements.quote, target.key, statements.keyed
     same = same_key_sql(quote, keys, "t", "s")
-    lacking = f"FROM {stage} AS s LEFT JOIN {table} AS t ON {same} WHERE t.{quote(keys[0])} IS NULL"
+    lacking = f"FROM {stage} AS s LEFT JOIN {keyed(table, 't')} ON {same} WHERE t.{quote(keys[0])} IS NULL"
     columns, staged = (", ".join(f"{row}{quote(n)}" for n in names) for row in ("", "s."))
     is_kept = bool(target.kept) and place_column(target.kept[0].name) in names
     update = _merge_rows if is_kept else _replace_earlier
@@ -114,13 +125,13 @@ def merged_stage(stage: str) -> str:
 
 def _replace_earlier(statements: Statements, target: TargetTable, table: str, stage: str, names: Sequence[str]) -> int:
     """How many rows are not later than the staged ones: they are replaced."""
-    quote = statements.quote
+    quote, keyed = statements.quote, statements.keyed
     changes = ", ".join(f"t.{quote(n)} = s.{quote(n)}" for n in names if n not in target.key)
     # Not ON DUPLICATE KEY UPDATE: its assignments see each other's results, so no condition over several columns holds for
     # all of them, and a second unique key would make it change a row of another key. The rows just inserted are found,
     # too, and left as they are.
     return statements.run(
-        f"UPDATE {stage} AS s STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) "
+        f"UPDATE {stage} AS s STRAIGHT_JOIN {keyed(table, 't')} "
         f"ON {same_key_sql(quote, target.key, 't', 's')} SET {changes} "
         f"WHERE NOT ({is_later_sql(target, statements.order, 't', 's')})"
     )
@@ -128,7 +139,7 @@ def _replace_earlier(statements: Statements, target: TargetTable, table: str, st
 
 def _merge_rows(statements: Statements, target: TargetTable, table: str, stage: str, names: Sequence[str]) -> int:
     """How many rows are, or may be, others when the staged ones have been merged with them."""
-    quote, keys, made = statements.quote, target.key, merged_stage(stage)
+    quote, keys, made, keyed = statements.quote, target.key, merged_stage(stage), statements.keyed
     merged = merged_sql(target, statements.places, "t", "s")
     columns = ", ".join(map(quote, names))
     values = ", ".join(f"s.{quote(n)}" if n in keys else merged.columns[n] for n in names)
@@ -137,37 +148,33 @@ def _merge_rows(statements: Statements, target: TargetTable, table: str, stage: 
     statements.run(f"DELETE FROM {made}")
     statements.run(
         f"INSERT INTO {made} ({columns}) SELECT {values} FROM {stage} AS s "
-        f"STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON {same} WHERE {merged.differs} FOR UPDATE"
+        f"STRAIGHT_JOIN {keyed(table, 't')} ON {same} WHERE {merged.differs} FOR UPDATE"
     )
-    return statements.run(
-        f"UPDATE {made} AS s STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON {same} SET {changes}"
-    )
+    return statements.run(f"UPDATE {made} AS s STRAIGHT_JOIN {keyed(table, 't')} ON {same} SET {changes}")
 
 
 def drop_buried(statements: Statements, target: TargetTable, stage: str, graves: str) -> int:
     """Take rows out of `stage` that a later tombstone has deleted already; how many. Saves writing them."""
-    same = same_key_sql(statements.quote, target.key, "s", "g")
+    keyed, same = statements.keyed, same_key_sql(statements.quote, target.key, "s", "g")
     later = is_later_sql(target, statements.order, "g", "s")
-    return statements.run(
-        f"DELETE s FROM {stage} AS s STRAIGHT_JOIN {graves} AS g FORCE INDEX (PRIMARY) ON {same} WHERE {later}"
-    )
+    return statements.run(f"DELETE s FROM {stage} AS s STRAIGHT_JOIN {keyed(graves, 'g')} ON {same} WHERE {later}")
 
 
 def bury(statements: Statements, target: TargetTable, table: str, stage: str, graves: str) -> None:
     """Delete rows of `stage`'s keys that a tombstone written meanwhile has deleted. After `merge`."""
-    quote, keys = statements.quote, target.key
+    quote, keys, keyed = statements.quote, target.key, statements.keyed
     later = is_later_sql(target, statements.order, "g", "s")
     outlived = [is_outlived_sql(target, statements.places, bound.name, "s", "g") for bound in target.kept]
     same = same_key_sql(quote, keys, "s", "g")
     if statements.count(
-        f"SELECT COUNT(*) FROM {stage} AS s STRAIGHT_JOIN {graves} AS g FORCE INDEX (PRIMARY) ON {same} "
+        f"SELECT COUNT(*) FROM {stage} AS s STRAIGHT_JOIN {keyed(graves, 'g')} ON {same} "
         f"WHERE {' OR '.join([later, *outlived])} FOR UPDATE"
     ):
         _delete_buried(
             statements,
             target,
-            f"{stage} AS s STRAIGHT_JOIN {graves} AS g FORCE INDEX (PRIMARY) ON {same} "
-            f"STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON {same_key_sql(quote, keys, 's', 't')}",
+            f"{stage} AS s STRAIGHT_JOIN {keyed(graves, 'g')} ON {same} "
+            f"STRAIGHT_JOIN {keyed(table, 't')} ON {same_key_sql(quote, keys, 's', 't')}",
         )
 
 
@@ -176,7 +183,7 @@ def delete_buried(statements: Statements, target: TargetTable, table: str, stage
     `merge`. Where another tombstone of a key is later, who has written that one, or a row before it, has looked for the other.
     Raises RowsRejected where the database refuses it."""
     same = same_key_sql(statements.quote, target.key, "g", "t")
-    _delete_buried(statements, target, f"{stage} AS g STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON {same}")
+    _delete_buried(statements, target, f"{stage} AS g STRAIGHT_JOIN {statements.keyed(table, 't')} ON {same}")
 
 
 def _delete_buried(statements: Statements, target: TargetTable, buried: str) -> None:

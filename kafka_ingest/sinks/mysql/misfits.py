@@ -8,22 +8,31 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from kafka_ingest.sinks.misfits import Misfit, alter, is_key_fit, lacks, never_filled, plain, quoted, refuse_view
+from kafka_ingest.sinks.misfits import (
+    Misfit,
+    alter,
+    is_key_beside,
+    is_key_fit,
+    key_problem,
+    lacks,
+    never_filled,
+    plain,
+    quoted,
+    refuse_view,
+)
+from kafka_ingest.sinks.mysql.information_schema import ask
 from kafka_ingest.sinks.mysql.types import ColumnType, change, parse_type
+from kafka_ingest.sinks.mysql.unique_keys import UniqueKey, unique_keys
 from kafka_ingest.streams.column_types import ExactUuid
 from kafka_ingest.streams.model import filled_by_database
 from kafka_ingest.type_names import SqlColumn, SqlRow
 
-# Both conditions of each table are constants: MariaDB then opens these tables and not all of the database (Knowledge Base,
-# "Information Schema Optimizations"), so the tables are asked for one by one, and all in one statement.
 # MySQL names these columns in capitals unless told otherwise.
 _COLUMNS = """SELECT %s AS number, t.table_type AS table_type, t.engine AS engine, c.column_name AS column_name,
   c.column_type AS column_type, c.is_nullable AS is_nullable, c.column_default AS column_default, c.extra AS extra,
   c.character_set_name AS charset, c.collation_name AS collation
 FROM information_schema.tables AS t JOIN information_schema.columns AS c
 WHERE t.table_schema = %s AND t.table_name = %s AND c.table_schema = %s AND c.table_name = %s"""
-_KEYS = """SELECT %s AS number, column_name AS column_name, sub_part AS sub_part, seq_in_index AS place
-FROM information_schema.statistics WHERE table_schema = %s AND table_name = %s AND index_name = 'PRIMARY'"""
 _GENERATED = re.compile(r"(VIRTUAL|STORED|PERSISTENT) GENERATED", re.IGNORECASE)
 _TOPIC = "_kafka_topic"
 # A topic's name is no longer (Kafka: org.apache.kafka.common.internals.Topic). The rest of what we declare is for the id put
@@ -33,28 +42,14 @@ _TOPIC_CHARACTERS = 249
 
 def mysql_misfits(connection: sa.Connection, tables: Sequence[sa.Table]) -> list[Misfit]:
     """See `Sink.misfits`. Two statements, whatever the number of tables. Raises ConfigError for a view of upserts."""
-    columns = _ask(connection, _COLUMNS, tables, twice=True)
-    keys = _ask(connection, _KEYS, tables, twice=False)
-    found: list[Misfit] = []
-    for table, own, key in zip(tables, columns, keys, strict=True):
-        if own:
-            key.sort(key=lambda row: int(row.place))
-            found += _Comparison(connection.dialect, table, own).misfits(key)
-    return found
-
-
-def _ask(connection: sa.Connection, query: str, tables: Sequence[sa.Table], *, twice: bool) -> list[list[SqlRow]]:
-    """Rows of a query of the information schema, by table."""
-    values: list[object] = []
-    for number, table in enumerate(tables):
-        name = (table.schema or connection.dialect.default_schema_name, table.name)
-        values += [number, *name, *(name if twice else ())]
-    rows: list[list[SqlRow]] = [[] for _ in tables]
-    if tables:
-        union = "\nUNION ALL\n".join([query] * len(tables))
-        for row in connection.exec_driver_sql(union, tuple(values)):
-            rows[row.number].append(row)
-    return rows
+    columns = ask(connection, _COLUMNS, tables, names=2)
+    keys = unique_keys(connection, tables)
+    return [
+        misfit
+        for table, own, held in zip(tables, columns, keys, strict=True)
+        if own
+        for misfit in _Comparison(connection.dialect, table, own).misfits(held)
+    ]
 
 
 class _Comparison:
@@ -68,7 +63,7 @@ class _Comparison:
         self._rows = {str(row.column_name).lower(): row for row in rows}
         self._kind, self._engine = str(rows[0].table_type), rows[0].engine
 
-    def misfits(self, key: Sequence[SqlRow]) -> Iterator[Misfit]:
+    def misfits(self, keys: Sequence[UniqueKey]) -> Iterator[Misfit]:
         """In an order in which the statements can be run."""
         is_view = self._kind == "VIEW"
         for column in self._table.columns:
@@ -80,7 +75,7 @@ class _Comparison:
         if is_view:
             refuse_view(self._table)
             return
-        yield from self._key(key)
+        yield from self._key(keys)
         yield from self._others()
         if str(self._engine).lower() != "innodb":
             problem = f"its engine is {self._engine}: rows of a failed run would stay"
@@ -105,6 +100,8 @@ class _Comparison:
             problems.append(f"has collation {have.collation}, which would take {merged} for one key")
         if column.nullable and row.is_nullable == "NO":
             problems.append("is NOT NULL, and may be missing in a message")
+        if column.primary_key and row.is_nullable == "YES":
+            problems.append("may be NULL, and is part of the key")
         if "auto_increment" in str(row.extra).lower():
             problems.append("is AUTO_INCREMENT: a 0 would become another number")
         generated = _GENERATED.search(str(row.extra))
@@ -126,21 +123,28 @@ class _Comparison:
             statement = f"MODIFY COLUMN {definition}"
         yield Misfit(self._table, f"column {column.name} {'; it '.join(problems)}", f"{self._alter} {statement}")
 
-    def _key(self, key: Sequence[SqlRow]) -> Iterator[Misfit]:
+    def _key(self, keys: Sequence[UniqueKey]) -> Iterator[Misfit]:
         wanted = [c.name for c in self._table.primary_key.columns]
-        held = [str(row.column_name) for row in key]
-        is_whole = all(row.sub_part is None for row in key)
-        if is_whole and is_key_fit([name.lower() for name in wanted], [name.lower() for name in held]):
+        names = [name.lower() for name in wanted]
+        primary = next((key for key in keys if key.is_primary), None)
+        held = [] if primary is None else [part.lower() for part in primary.parts]
+        if primary is not None and primary.is_exact and is_key_fit(names, held):
             return
-        shown = [row.column_name + (f"({row.sub_part})" if row.sub_part else "") for row in key]
-        problem = f"its primary key is ({', '.join(shown)})" if held else "it has no primary key"
-        changes = [*(["DROP PRIMARY KEY"] if held else []), f"ADD PRIMARY KEY ({quoted(self._dialect, wanted)})"]
-        # Such a column has to be the first of some key.
-        counted = [name for name, row in self._rows.items() if "auto_increment" in str(row.extra).lower()]
-        if counted and counted[0] != wanted[0].lower():
-            changes.append(f"ADD UNIQUE KEY ({quoted(self._dialect, counted)})")
-        wish = f"({', '.join(wanted)}) is wanted: one row would take the place of another, or stand beside it"
-        yield Misfit(self._table, f"{problem}, and {wish}", f"{self._alter} {', '.join(changes)}")
+        # Of a prefix no other key makes more rows.
+        is_beside = is_key_beside(names, [part.partition("(")[0] for part in held])
+        if is_beside and any(key.is_of(wanted) for key in keys):
+            return
+        columns = quoted(self._dialect, wanted)
+        if primary is not None and is_beside:
+            changes = [f"ADD UNIQUE KEY ({columns})"]
+        else:
+            changes = [*(["DROP PRIMARY KEY"] if held else []), f"ADD PRIMARY KEY ({columns})"]
+            # Such a column has to be the first of some key.
+            counted = [name for name, row in self._rows.items() if "auto_increment" in str(row.extra).lower()]
+            if counted and counted[0] != names[0]:
+                changes.append(f"ADD UNIQUE KEY ({quoted(self._dialect, counted)})")
+        problem = key_problem(wanted, () if primary is None else primary.parts, is_beside=is_beside)
+        yield Misfit(self._table, problem, f"{self._alter} {', '.join(changes)}")
 
     def _others(self) -> Iterator[Misfit]:
         """Columns that we do not write."""

@@ -44,6 +44,7 @@ from kafka_ingest.sinks.mysql.load_data_connection import FILE, OfferingConnecti
 from kafka_ingest.sinks.mysql.merge import Statements, bury, delete_buried, drop_buried, merge, merged_stage
 from kafka_ingest.sinks.mysql.misfits import mysql_misfits
 from kafka_ingest.sinks.mysql.tls import split_tls
+from kafka_ingest.sinks.mysql.unique_keys import merge_keys
 from kafka_ingest.sinks.mysql.values import inexact_json, values_sql
 from kafka_ingest.streams.target import TargetTable
 from kafka_ingest.type_names import SqlColumn, SqlExpression, SqlType
@@ -66,6 +67,8 @@ _SESSION = (
     "ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'"
 )
 
+# Where a connection notes the unique keys by which its next transaction merges, by the table's name.
+_MERGE_KEYS = "kafka_ingest merge keys"
 # FLOAT has 24 bits up to this precision (MySQL manual, "Floating-Point Types").
 _SINGLE_PRECISION = 24
 
@@ -194,8 +197,8 @@ class MySQLSink(Sink):
             yield connection.execution_options(isolation_level="REPEATABLE READ")
 
     def prepare_staging(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
-        """Empty staging tables for upserts. Before the transaction: a server that enforces GTID consistency refuses
-        CREATE TEMPORARY TABLE inside one (MySQL manual, "Restrictions on Replication with GTIDs")."""
+        """Empty staging tables for upserts, and the keys to merge by. Before the transaction: a server that enforces GTID
+        consistency refuses CREATE TEMPORARY TABLE inside one (MySQL manual, "Restrictions on Replication with GTIDs")."""
         if self.uses_load_data is None:
             self.uses_load_data = bool(connection.exec_driver_sql("SELECT @@local_infile").scalar())
             if not self.uses_load_data:
@@ -205,6 +208,9 @@ class MySQLSink(Sink):
                 _make_stage(connection, _stage(table), target, table, names)
             if target.kept:
                 _make_stage(connection, merged_stage(_stage(target.table)), target, target.table, target.columns)
+        merged = [table for target in targets for table, _ in target.staged]
+        keys = zip(merged, merge_keys(connection, merged), strict=True)
+        connection.info[_MERGE_KEYS] = {table.fullname: key for table, key in keys}
         connection.commit()
 
     def insert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
@@ -222,7 +228,7 @@ class MySQLSink(Sink):
 
     def upsert_staged(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
         quote = connection.dialect.identifier_preparer.format_table
-        statements, table, stage = self._statements(connection), quote(target.table), _stage(target.table)
+        statements, table, stage = self._statements(connection, target), quote(target.table), _stage(target.table)
         if target.tombstones is None:
             merge(statements, target, table, stage, target.columns, len(rows))
             return
@@ -235,7 +241,7 @@ class MySQLSink(Sink):
         """The tombstones first, by way of their staging table; then the rows that they delete."""
         assert target.tombstones is not None  # noqa: S101  deletes come from models that delete on tombstones only
         quote = connection.dialect.identifier_preparer.format_table
-        statements, names = self._statements(connection), target.delete_columns
+        statements, names = self._statements(connection, target), target.delete_columns
         graves, stage = quote(target.tombstones), _stage(target.tombstones)
         self._stage(connection, target.tombstones, names, keys)
         merge(statements, target, graves, stage, names, len(keys))
@@ -246,18 +252,21 @@ class MySQLSink(Sink):
         self._run(connection, f"DELETE FROM {stage}")  # what an upsert before left there; quick where it is empty
         self._bulk(connection, table, stage, names, rows)
 
-    def _statements(self, connection: sa.Connection) -> Statements:
+    def _statements(self, connection: sa.Connection, target: TargetTable) -> Statements:
+        quote = connection.dialect.identifier_preparer
+        keys = connection.info[_MERGE_KEYS]
         return Statements(
             run=lambda sql: self._run(connection, sql),
             count=lambda sql: int(connection.exec_driver_sql(sql).scalar_one()),
             places=PlaceSql(
-                order=OrderSql(connection.dialect.identifier_preparer.quote, _milliseconds),
+                order=OrderSql(quote.quote, _milliseconds),
                 joined=lambda texts: f"CONCAT({', '.join(texts)})",
                 digits=lambda number: number,
                 padded=lambda number: f"LPAD({number}, 19, '0')",
                 instant=lambda column: f"CAST(CAST({column} AS DATETIME(6)) AS CHAR CHARACTER SET ascii)",
             ),
             run_with=lambda sql, values: self._run(connection, sql, tuple(values)),
+            indexes={quote.format_table(table): quote.quote(keys[table.fullname]) for table in target.tables},
         )
 
     def classify_error(self, error: sa.exc.SQLAlchemyError, doing: str) -> KafkaIngestError:

@@ -34,7 +34,14 @@ Whether a row was inserted is told by `xmax`, which is zero of a version nobody 
 that was updated may look inserted by it, and is claimed in vain; never the other way round. Of a partitioned table INSERT gives
 no system columns, so there all are claimed.
 
-Staged rows are taken in the order of their keys, so transactions lock keys in one order, and seldom wait in a circle.
+A row that is offered to INSERT draws a number from a sequence that fills a column, such as an `id`, also where its key is there:
+each range loaded again would bring the sequence nearer to its end. So of such a table the same statement replaces rows by UPDATE,
+and offers to INSERT the rest. Both see the same (a). A key of which they see a row is left out of the rest where UPDATE has
+written it, so has locked it, or where the row that they see has nothing to get from the staged one, which was enough above. What
+is left, as another has deleted or changed the row meanwhile, is offered, and (b) holds for it. UPDATE claims nothing, as in 3.
+
+Staged rows are taken in the order of their keys, so transactions lock keys in one order, and seldom wait in a circle. As UPDATE
+takes rows in any order, a statement before it locks those there are.
 """
 
 from __future__ import annotations
@@ -82,21 +89,30 @@ def merge(
     names: Sequence[str],
     wanted: int,
     graves: str | None = None,
+    *,
+    is_numbered: bool = False,
 ) -> None:
     """Insert or replace the `wanted` rows of `stage`, except where `table` holds a later one. Of a staged row and one of a table
     with kept columns it makes one, whichever is later.
 
     table, stage, graves: quoted. table: of the rows or of the tombstones of `target`. names: all columns, the key among them.
     graves: where new keys are claimed, for rows of a table with tombstones; `bury` has to follow.
+    is_numbered: whether each row that is offered to the table draws a number (sequences.py), replaced or not.
     Raises RowsRejected where the database refuses a row.
     """
-    written = _written(statements, target, table, stage, names)
-    if graves is None:
-        count = statements.run(written)
-    else:
-        count, claims = statements.row(_claiming(statements, target, table, written, graves))
+    replaced, source = "", stage
+    if is_numbered:
+        _lock_rows(statements, target, table, stage)
+        replaced, source = _replaced_apart(statements, target, table, stage, names)
+    written = _written(statements, target, table, source, names)
+    if graves is not None:
+        count, claims = statements.row(_claiming(statements, target, table, written, graves, replaced))
         if claims:
             _unclaim(statements, target, stage, graves)
+    elif is_numbered:
+        (count,) = statements.row(f"WITH {replaced}written AS ({written} RETURNING 1) SELECT {_count(replaced)}")
+    else:
+        count = statements.run(written)
     if count < wanted:
         _expect_keys(statements, target, table, stage)
 
@@ -128,27 +144,54 @@ def bury(statements: Statements, target: TargetTable, table: str, stage: str, gr
 
 
 def _lock_rows(statements: Statements, target: TargetTable, table: str, stage: str) -> None:
+    """In the order of their keys."""
     same = same_key_sql(statements.quote, target.key, "s", "t")
-    statements.run(f"SELECT 1 FROM {stage} AS s, {table} AS t WHERE {same} FOR UPDATE OF t")
+    in_order = ", ".join(f"s.{statements.quote(key)}" for key in target.key)
+    statements.run(f"SELECT 1 FROM {stage} AS s, {table} AS t WHERE {same} ORDER BY {in_order} FOR UPDATE OF t")
 
 
-def _written(statements: Statements, target: TargetTable, table: str, stage: str, names: Sequence[str]) -> str:
-    quote, keys = statements.quote, target.key
+def _written(statements: Statements, target: TargetTable, table: str, source: str, names: Sequence[str]) -> str:
+    """source: the staging table, or a part of it."""
+    quote = statements.quote
     columns = ", ".join(map(quote, names))
-    in_order = ", ".join(map(quote, keys))
-    values = {n: f"excluded.{quote(n)}" for n in names if n not in keys}
-    where = f"NOT ({is_later_sql(target, statements.order, 't', 'excluded')})"
-    if target.kept and place_column(target.kept[0].name) in names:
-        merged = merged_sql(target, statements.places, "t", "excluded")
-        values, where = dict(merged.columns), merged.differs
-    changes = ", ".join(f"{quote(name)} = {value}" for name, value in values.items())
+    in_order = ", ".join(map(quote, target.key))
+    changes, where = _changes(statements, target, names, "t", "excluded")
     return (
-        f"INSERT INTO {table} AS t ({columns}) SELECT {columns} FROM {stage} ORDER BY {in_order} "
+        f"INSERT INTO {table} AS t ({columns}) SELECT {columns} FROM {source} ORDER BY {in_order} "
         f"ON CONFLICT ({in_order}) DO UPDATE SET {changes} WHERE {where}"
     )
 
 
-def _claiming(statements: Statements, target: TargetTable, table: str, written: str, graves: str) -> str:
+def _changes(statements: Statements, target: TargetTable, names: Sequence[str], old: str, new: str) -> tuple[str, str]:
+    """What UPDATE makes of the row `old` where `new` comes, and whether it does."""
+    quote = statements.quote
+    values = {n: f"{new}.{quote(n)}" for n in names if n not in target.key}
+    where = f"NOT ({is_later_sql(target, statements.order, old, new)})"
+    if target.kept and place_column(target.kept[0].name) in names:
+        merged = merged_sql(target, statements.places, old, new)
+        values, where = dict(merged.columns), merged.differs
+    return ", ".join(f"{quote(name)} = {value}" for name, value in values.items()), where
+
+
+def _replaced_apart(
+    statements: Statements, target: TargetTable, table: str, stage: str, names: Sequence[str]
+) -> tuple[str, str]:
+    """A part of the statement that replaces the rows it sees, and the staged rows that are left to `_written`: all but these,
+    and those of which it sees a row that they do not change."""
+    key = ", ".join(f"t.{statements.quote(name)}" for name in target.key)
+    changes, where = _changes(statements, target, names, "t", "s")
+    same, replaced, there = (same_key_sql(statements.quote, target.key, "s", row) for row in ("t", "r", "o"))
+    _, differs = _changes(statements, target, names, "o", "s")
+    return (
+        f"replaced AS (UPDATE {table} AS t SET {changes} FROM {stage} AS s WHERE {same} AND ({where}) RETURNING {key}), ",
+        f"{stage} AS s WHERE NOT EXISTS (SELECT 1 FROM replaced AS r WHERE {replaced}) "
+        f"AND NOT EXISTS (SELECT 1 FROM {table} AS o WHERE {there} AND NOT ({differs}))",
+    )
+
+
+def _claiming(
+    statements: Statements, target: TargetTable, table: str, written: str, graves: str, replaced: str = ""
+) -> str:
     """The statement, and the claims of the keys it inserts; how many rows were written, and how many claims are new."""
     keys = ", ".join(map(statements.quote, target.key))
     own = ", ".join(f"t.{statements.quote(key)}" for key in target.key)
@@ -156,13 +199,19 @@ def _claiming(statements: Statements, target: TargetTable, table: str, written: 
     is_partitioned = f"(SELECT c.relkind = 'p' FROM pg_catalog.pg_class AS c WHERE c.oid = to_regclass('{name}'))"
     is_new = f"CASE WHEN {is_partitioned} THEN true ELSE t.xmax = 0 END"
     return (
-        f"WITH written AS ({written} RETURNING {own}, {is_new} AS is_new), "
+        f"WITH {replaced}written AS ({written} RETURNING {own}, {is_new} AS is_new), "
         f"claimed AS (INSERT INTO {graves} AS g ({keys}, _kafka_topic, _kafka_partition, _kafka_offset) "
         f"SELECT {keys}, '', -1, {_CLAIM_OFFSET} FROM written WHERE is_new "
         # Locks an entry that is there, and changes nothing.
         f"ON CONFLICT ({keys}) DO UPDATE SET _kafka_offset = g._kafka_offset WHERE false RETURNING 1) "
-        "SELECT (SELECT count(*) FROM written), (SELECT count(*) FROM claimed)"
+        f"SELECT {_count(replaced)}, (SELECT count(*) FROM claimed)"
     )
+
+
+def _count(replaced: str) -> str:
+    """SQL: how many rows the statement has written."""
+    more = " + (SELECT count(*) FROM replaced)" if replaced else ""
+    return f"(SELECT count(*) FROM written){more}"
 
 
 def _unclaim(statements: Statements, target: TargetTable, stage: str, graves: str) -> None:

@@ -10,7 +10,18 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from kafka_ingest.errors import ConfigError
-from kafka_ingest.sinks.misfits import Misfit, alter, is_key_fit, lacks, never_filled, plain, quoted, refuse_view
+from kafka_ingest.sinks.misfits import (
+    Misfit,
+    alter,
+    is_key_beside,
+    is_key_fit,
+    key_problem,
+    lacks,
+    never_filled,
+    plain,
+    quoted,
+    refuse_view,
+)
 from kafka_ingest.sinks.postgresql.types import ColumnType, change, declared_type, parse_type
 from kafka_ingest.streams.model import filled_by_database
 from kafka_ingest.type_names import SqlColumn, SqlType
@@ -28,11 +39,18 @@ JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdro
 JOIN pg_type AS t ON t.oid = a.atttypid
 LEFT JOIN pg_collation AS o ON o.oid = a.attcollation
 ORDER BY n.number, a.attnum"""
-_KEYS = """SELECT n.number, k.conname AS name, k.condeferrable AS is_deferrable,
-  ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS p(attnum, place)
-        JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = p.attnum ORDER BY p.place) AS columns
+# ON CONFLICT takes an index for its arbiter whatever its collations and operator classes, which may take two keys for one.
+_KEYS = """SELECT n.number, r.relname AS name, i.indisprimary AS is_primary, NOT i.indimmediate AS is_deferrable,
+  i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND NOT i.indisexclusion AND NOT EXISTS (
+    SELECT FROM generate_series(0, i.indnkeyatts - 1) AS p(place)
+    JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[p.place]
+    JOIN pg_opclass AS o ON o.oid = i.indclass[p.place]
+    WHERE NOT o.opcdefault OR i.indcollation[p.place] <> a.attcollation) AS is_exact,
+  ARRAY(SELECT COALESCE(a.attname::text, '') FROM generate_series(0, i.indnkeyatts - 1) AS p(place)
+    LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[p.place] ORDER BY p.place) AS columns
 FROM unnest(%s::text[]) WITH ORDINALITY AS n(name, number)
-JOIN pg_constraint AS k ON k.conrelid = to_regclass(n.name) AND k.contype = 'p'"""
+JOIN pg_index AS i ON i.indrelid = to_regclass(n.name) AND i.indisunique
+JOIN pg_class AS r ON r.oid = i.indexrelid"""
 _TOPIC = "_kafka_topic"
 # A topic's name is no longer (Kafka: org.apache.kafka.common.internals.Topic). The rest of what we declare is for the id put
 # behind it when the topic was made anew, which is refused where it does not fit, not cut.
@@ -55,12 +73,14 @@ def postgresql_misfits(connection: sa.Connection, tables: Sequence[sa.Table]) ->
     columns: list[list[Any]] = [[] for _ in tables]
     for row in connection.exec_driver_sql(_COLUMNS, (names,)):
         columns[row.number - 1].append(row)
-    keys: dict[int, Any] = {row.number - 1: row for row in connection.exec_driver_sql(_KEYS, (names,))}
+    keys: list[list[Any]] = [[] for _ in tables]
+    for row in connection.exec_driver_sql(_KEYS, (names,)):
+        keys[row.number - 1].append(row)
     return [
         misfit
         for number, table in enumerate(tables)
         if columns[number]
-        for misfit in _Comparison(dialect, table, columns[number]).misfits(keys.get(number))
+        for misfit in _Comparison(dialect, table, columns[number]).misfits(keys[number])
     ]
 
 
@@ -75,7 +95,7 @@ class _Comparison:
         self._is_view = rows[0].relkind in ("v", "m")
         self._is_unlogged = rows[0].relpersistence == "u"
 
-    def misfits(self, key: Any) -> Iterator[Misfit]:
+    def misfits(self, keys: Sequence[Any]) -> Iterator[Misfit]:
         """In an order in which the statements can be run."""
         for column in self._table.columns:
             row = self._rows.get(column.name)
@@ -86,7 +106,7 @@ class _Comparison:
         if self._is_view:
             refuse_view(self._table)
             return
-        yield from self._key(key)
+        yield from self._key(keys)
         yield from self._others()
         if self._is_unlogged:
             problem = "it is UNLOGGED: a crash of the server empties it, and not the ledger"
@@ -119,26 +139,38 @@ class _Comparison:
         if column.nullable and row.is_required:
             problems.append("is NOT NULL, and may be missing in a message")
             changes.append(f"ALTER COLUMN {name} DROP NOT NULL")
+        if column.primary_key and not row.is_required:
+            problems.append("may be NULL, and is part of the key")
+            changes.append(f"ALTER COLUMN {name} SET NOT NULL")
         if problems:
             yield Misfit(
                 self._table, f"column {column.name} {'; it '.join(problems)}", f"{self._alter} {', '.join(changes)}"
             )
 
-    def _key(self, key: Any) -> Iterator[Misfit]:
+    def _key(self, keys: Sequence[Any]) -> Iterator[Misfit]:
         wanted = [c.name for c in self._table.primary_key.columns]
-        held = [] if key is None else list(key.columns)
-        is_fit = is_key_fit(wanted, held)
-        if is_fit and not key.is_deferrable:
+        primary = next((key for key in keys if key.is_primary), None)
+        held = [] if primary is None else list(primary.columns)
+        is_beside = is_key_beside(wanted, held)
+        # One of them is enough for ON CONFLICT to refuse these columns.
+        deferrable = [key for key in keys if key.is_deferrable and is_key_fit(wanted, key.columns)]
+        is_fit = is_key_fit(wanted, held) or (
+            is_beside and any(key.is_exact and set(key.columns) == set(wanted) for key in keys)
+        )
+        if is_fit and not deferrable:
             return
-        if is_fit:
-            problem = (
-                f"its primary key is DEFERRABLE: rows cannot be put in the place of others by ({', '.join(wanted)})"
-            )
+        dropped = list(deferrable)
+        if primary is not None and not is_fit and not is_beside and primary not in dropped:
+            dropped.append(primary)
+        changes = [f"DROP CONSTRAINT {quoted(self._dialect, [str(key.name)])}" for key in dropped]
+        if primary in dropped or not is_fit:
+            kind = "PRIMARY KEY" if primary is None or primary in dropped else "UNIQUE"
+            changes.append(f"ADD {kind} ({quoted(self._dialect, wanted)})")
+        if deferrable:
+            late = "its primary key" if deferrable[0].is_primary else f"its key {deferrable[0].name}"
+            problem = f"{late} is DEFERRABLE: rows cannot be put in the place of others by ({', '.join(wanted)})"
         else:
-            have = f"its primary key is ({', '.join(held)})" if held else "it has no primary key"
-            problem = f"{have}, and ({', '.join(wanted)}) is wanted: one row would take the place of another, or stand beside it"
-        dropped = [] if key is None else [f"DROP CONSTRAINT {quoted(self._dialect, [str(key.name)])}"]
-        changes = [*dropped, f"ADD PRIMARY KEY ({quoted(self._dialect, wanted)})"]
+            problem = key_problem(wanted, held, is_beside=is_beside)
         yield Misfit(self._table, problem, f"{self._alter} {', '.join(changes)}")
 
     def _others(self) -> Iterator[Misfit]:

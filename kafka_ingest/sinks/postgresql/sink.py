@@ -26,6 +26,7 @@ from kafka_ingest.sinks.postgresql.examination import examine_privileges, examin
 from kafka_ingest.sinks.postgresql.local_server import LocalPostgreSQL
 from kafka_ingest.sinks.postgresql.merge import Statements, bury, drop_buried, merge
 from kafka_ingest.sinks.postgresql.misfits import postgresql_misfits
+from kafka_ingest.sinks.postgresql.sequences import is_numbered
 from kafka_ingest.sinks.postgresql.types import DOUBLE_FROM_BITS
 from kafka_ingest.streams.column_types import BINARIES, binary_columns
 from kafka_ingest.streams.target import TargetTable
@@ -234,12 +235,13 @@ class PostgreSQLSink(Sink):
     def upsert_staged(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
         quote = connection.dialect.identifier_preparer.format_table
         statements, table, stage = self._statements(connection), quote(target.table), _stage(target.table)
+        counts = is_numbered(connection, table, target.columns)
         if target.tombstones is None:
-            merge(statements, target, table, stage, target.columns, len(rows))
+            merge(statements, target, table, stage, target.columns, len(rows), is_numbered=counts)
             return
         graves = quote(target.tombstones)
         wanted = len(rows) - drop_buried(statements, target, stage, graves)
-        merge(statements, target, table, stage, target.columns, wanted, graves)
+        merge(statements, target, table, stage, target.columns, wanted, graves, is_numbered=counts)
         bury(statements, target, table, stage, graves)
 
     def delete(self, connection: sa.Connection, target: TargetTable, keys: pd.DataFrame) -> None:

@@ -27,6 +27,8 @@ from kafka_ingest.streams.target import TargetTable
 
 BUSY_TIMEOUT_SECONDS = 30
 _MODE_WAIT_SECONDS = 0.01
+# A column, a table, or the unique key that rows are merged by.
+_GONE = ("no such column", "no such table", "ON CONFLICT clause does not match any PRIMARY KEY or UNIQUE constraint")
 
 
 class SQLiteSink(Sink):
@@ -114,7 +116,7 @@ class SQLiteSink(Sink):
         # Python 3.10 gives no error code, only the text.
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or str(original).endswith("is locked"):
             return DatabaseUnavailable(f"{text}. Another process writes to the file; it is retried.", code=name or None)
-        if "no such column" in str(original) or "no such table" in str(original):
+        if any(gone in str(original) for gone in _GONE):
             return SchemaMismatch(
                 f"{text}. The table was altered or dropped under us; run again to create it.", code=name or None
             )
