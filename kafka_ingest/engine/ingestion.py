@@ -35,10 +35,10 @@ from kafka_ingest.engine.stream_state import (
     read_positions,
 )
 from kafka_ingest.engine.triggers import LiveTrigger, RangeTrigger, Trigger
-from kafka_ingest.errors import CommitUnanswered, LogCut
+from kafka_ingest.errors import LogCut
 from kafka_ingest.kafka.consumer import open_consumer
 from kafka_ingest.kafka.dead_letter_topic import DeadLetterPublisher
-from kafka_ingest.kafka.group_offsets import commit_group_offsets
+from kafka_ingest.kafka.group_offsets import GroupCommitter
 from kafka_ingest.kafka.metadata import KafkaMetadata
 from kafka_ingest.kafka.reader import RangeReader
 from kafka_ingest.kafka.schema_registry import schema_finder
@@ -94,6 +94,11 @@ class Ingestion:
         self._context = LoadContext(stream, run_id, window_key, now, at_step)
         self._decoder = StreamDecoder(stream, schema_finder(settings))
         self._reader: RangeReader | None = None
+        self._group_id = group_of(stream, settings)
+        self._open_consumer = partial(open_consumer, settings, self._group_id)
+        self._committer = GroupCommitter(self._open_consumer, self._group_id)
+        if shared is not None:
+            self._committer = shared.committer(self._group_id)
         self._orders = MessageOrders(stream, self.sink, self.metadata, self._new_reader)
         topic = stream.dead_letter_topic
         self._publisher = None if topic is None else DeadLetterPublisher(settings, topic)
@@ -186,15 +191,14 @@ class Ingestion:
 
         The ledger decides, so a commit that an earlier run did not get to is made up for here.
         """
-        group_id = group_of(self.stream, self.settings)
         positions = read_next_offsets(self.sink, self.stream)
         existing = set(self.metadata.topics(self.stream).partitions)
         self._tell_gone(tp.topic for tp in positions if tp not in existing and self.stream.takes_topic(tp.topic))
         positions = {tp: offset for tp, offset in positions.items() if tp in existing and self.shard.has(tp)}
-        committed = self.metadata.group_offsets(group_id, positions)
+        committed = self.metadata.group_offsets(self._group_id, positions)
         behind = {tp: offset for tp, offset in positions.items() if committed.get(tp) != offset}
         self._at_step("commit_offsets")
-        self._commit_offsets(self._open_reader(), behind)
+        self._commit_offsets(behind)
         self._publish()  # what an earlier run did not get to, too
 
     def follow(self) -> tuple[TopicPartition, ...]:
@@ -267,7 +271,7 @@ class Ingestion:
                     if in_flight and in_flight[0].done():
                         result = in_flight.popleft().result()
                         self._at_step("commit_offsets")
-                        self._commit_offsets(reader, result.next_offsets)
+                        self._commit_offsets(result.next_offsets)
                         yield result
                     elif upcoming is not None:
                         parsed, upcoming = upcoming.result(), None
@@ -292,16 +296,12 @@ class Ingestion:
             self._reader.close()
             self._reader = None
         if self._shared is None:
+            self._committer.close()
             self._leases.close()
             self.sink.close()
 
-    def _commit_offsets(self, reader: RangeReader, next_offsets: Mapping[TopicPartition, int]) -> None:
-        group_id = group_of(self.stream, self.settings)
-        try:
-            self._tell_gone(commit_group_offsets(reader.consumer, group_id, next_offsets, run_id=self.run_id))
-        except CommitUnanswered:
-            reader.is_lost = True  # its consumer closes itself; the next try opens another
-            raise
+    def _commit_offsets(self, next_offsets: Mapping[TopicPartition, int]) -> None:
+        self._tell_gone(self._committer.commit(next_offsets, run_id=self.run_id))
 
     def _publish(self) -> None:
         """Dead letters to the stream's dead-letter topic, where it has one."""
@@ -388,11 +388,12 @@ class Ingestion:
             )
 
     def _open_reader(self) -> RangeReader:
-        if self._reader is None or self._reader.is_lost:
-            group_id, shared = group_of(self.stream, self.settings), self._shared
-            self._reader = self._new_reader() if shared is None else shared.open_reader(group_id, self.stream.name)
+        if self._reader is None:
+            shared = self._shared
+            self._reader = (
+                self._new_reader() if shared is None else shared.open_reader(self._group_id, self.stream.name)
+            )
         return self._reader
 
     def _new_reader(self) -> RangeReader:
-        opened = partial(open_consumer, self.settings, group_of(self.stream, self.settings))
-        return RangeReader(opened(), reopen=lambda messages: opened(queued_messages=messages))
+        return RangeReader(self._open_consumer(), reopen=lambda messages: self._open_consumer(queued_messages=messages))

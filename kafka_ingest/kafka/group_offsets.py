@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from threading import Lock
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
@@ -12,6 +13,48 @@ from kafka_ingest.kafka.client_protocols import CommittingConsumer
 from kafka_ingest.kafka.errors import kafka_error, kafka_errors
 from kafka_ingest.kafka.timeouts import StillWaiting, request_timeout, within
 from kafka_ingest.slices import TopicPartition
+
+
+class GroupCommitter:
+    """Commits the offsets of one consumer group, by a client that does nothing else. `close()` it.
+
+    A client that another thread reads by takes a commit only when it comes back from waiting for messages, up to a second
+    later where it waits so long, and not at all where it is asked again and again (confluent-kafka 2.16). Threads may share it.
+    """
+
+    def __init__(self, open_consumer: Callable[[], CommittingConsumer], group_id: str) -> None:
+        """open_consumer: opens one of the group, at the first commit."""
+        self._open = open_consumer
+        self._group_id = group_id
+        self._consumer: CommittingConsumer | None = None
+        self._committing = Lock()
+        self._unanswered = 0
+        """Commits so far that got no answer."""
+
+    def commit(self, next_offsets: Mapping[TopicPartition, int], *, run_id: str) -> tuple[str, ...]:
+        """As `commit_group_offsets`. Where there was no answer the next try is by another client, and who waited for its turn
+        meanwhile does not wait as long again."""
+        if not next_offsets:
+            return ()
+        unanswered = self._unanswered
+        with self._committing:
+            if self._unanswered > unanswered:
+                raise _no_answer(self._group_id)
+            if self._consumer is None:
+                self._consumer = self._open()
+            try:
+                return commit_group_offsets(self._consumer, self._group_id, next_offsets, run_id=run_id)
+            except CommitUnanswered:
+                self._unanswered += 1
+                self._consumer = None  # it closes itself
+                raise
+
+    def close(self) -> None:
+        """Release the client. Idempotent."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            consumer.close()
+
 
 # librdkafka waits for the group's coordinator without a limit of its own where the network swallows what is sent.
 COMMIT_SECONDS = 30.0
@@ -28,19 +71,32 @@ def commit_group_offsets(
     """
     if not next_offsets:
         return ()
-    doing = f"committing offsets of consumer group {group_id}"
-    if _commit(consumer, doing, next_offsets, run_id):
+    if _commit(consumer, group_id, next_offsets, run_id):
         return ()
     # librdkafka does not say which topic it is; Kafka has taken the offsets of the others, and takes them again.
     topics = sorted({tp.topic for tp in next_offsets})
     if len(topics) == 1:
         return tuple(topics)
     of_topic = {topic: {tp: offset for tp, offset in next_offsets.items() if tp.topic == topic} for topic in topics}
-    return tuple(topic for topic in topics if not _commit(consumer, doing, of_topic[topic], run_id))
+    return tuple(topic for topic in topics if not _commit(consumer, group_id, of_topic[topic], run_id))
 
 
-def _commit(consumer: CommittingConsumer, doing: str, next_offsets: Mapping[TopicPartition, int], run_id: str) -> bool:
+def _no_answer(group_id: str) -> CommitUnanswered:
+    return CommitUnanswered(
+        f"{_doing(group_id)}: no answer within {COMMIT_SECONDS:.0f} s. The rows and the ledger are committed; the offsets are "
+        "committed again by the next try."
+    )
+
+
+def _doing(group_id: str) -> str:
+    return f"committing offsets of consumer group {group_id}"
+
+
+def _commit(
+    consumer: CommittingConsumer, group_id: str, next_offsets: Mapping[TopicPartition, int], run_id: str
+) -> bool:
     """False where one of the topics, or one of its partitions, does not exist."""
+    doing = _doing(group_id)
     wanted = [
         KafkaTopicPartition(tp.topic, tp.partition, offset, f"kafka_ingest run {run_id}")
         for tp, offset in sorted(next_offsets.items())
@@ -56,10 +112,7 @@ def _commit(consumer: CommittingConsumer, doing: str, next_offsets: Mapping[Topi
                     return False
                 raise
     except StillWaiting:
-        raise CommitUnanswered(
-            f"{doing}: no answer within {COMMIT_SECONDS:.0f} s. The rows and the ledger are committed; the offsets are "
-            "committed again by the next try."
-        ) from None
+        raise _no_answer(group_id) from None
     for each in done or ():
         if each.error is not None:
             if each.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:

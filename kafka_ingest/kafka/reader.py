@@ -91,13 +91,9 @@ class RangeReader:
     ) -> None:
         """reopen: opens a consumer that holds at most so many messages of a partition, for messages whose keys and headers
         are large; without it, none is opened."""
-        self.consumer = consumer
-        """Also commits offsets: librdkafka's clients may be used by several threads."""
         self._reading = consumer
         self._reopen = reopen
         self._queued_messages = QUEUED_MESSAGES
-        self.is_lost = False
-        """Whether the consumer waits for an answer that may never come: it cannot be used, and closes itself then."""
         self._clock = clock
         self._partitions: dict[TopicPartition, _Partition] = {}
         self._at_once = _FIRST_CONSUME
@@ -327,8 +323,7 @@ class RangeReader:
         before, self._reading = self._reading, self._reopen(fitting)
         with kafka_errors("reading by another consumer"):
             before.incremental_unassign([KafkaTopicPartition(*tp) for tp in self._partitions])
-            if before is not self.consumer:
-                before.close()
+            before.close()
             for tp, state in self._partitions.items():
                 last = state.pending[-1] if state.pending else None
                 state.assigned = state.position if last is None else int(last.offsets[-1]) + 1
@@ -363,10 +358,7 @@ class RangeReader:
 
     def close(self) -> None:
         """Release the consumer. Idempotent."""
-        if self._reading is not self.consumer:
-            self._reading.close()
-        if not self.is_lost:
-            self.consumer.close()
+        self._reading.close()
 
 
 def _partition_of(event: KafkaMessage) -> TopicPartition:

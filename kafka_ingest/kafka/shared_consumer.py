@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Condition, Lock, RLock
-from typing import Literal
 
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
@@ -65,9 +64,7 @@ class SharedConsumer:
         with self._polling:
             for each in wanted:
                 known = self._partitions.get(_key(each))
-                if known is not None and known.owner.name == owner.name:
-                    self.unassign(known.owner, [each])  # it waits for an answer to a commit, and closes itself then
-                elif known is not None:
+                if known is not None:
                     raise ConfigError(
                         f"streams {known.owner.name} and {owner.name} both read {each.topic!r} with one consumer group; give one "
                         "of them a group_id of its own",
@@ -198,10 +195,6 @@ class StreamConsumer:
 
     def resume(self, partitions: list[KafkaTopicPartition], /) -> None:
         self.shared.set_paused(partitions, False)
-
-    def commit(self, *, offsets: list[KafkaTopicPartition], asynchronous: Literal[False]) -> list[KafkaTopicPartition]:
-        """As the shared one, whose consumer group it is."""
-        return self.shared.consumer.commit(offsets=offsets, asynchronous=asynchronous)
 
     def close(self) -> None:
         """Read nothing more. Idempotent; the shared consumer stays."""

@@ -43,7 +43,7 @@ def test_a_run_loads_everything_that_waits_and_commits_after_each_slice(world: W
     assert world.target.offsets() == {"mixed[0]": 12, "mixed[1]": 8}
     assert live_ranges_tile(world)
     assert sum(r.messages for r in results) == 15
-    assert world.consumers[0].committed[0] == {"mixed[0]": 3, "mixed[1]": 2}
+    assert world.consumers[1].committed[0] == {"mixed[0]": 3, "mixed[1]": 2}
     last: dict[str, int] = {}
     for consumer in world.consumers:
         for committed in consumer.committed:

@@ -135,21 +135,6 @@ def test_two_streams_of_one_consumer_group_do_not_read_one_partition() -> None:
         second.incremental_assign(at(A))
 
 
-def test_a_stream_whose_consumer_waits_for_an_answer_reads_on_by_another() -> None:
-    consumer = FakeConsumer(logs())
-    shared = SharedConsumer(consumer)
-    lost, fresh = shared.of_stream("a"), shared.of_stream("a")
-    lost.incremental_assign(at(A))
-    fresh.incremental_assign(at(A, 15))
-    lost.close()
-    assert consumer.positions == {A: 15}
-    fresh.close()
-    assert consumer.positions == {}
-    assert not consumer.is_closed
-    shared.close()
-    assert consumer.is_closed
-
-
 def test_streams_read_side_by_side() -> None:
     consumer = FakeConsumer(logs(400))
     readers = {tp: RangeReader(each) for tp, each in zip((A, B), two_streams(consumer), strict=True)}
