@@ -10,7 +10,6 @@ from __future__ import annotations
 import secrets
 import socket
 import ssl
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -30,8 +29,6 @@ _PACKET_BYTES = 512 * 1024
 FILE = ":file:"
 # ER_NET_PACKET_TOO_LARGE (MySQL Error Message Reference).
 PACKET_TOO_LARGE = 1153
-# A connection whose last statement was answered so lately is not asked whether it is still there.
-_FRESH_SECONDS = 1.0
 
 
 class _Result(MySQLResult):
@@ -92,7 +89,6 @@ class OfferingConnection(Connection):
         """The server's max_allowed_packet, once `learn_limits` has asked."""
         self._is_committed = False
         """Whether nothing was asked since the last commit, so that there is nothing to roll back."""
-        self._answered_at = -_FRESH_SECONDS
         super().__init__(**{**options, "local_infile": True})
 
     def connect(self, sock: socket.socket | None = None) -> None:
@@ -106,10 +102,7 @@ class OfferingConnection(Connection):
         return found
 
     def ping(self, reconnect: Any = False) -> None:
-        """Whether the server is still there, within `connect_timeout`: SQLAlchemy's pool asks before each use. A run that loads
-        slice after slice does not ask each time."""
-        if self.open and time.monotonic() - self._answered_at < _FRESH_SECONDS:
-            return
+        """Whether the server is still there, within `connect_timeout`: SQLAlchemy's pool asks before each use."""
         with self._impatient():
             super().ping(reconnect)
 
@@ -202,7 +195,6 @@ class OfferingConnection(Connection):
         result = _Result(self)
         result.read()
         self._result = result
-        self._answered_at = time.monotonic()
         if result.server_status is not None:
             self.server_status = result.server_status
         return result.affected_rows or 0

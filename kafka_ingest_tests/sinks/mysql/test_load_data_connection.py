@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from types import SimpleNamespace
 from typing import Any
 
 import pymysql
@@ -13,7 +11,6 @@ import sqlalchemy as sa
 from pymysql.connections import Connection
 
 from kafka_ingest.errors import HostileServer
-from kafka_ingest.sinks.mysql import load_data_connection
 from kafka_ingest.sinks.mysql.load_data_connection import FILE, OfferingConnection
 from kafka_ingest.sinks.mysql.sink import MySQLSink
 from kafka_ingest_tests.support.mysql_server import ERROR, OK, OK_AND_WARNED, Answer, Server, ask_for
@@ -152,24 +149,6 @@ def test_a_commit_that_fails_is_rolled_back() -> None:
         connection.rollback()
         connection.close()
     assert server.statements[-2:] == ["COMMIT", "ROLLBACK"]
-
-
-def test_a_connection_is_asked_whether_it_is_there_unless_it_has_just_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    pinged: list[bool] = []
-    monkeypatch.setattr(pymysql.connections.Connection, "ping", lambda _self, reconnect: pinged.append(reconnect))
-    now = itertools.chain([10.0, 10.9, 11.1], itertools.repeat(11.2))
-    with Server(lambda _: OK) as server:
-        connection = connect(server)
-        monkeypatch.setattr(load_data_connection, "time", SimpleNamespace(monotonic=lambda: next(now)))
-        connection.query("SELECT 1")
-        connection.ping()
-        assert pinged == []
-        connection.ping()
-        assert pinged == [False]
-        connection.query("SELECT 1")
-        connection.close()
-        connection.ping()
-        assert pinged == [False, False]
 
 
 INSERT = "INSERT INTO t (a, b) VALUES (%s, %s)"
