@@ -133,7 +133,6 @@ def test_what_was_committed_is_not_rolled_back_as_well() -> None:
         connection.query("UPDATE t SET a = 1")
         connection.commit()
         connection.rollback()
-        connection.ping()
         connection.rollback()
         connection.query("UPDATE t SET a = 2")
         connection.rollback()
