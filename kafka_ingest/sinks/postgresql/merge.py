@@ -189,10 +189,9 @@ def _replaced_apart(
     )
 
 
-def _claiming(
-    statements: Statements, target: TargetTable, table: str, written: str, graves: str, replaced: str = ""
-) -> str:
-    """The statement, and the claims of the keys it inserts; how many rows were written, and how many claims are new."""
+def _claiming(statements: Statements, target: TargetTable, table: str, written: str, graves: str, replaced: str) -> str:
+    """The statement, behind the part that replaces rows where there is one, and the claims of the keys it inserts; how many rows
+    were written, and how many claims are new."""
     keys = ", ".join(map(statements.quote, target.key))
     own = ", ".join(f"t.{statements.quote(key)}" for key in target.key)
     name = table.replace("'", "''")

@@ -58,6 +58,8 @@ _SESSION = {
 _ENCODING = "UTF8"
 # Two numbers that name the lock within a database.
 _DDL_LOCK = (0x6B61666B, 1)
+# Where a connection notes which tables number their rows, by the table's quoted name.
+_NUMBERED = "kafka_ingest numbered tables"
 
 
 class PostgreSQLSink(Sink):
@@ -199,8 +201,8 @@ class PostgreSQLSink(Sink):
             yield connection.execution_options(isolation_level="REPEATABLE READ")
 
     def prepare_staging(self, connection: sa.Connection, targets: Sequence[TargetTable]) -> None:
-        """Staging tables for upserts. They stay with the connection and are empty after each transaction; one whose table was
-        altered meanwhile is made again."""
+        """Staging tables for upserts, and which tables number their rows. Staging tables stay with the connection and are empty
+        after each transaction; one whose table was altered meanwhile is made again."""
         staged = [(table, names) for target in targets for table, names in target.staged]
         if not staged:
             return
@@ -219,6 +221,8 @@ class PostgreSQLSink(Sink):
                 f"CREATE TEMPORARY TABLE {stage.removeprefix('pg_temp.')} ON COMMIT DELETE ROWS AS "
                 f"SELECT {columns} FROM {source} WITH NO DATA"
             )
+        tables = {quote.format_table(target.table): target.columns for target in targets if target.staged}
+        connection.info[_NUMBERED] = {table: is_numbered(connection, table, names) for table, names in tables.items()}
         connection.commit()
 
     def insert(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
@@ -235,7 +239,7 @@ class PostgreSQLSink(Sink):
     def upsert_staged(self, connection: sa.Connection, target: TargetTable, rows: pd.DataFrame) -> None:
         quote = connection.dialect.identifier_preparer.format_table
         statements, table, stage = self._statements(connection), quote(target.table), _stage(target.table)
-        counts = is_numbered(connection, table, target.columns)
+        counts = connection.info[_NUMBERED][table]
         if target.tombstones is None:
             merge(statements, target, table, stage, target.columns, len(rows), is_numbered=counts)
             return
