@@ -96,9 +96,9 @@ class Ingestion:
         self._reader: RangeReader | None = None
         self._group_id = group_of(stream, settings)
         self._open_consumer = partial(open_consumer, settings, self._group_id)
-        self._committer = GroupCommitter(self._open_consumer, self._group_id)
-        if shared is not None:
-            self._committer = shared.committer(self._group_id)
+        self._committer = (
+            GroupCommitter(self._open_consumer, self._group_id) if shared is None else shared.committer(self._group_id)
+        )
         self._orders = MessageOrders(stream, self.sink, self.metadata, self._new_reader)
         topic = stream.dead_letter_topic
         self._publisher = None if topic is None else DeadLetterPublisher(settings, topic)

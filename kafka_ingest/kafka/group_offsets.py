@@ -14,6 +14,9 @@ from kafka_ingest.kafka.errors import kafka_error, kafka_errors
 from kafka_ingest.kafka.timeouts import StillWaiting, request_timeout, within
 from kafka_ingest.slices import TopicPartition
 
+# librdkafka waits for the group's coordinator without a limit of its own where the network swallows what is sent.
+COMMIT_SECONDS = 30.0
+
 
 class GroupCommitter:
     """Commits the offsets of one consumer group, by a client that does nothing else. `close()` it.
@@ -54,10 +57,6 @@ class GroupCommitter:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             consumer.close()
-
-
-# librdkafka waits for the group's coordinator without a limit of its own where the network swallows what is sent.
-COMMIT_SECONDS = 30.0
 
 
 def commit_group_offsets(

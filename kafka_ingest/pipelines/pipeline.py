@@ -40,7 +40,7 @@ def run_pipeline(parsed: ParsedSlice, stream: Stream) -> ParsedSlice:
         for step in stream.steps if stream.steps is not None else (translate_dates,):
             frame = _run_step(step, frame, context, parsed)
         origins = parsed.origins.get(target)
-        if stream.steps is not None:
+        if stream.steps is not None:  # our own step leaves positions alone
             frame = _in_position(frame, parsed, origins)
         frame, invalid = validate(frame, target, parsed.absent.get(target))
         letters = context.dead_letters + invalid

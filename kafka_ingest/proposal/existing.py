@@ -100,9 +100,8 @@ def read_table(sink: Sink, text: str) -> ExistingTable:
 def _unique(inspector: sa.Inspector, name: str, schema: str | None) -> tuple[tuple[str, ...], ...]:
     """Of whole columns and all rows."""
     found = []
-    for index in inspector.get_indexes(
-        name, schema=schema, include_auto_indexes=True
-    ):  # which SQLite makes for constraints
+    # SQLite makes automatic ones for constraints.
+    for index in inspector.get_indexes(name, schema=schema, include_auto_indexes=True):
         names = tuple(column for column in index["column_names"] if column is not None)
         is_part = any(option.endswith(("_where", "_length")) for option in index.get("dialect_options", {}))
         if index["unique"] and len(names) == len(index["column_names"]) and not is_part:

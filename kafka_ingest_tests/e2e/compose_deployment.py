@@ -120,9 +120,7 @@ class ComposeDeployment:
         postgresql.run_as_administrator(f"CREATE ROLE {_STORAGE} LOGIN PASSWORD '{password}'")
         postgresql.run_as_administrator(f"CREATE DATABASE {_STORAGE} OWNER {_STORAGE}")
         with (postgresql.data_dir / "data" / "pg_hba.conf").open("a") as allowed:
-            allowed.write(
-                f"host {_STORAGE} {_STORAGE} 0.0.0.0/0 scram-sha-256\n"
-            )  # the network's addresses are Docker's choice
+            allowed.write(f"host {_STORAGE} {_STORAGE} 0.0.0.0/0 scram-sha-256\n")
         postgresql.run_as_administrator("SELECT pg_reload_conf()")
 
     def _changes(self) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import socket
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 # The stubs leave out what is PyMySQL's own; test_load_data_connection.py notices when it changes.
@@ -23,6 +22,7 @@ from pymysql.err import DataError
 from pymysql.protocol import MysqlPacket
 
 from kafka_ingest.errors import HostileServer
+from kafka_ingest.sinks.mysql.tls import encrypting
 
 # A packet of LOAD DATA is only a piece of the stream: far below max_allowed_packet, large enough to cost no time.
 _PACKET_BYTES = 512 * 1024
@@ -69,16 +69,6 @@ class _StrictCursor(Cursor):
         return affected
 
 
-@cache
-def _encrypting() -> ssl.SSLContext:
-    """For connections whose URL says nothing of TLS, which the driver encrypts where the server can, without a look at the
-    certificate. The driver makes one for each, and reads all the system's authorities for it: 10 ms."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
 class OfferingConnection(Connection):
     """A PyMySQL connection whose LOCAL INFILE serves one buffer from memory."""
 
@@ -98,7 +88,7 @@ class OfferingConnection(Connection):
             super().connect(sock)
 
     def _create_ssl_ctx(self, sslp: Any) -> ssl.SSLContext:
-        found: ssl.SSLContext = super()._create_ssl_ctx(sslp) if sslp else _encrypting()  # type: ignore[misc]
+        found: ssl.SSLContext = super()._create_ssl_ctx(sslp) if sslp else encrypting()  # type: ignore[misc]
         return found
 
     def ping(self, reconnect: Any = False) -> None:
