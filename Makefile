@@ -9,7 +9,7 @@ DEMO_OPTIONS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint test-unit test-slow test-services test-faults faults-full fuzz fuzz-atheris interleavings soak hosts host-tools test-ui screenshots docs bench bench-full format lock audit tools clean
+.PHONY: demo test lint test-unit test-slow test-services test-faults faults-full fuzz fuzz-atheris interleavings soak hosts host-tools chart test-ui screenshots docs bench bench-full format lock audit tools clean
 
 demo: $(VENV)/.demo
 	@$(MAKE) --no-print-directory tools || echo "Going on without: the demo says below what it uses instead."
@@ -29,6 +29,7 @@ test-unit: $(VENV)/.dev
 
 # No servers: whole Dagster runs, processes of their own, properties with hundreds of examples.
 test-slow: $(VENV)/.dev
+	@command -v systemd-analyze >/dev/null || .ci/install systemd
 	$(BIN)/pytest -q -n auto -m slow
 
 # Real Kafka, MySQL and MariaDB, started by the tests.
@@ -41,7 +42,7 @@ test-faults: $(VENV)/.dev tools
 
 # Scheduled, hours: every fault at every step on both databases, with the package's own timeouts; 200 kills in a row.
 faults-full: $(VENV)/.dev tools host-tools
-	KAFKA_INGEST_FAULTS=full $(BIN)/pytest -q -s -m faults
+	KAFKA_INGEST_FAULTS=full $(BIN)/pytest -q -s -m "faults and not chart"
 
 # Scheduled, minutes: inputs nobody would send, by seeded mutation. FUZZ_SEED=N repeats a find.
 FUZZ_INPUTS ?= 10000000
@@ -77,12 +78,17 @@ soak: $(VENV)/.dev tools
 # HOST_TRIALS=N repeats each trial of hosts.
 HOST_TRIALS ?= 1
 hosts: $(VENV)/.dev tools host-tools
-	KAFKA_INGEST_HOST_TRIALS=$(HOST_TRIALS) $(BIN)/pytest -q -s kafka_ingest_tests/faults/test_hosts.py kafka_ingest_tests/faults/test_celery.py \
+	KAFKA_INGEST_HOST_TRIALS=$(HOST_TRIALS) $(BIN)/pytest -q -s -m "not chart" kafka_ingest_tests/faults/test_hosts.py kafka_ingest_tests/faults/test_celery.py \
 		kafka_ingest_tests/faults/test_docker.py kafka_ingest_tests/faults/test_kubernetes.py kafka_ingest_tests/faults/test_compose.py
 
 host-tools: $(VENV)/.dev
 	$(BIN)/pip install -q -e '.[hosts]'
 	.ci/install redis-server docker.io docker-compose debootstrap iproute2
+
+# The values for Dagster's chart, rendered by helm: DAGSTER_CHART is its folder, helm/dagster in a clone of Dagster.
+DAGSTER_CHART ?=
+chart: host-tools
+	KAFKA_INGEST_DAGSTER_CHART=$(DAGSTER_CHART) $(BIN)/pytest -q -m chart
 
 # A real Chromium against a real dagster dev. `make screenshots` keeps its pictures for the README.
 test-ui: $(VENV)/.dev tools

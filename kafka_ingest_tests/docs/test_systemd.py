@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +28,7 @@ def test_a_unit_starts_a_command_of_the_package_or_of_dagster(unit: Path) -> Non
     assert read["Service"]["Restart"] == "always"
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not on every machine")
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
 def test_systemd_finds_nothing_wrong_with_a_unit(unit: Path, tmp_path: Path) -> None:
     here = tmp_path / unit.name
